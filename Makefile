@@ -1,0 +1,52 @@
+# make demo, make test: each does the set-up that it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEMO   ?= build/demo
+# Real data beside the checkout is used when it is there; tests that need it say so when it is not.
+export CIRRAY_TEST_DATA ?= $(abspath ../shared/data)
+
+.PHONY: install demo test test-fast lint bench lock clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@echo "make demo       draw a small garment catalogue, train on it with 2 Ray workers, print the ablation table"
+	@echo "make test       lint, types and every test"
+	@echo "make test-fast  the tests that start no training"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      speed and memory, as ratios"
+	@echo "make lock       resolve the dependencies again"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cirray needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+demo: install
+	$(BIN)/python jobs/demo.py --output $(DEMO)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-fast: install
+	$(BIN)/python -m pytest -m "not slow"
+
+bench: install
+	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) build

@@ -1,0 +1,30 @@
+"""Composed image retrieval on Ray: search a picture catalogue with a picture plus a sentence.
+
+    import cirray
+    model = cirray.load("build/demo/bundle")
+    query = model.encode_query("dress.png", "the same in red, with long sleeves")
+
+Importing cirray loads neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cirray.bundle import Model
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(path: str | Path, device: str = "cpu") -> Model:
+    """Rebuilds a trained model from its bundle folder alone.
+
+    Raises:
+        BundleError: the folder is no complete bundle.
+    """
+    from cirray.bundle import load as load_bundle  # torch is imported only by those who need a model
+
+    return load_bundle(Path(path), device)

@@ -1,0 +1,305 @@
+"""The one configuration: typed, validated, printable.
+
+A recipe is a YAML file of the fields that differ from the defaults below; `load_recipe` makes it complete, and any
+field can be overridden by its dotted name (`cirray.cli`). Every model here is immutable and refuses unknown fields.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cirray.errors import ConfigError
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, no unknown fields, defaults validated too."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Data(Section):
+    """Which triplets and pictures."""
+
+    format: Literal["fashioniq", "cirr", "triplets"] = Field("triplets", description="how the data is laid out")
+    root: str = Field("", description="folder that holds the data")
+    categories: tuple[str, ...] = Field(
+        ("dress", "shirt", "toptee"), description="FashionIQ only: the categories to read"
+    )
+    gallery: Literal["split", "val-split"] = Field(
+        "split",
+        description="FashionIQ only: rank in the whole split file (the standard), or in the union of the split's "
+        "references and targets (VAL split: easier, numbers are not comparable)",
+    )
+    selection: Literal["default", "arithmetic", "harmonic", "geometric", "headline"] = Field(
+        "default",
+        description="CIRR only: how its recalls make the one number that picks the best epoch; default = headline",
+    )
+    skip_bad: bool = Field(False, description="leave broken pictures and triplets out and list them, instead of stopping")
+
+    @model_validator(mode="after")
+    def _categories_are_named(self) -> Data:
+        if not self.categories:
+            raise ValueError("categories must name at least one category")
+        return self
+
+
+class Preprocess(Section):
+    """From a picture file to the pixels of the image tower (paper section 4.1: TargetPad, ratio 1.25)."""
+
+    pad: Literal["target", "square", "none"] = Field("target", description="padding before resize and centre crop")
+    ratio: float = Field(1.25, ge=1.0, description="TargetPad: the greatest long/short side ratio left as it is")
+    background: Literal["white", "black"] = Field("white", description="what transparent pictures are laid on")
+
+
+class Backbone(Section):
+    """Which CLIP. Weights come from `pretrained`, or from a local `weights` file, or are random (neither)."""
+
+    model: str = Field("RN50", description="open_clip name, a definition of ours (cirray-tiny), or a .json file")
+    pretrained: str | None = Field(None, description="open_clip tag of published weights, such as openai")
+    weights: str | None = Field(None, description="local weights file (.safetensors, or .pt read with weights_only)")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Backbone:
+        if self.pretrained and self.weights:
+            raise ValueError("give pretrained or weights, not both")
+        return self
+
+
+class Contrast(Section):
+    """The contrastive loss (paper equation 1) of one stage."""
+
+    temperature: float = Field(0.01, gt=0.0, description="the cosine is divided by this; 0.01 = the paper's scale 100")
+    learn_temperature: bool = Field(False, description="make the temperature a parameter that starts there")
+    mask_duplicates: bool = Field(
+        False, description="do not count another copy of a query's own target in the batch as its negative"
+    )
+
+
+class Optimisation(Section):
+    """How one stage is optimised. `batch_size` is global: the sum over all workers."""
+
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    lr: float = Field(2e-6, gt=0.0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-7, gt=0.0)
+    weight_decay: float = Field(0.01, ge=0.0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: Fraction = Field(0.0, description="share of all steps with a linearly rising learning rate")
+    clip_norm: float | None = Field(None, gt=0.0, description="greatest gradient norm; none = no clipping")
+    batch_size: Positive = Field(512, description="triplets a step, over all workers")
+    chunk: Positive | None = Field(
+        None,
+        description="triplets a worker holds activations for at a time; the loss still sees the whole global batch "
+        "(cached gradients). None = all of the worker's share at once",
+    )
+    epochs: Positive = 300
+    patience: Positive | None = Field(None, description="stop after so many validations without a better one")
+    validate_every: Positive = Field(1, description="epochs from one validation and checkpoint to the next")
+    drop_last: bool = Field(False, description="drop the last incomplete batch of an epoch (the paper does)")
+
+
+class Pretraining(Section):
+    """Stage 0 (ours): contrastive image-title training, for catalogues no public CLIP knows."""
+
+    enabled: bool = False
+    contrast: Contrast = Contrast(temperature=0.07, learn_temperature=True, mask_duplicates=True)
+    optimisation: Optimisation = Optimisation(
+        lr=1e-3, weight_decay=0.1, eps=1e-8, betas=(0.9, 0.98), schedule="cosine", warmup=0.1, epochs=30
+    )
+    gradient_checkpointing: bool = False
+
+
+class FineTuning(Section):
+    """Stage 1 (paper section 3.1): fine-tune CLIP on the element-wise sum."""
+
+    enabled: bool = True
+    encoder: Literal["text", "image", "both"] = Field("text", description="which tower is trained")
+    contrast: Contrast = Contrast()
+    optimisation: Optimisation = Optimisation()
+    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
+
+
+class Combining(Section):
+    """The combining function of stage 2."""
+
+    function: Literal["combiner", "sum", "gated"] = "combiner"
+    projection: Positive = Field(2560, description="p: width of the two projections")
+    hidden: Positive = Field(5120, description="h: width of the hidden layers")
+    dropout_projection: Fraction = 0.5
+    dropout_output: Fraction = 0.5
+    dropout_balance: Fraction = Field(0.5, description="dropout of the branch that gives lambda")
+
+
+class Combination(Section):
+    """Stage 2 (paper section 3.2): train the combining function with CLIP frozen."""
+
+    enabled: bool = True
+    combining: Combining = Combining()
+    contrast: Contrast = Contrast()
+    optimisation: Optimisation = Optimisation(
+        optimizer="adam", lr=2e-5, eps=1e-8, weight_decay=0.0, batch_size=4096
+    )
+
+
+class Compute(Section):
+    """What it runs on."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU a worker where the cluster has them")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast precision; fp16 scales its loss")
+    threads: Positive | None = Field(None, description="CPU threads a worker; none = the cores divided by the workers")
+    max_failures: int = Field(3, ge=-1, description="how many worker deaths a stage survives; -1 = any number")
+
+
+class Embedding(Section):
+    """How frozen features are computed."""
+
+    batch_size: Positive = Field(64, description="pictures or captions a forward pass")
+    shard_rows: Positive = Field(1024, description="rows a shard file; what a kill can cost")
+
+
+class Config(Section):
+    """A complete configuration."""
+
+    recipe: str = Field("custom", description="the recipe this came from")
+    output: str = Field("", description="folder for everything this run makes")
+    store: str = Field("", description="feature store; empty = $CIRRAY_HOME/store or ~/.cache/cirray/store")
+    seed: int = Field(0, ge=0, lt=2**31)
+    workers: Positive = Field(1, description="Ray Train workers; one CPU or GPU each")
+    ablation: bool = Field(False, description="also train stage 2 without stage 1, for the paper's four-row table")
+    data: Data = Data()
+    preprocess: Preprocess = Preprocess()
+    backbone: Backbone = Backbone()
+    stage0: Pretraining = Pretraining()
+    stage1: FineTuning = FineTuning()
+    stage2: Combination = Combination()
+    embed: Embedding = Embedding()
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        for name in ("stage0", "stage1", "stage2"):
+            stage = getattr(self, name)
+            batch = stage.optimisation.batch_size
+            if stage.enabled and batch < self.workers:
+                raise ValueError(
+                    f"{name}.optimisation.batch_size is {batch}, fewer than the {self.workers} workers that share "
+                    f"it: raise it or lower workers"
+                )
+        if self.compute.precision == "fp16" and self.compute.device == "cpu":
+            raise ValueError("compute.precision fp16 needs a GPU: use bf16 or fp32 with compute.device cpu")
+        return self
+
+    def to_yaml(self) -> str:
+        """Returns the complete configuration as YAML, in the order of the fields."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def recipe_names() -> list[str]:
+    """Returns the names of the recipes that come with cirray."""
+    folder = resources.files("cirray").joinpath("recipes")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Builds the complete configuration of a recipe with dotted overrides applied.
+
+    Args:
+        name: a recipe of ours, or the path of a YAML file (such as a run's own `config.yaml`).
+        overrides: dotted field name -> value, `{"stage1.optimisation.lr": 1e-5}`.
+
+    Raises:
+        ConfigError: no such recipe, an unknown field (with the nearest known one), or a wrong value.
+    """
+    settings = _read_recipe(name)
+    settings["recipe"] = settings.get("recipe", name) if _is_file(name) else name
+    for dotted, value in (overrides or {}).items():
+        _check_field(dotted)
+        _put(settings, dotted.split("."), value)
+    for dotted in _leaves(settings):
+        _check_field(dotted)
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, f"recipe {name}")) from None
+
+
+def fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Yields (dotted name, default, description) of every field, depth first."""
+    for name, field in section.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from fields(annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field.default, field.description or ""
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _read_recipe(name: str) -> dict[str, Any]:
+    if _is_file(name):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"recipe file {name} does not exist")
+        text = path.read_text(encoding="utf-8")
+    else:
+        known = recipe_names()
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"no recipe named {name}.{hint} There are: {', '.join(known)}; or give a .yaml file")
+        text = resources.files("cirray").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
+    try:
+        settings = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {name} is not YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"recipe {name} must be a mapping of fields, not a {type(settings).__name__}")
+    return settings
+
+
+def _check_field(dotted: str) -> None:
+    known = [name for name, _, _ in fields()]
+    if dotted in known:
+        return
+    if any(name.startswith(f"{dotted}.") for name in known):
+        raise ConfigError(f"{dotted} is a section, not a field: give one of its fields, such as "
+                          f"{next(name for name in known if name.startswith(dotted + '.'))}")
+    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == dotted.rsplit(".", 1)[-1]]
+    near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5) or same_leaf[:1]
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"no configuration field is named {dotted}.{hint}")
+
+
+def _put(settings: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        settings = settings.setdefault(part, {})
+    settings[path[-1]] = value
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = [f"{where}: {error.error_count()} wrong setting(s)"]
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"]) or "configuration"
+        given = "" if isinstance(item["input"], (dict, BaseModel)) else f" (given: {item['input']!r})"
+        lines.append(f"  {name}: {item['msg'].removeprefix('Value error, ')}{given}")
+    return "\n".join(lines)

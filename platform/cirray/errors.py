@@ -1,0 +1,38 @@
+"""Errors that a user can act on.
+
+    CirrayError
+    ├── ConfigError        a setting is wrong; the message names the field
+    ├── DataError          files are wrong; the message lists every problem with its file and line
+    ├── BackboneError      a CLIP backbone or its weights cannot be had
+    ├── StoreError         a feature store is damaged or belongs to something else
+    ├── BundleError        a model bundle is incomplete or does not fit
+    └── RunError           a training run cannot start or continue in its output folder
+"""
+
+
+class CirrayError(Exception):
+    """Base of all errors whose message is meant for the user and is complete without a traceback."""
+
+
+class ConfigError(CirrayError):
+    """A setting is wrong. The message names the field, what was expected and what to do."""
+
+
+class DataError(CirrayError):
+    """Input files are wrong. The message lists all problems at once."""
+
+
+class BackboneError(CirrayError):
+    """A backbone's architecture or weights cannot be built or fetched."""
+
+
+class StoreError(CirrayError):
+    """A feature store holds something that its manifest does not say."""
+
+
+class BundleError(CirrayError):
+    """A model bundle is incomplete, damaged, or does not fit what it is used with."""
+
+
+class RunError(CirrayError):
+    """A training run cannot start or continue in its output folder."""
