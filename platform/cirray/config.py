@@ -44,7 +44,9 @@ class Data(Section):
         "default",
         description="CIRR only: how its recalls make the one number that picks the best epoch; default = headline",
     )
-    skip_bad: bool = Field(False, description="leave broken pictures and triplets out and list them, instead of stopping")
+    skip_bad: bool = Field(
+        False, description="leave broken pictures and triplets out and list them, instead of stopping"
+    )
 
     @model_validator(mode="after")
     def _categories_are_named(self) -> Data:
@@ -146,15 +148,15 @@ class Combination(Section):
     enabled: bool = True
     combining: Combining = Combining()
     contrast: Contrast = Contrast()
-    optimisation: Optimisation = Optimisation(
-        optimizer="adam", lr=2e-5, eps=1e-8, weight_decay=0.0, batch_size=4096
-    )
+    optimisation: Optimisation = Optimisation(optimizer="adam", lr=2e-5, eps=1e-8, weight_decay=0.0, batch_size=4096)
 
 
 class Compute(Section):
     """What it runs on."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU a worker where the cluster has them")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a GPU a worker where the cluster has them"
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast precision; fp16 scales its loss")
     threads: Positive | None = Field(None, description="CPU threads a worker; none = the cores divided by the workers")
     max_failures: int = Field(3, ge=-1, description="how many worker deaths a stage survives; -1 = any number")
@@ -165,6 +167,7 @@ class Embedding(Section):
 
     batch_size: Positive = Field(64, description="pictures or captions a forward pass")
     shard_rows: Positive = Field(1024, description="rows a shard file; what a kill can cost")
+    inline_rows: int = Field(256, ge=0, description="up to so many rows are computed by the driver itself, on CPU only")
 
 
 class Config(Section):
@@ -274,8 +277,10 @@ def _check_field(dotted: str) -> None:
     if dotted in known:
         return
     if any(name.startswith(f"{dotted}.") for name in known):
-        raise ConfigError(f"{dotted} is a section, not a field: give one of its fields, such as "
-                          f"{next(name for name in known if name.startswith(dotted + '.'))}")
+        raise ConfigError(
+            f"{dotted} is a section, not a field: give one of its fields, such as "
+            f"{next(name for name in known if name.startswith(dotted + '.'))}"
+        )
     same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == dotted.rsplit(".", 1)[-1]]
     near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5) or same_leaf[:1]
     hint = f" Did you mean {near[0]}?" if near else ""

@@ -1,12 +1,12 @@
 """Errors that a user can act on.
 
-    CirrayError
-    ├── ConfigError        a setting is wrong; the message names the field
-    ├── DataError          files are wrong; the message lists every problem with its file and line
-    ├── BackboneError      a CLIP backbone or its weights cannot be had
-    ├── StoreError         a feature store is damaged or belongs to something else
-    ├── BundleError        a model bundle is incomplete or does not fit
-    └── RunError           a training run cannot start or continue in its output folder
+CirrayError
+├── ConfigError        a setting is wrong; the message names the field
+├── DataError          files are wrong; the message lists every problem with its file and line
+├── BackboneError      a CLIP backbone or its weights cannot be had
+├── StoreError         a feature store is damaged or belongs to something else
+├── BundleError        a model bundle is incomplete or does not fit
+└── RunError           a training run cannot start or continue in its output folder
 """
 
 

@@ -1,0 +1,43 @@
+#!/usr/bin/env python
+"""Evaluates a bundle on a split, by the dataset's own protocol.
+
+    python jobs/evaluate.py --bundle OUTPUT/bundle --data.format triplets --data.root DIR [--split val] [--output DIR]
+
+Prints the table; with --output DIR writes DIR/evaluation.json. Fields of the configuration (--data..., --workers,
+--store) are given as for jobs/train.py.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
+
+from cirray.cli import main, parse
+from cirray.config import load_recipe
+from cirray.errors import ConfigError
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parses, evaluates, prints the table and writes the JSON result."""
+    values = parse(argv)
+    folder, split = values.pop("bundle", None), values.pop("split", "val")
+    if not isinstance(folder, str):
+        raise ConfigError("--bundle DIR is missing: the bundle folder of a finished training, OUTPUT/bundle")
+    config = load_recipe("default", values)
+    from cirray.scoring import evaluate_bundle  # a wrong setting fails before torch and Ray are loaded
+
+    report, table = evaluate_bundle(Path(folder), config, split)
+    print(table)
+    if config.output:
+        from cirray.files import write_json
+
+        write_json(Path(config.output) / "evaluation.json", report)
+        print(f"written to {Path(config.output) / 'evaluation.json'}", file=sys.stderr)
+    else:
+        print(json.dumps(report["results"]))
+
+
+if __name__ == "__main__":
+    main(run, __doc__ or "")

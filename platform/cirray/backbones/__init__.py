@@ -1,0 +1,1 @@
+"""Model definitions of ours, in open_clip's own format (one JSON file each)."""

@@ -1,0 +1,137 @@
+"""Datasets: from annotation files and pictures to checked triplets.
+
+    data = load_dataset(config.data, cache, config.preprocess.background)
+
+Everything is checked before work starts, and all that is wrong is told at once, with file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+from cirray import config
+from cirray.data import catalogue, cirr, fashioniq
+from cirray.data.annotations import Annotations
+from cirray.data.audit import audit_pictures
+from cirray.data.pictures import Background
+from cirray.data.triplets import Dataset, Problem, Split, Triplet
+from cirray.errors import ConfigError, DataError
+
+__all__ = ["load_dataset"]
+
+_READERS = {"fashioniq": fashioniq, "cirr": cirr, "triplets": catalogue}
+_SHOWN = 200
+
+
+def load_dataset(
+    data: config.Data, cache: Path, background: Background, splits: Sequence[str] = ("train", "val")
+) -> Dataset:
+    """Reads a dataset's annotations, checks all of its pictures and leaves out bad ones if told to.
+
+    Args:
+        data: which dataset; with `skip_bad`, wrong records, broken pictures and the triplets that need them
+            are left out and listed in the dataset's `skipped`.
+        cache: folder for what is known of good pictures.
+        background: what transparent pictures are laid on.
+        splits: which of "train", "val" and "test" to read.
+
+    Raises:
+        ConfigError: `data.root` is not a folder.
+        DataError: lists all that is wrong; with `skip_bad` only if files are missing or a split has nothing
+            left.
+    """
+    reader = _READERS[data.format]
+    _check_root(data, reader.EXPECTED)
+    annotations = reader.read(data, splits)
+    if annotations.fatal:
+        found = [*annotations.fatal, *annotations.problems]
+        raise DataError(_listing(data, found, "the files must be there and readable; pictures were not checked yet"))
+    contents, problems = _audit(annotations, cache, background)
+    problems = [*annotations.problems, *problems]
+    if problems and not data.skip_bad:
+        raise DataError(_listing(data, problems, "fix them, or leave them out with --data.skip-bad"))
+    parts = {name: _without(split, contents) for name, split in annotations.splits.items()}
+    _check_left(data, parts, problems)
+    return Dataset(
+        name=annotations.name,
+        images={identifier: path for identifier, path in annotations.images.items() if identifier in contents},
+        contents=contents,
+        titles={identifier: title for identifier, title in annotations.titles.items() if identifier in contents},
+        splits=parts,
+        protocol=annotations.protocol,
+        skipped=(*problems, *_dropped(annotations.splits, parts)),
+    )
+
+
+def _check_root(data: config.Data, expected: str) -> None:
+    if not data.root:
+        raise ConfigError(f"data.root is not set: give the folder that holds {expected}")
+    root = Path(data.root).expanduser()
+    if not root.is_dir():
+        state = "is not a folder" if root.exists() else "does not exist"
+        raise ConfigError(f"data.root {data.root} {state}: give the folder that holds {expected}")
+
+
+def _audit(annotations: Annotations, cache: Path, background: Background) -> tuple[dict[str, str], list[Problem]]:
+    """Audits the pictures and says of each bad one where its id was listed."""
+    contents, wrong = audit_pictures(annotations.images, cache, background)
+    bad = [identifier for identifier in annotations.images if identifier not in contents]
+    return contents, [
+        Problem(annotations.image_sources[identifier], f"picture of {identifier!r}: {problem}")
+        for identifier, problem in zip(bad, wrong, strict=True)
+    ]
+
+
+def _listing(data: config.Data, problems: Sequence[Problem], remedy: str) -> str:
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    lines = [f"{count} in {data.root} (lines are counted from 1, entries from 0): {remedy}"]
+    lines += [f"  {problem}" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"  and {len(problems) - _SHOWN} more")
+    return "\n".join(lines)
+
+
+def _without(split: Split, good: Container[str]) -> Split:
+    """Leaves out of a split what needs a picture that is not good."""
+    triplets = tuple(
+        Triplet(
+            reference=triplet.reference,
+            captions=triplet.captions,
+            target=triplet.target,
+            category=triplet.category,
+            pair_id=triplet.pair_id,
+            subset=tuple(member for member in triplet.subset if member in good),
+        )
+        for triplet in split.triplets
+        if triplet.reference in good and (triplet.target is None or triplet.target in good)
+    )
+    galleries = {
+        category: tuple(identifier for identifier in ids if identifier in good)
+        for category, ids in split.galleries.items()
+    }
+    return Split(split.name, triplets, galleries)
+
+
+def _dropped(before: dict[str, Split], after: dict[str, Split]) -> list[Problem]:
+    counts = {name: len(split.triplets) - len(after[name].triplets) for name, split in before.items()}
+    return [
+        Problem(f"split {name}", f"left out {count} triplets that need a broken picture")
+        for name, count in counts.items()
+        if count
+    ]
+
+
+def _check_left(data: config.Data, splits: dict[str, Split], problems: Sequence[Problem]) -> None:
+    """Raises DataError if a category of a split has no triplet."""
+    empty = [
+        Problem(
+            f"split {name}",
+            f"has no usable triplets{'' if category == 'all' else f' of category {category}'}",
+        )
+        for name, split in splits.items()
+        for category in split.galleries
+        if not any(triplet.category == category for triplet in split.triplets)
+    ]
+    if empty:
+        raise DataError(_listing(data, [*empty, *problems], "each split needs triplets"))

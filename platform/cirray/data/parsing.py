@@ -1,0 +1,199 @@
+"""JSON files in, values with their place out; what is wrong is noted, not raised.
+
+A place is "file:line" in JSON Lines files, "file entry i" (counted from 0) in a file that is one JSON array,
+and "file entry key" in one JSON object. Files are named relative to the dataset's root.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Container, Iterator, Mapping
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
+
+from cirray.data.triplets import Problem
+
+
+class Record:
+    """One JSON object. A method that cannot return what it was asked for notes why and returns None."""
+
+    def __init__(self, where: str, values: Mapping[str, Any], problems: list[Problem]) -> None:
+        self.where = where
+        self._values = values
+        self._problems = problems
+
+    def note(self, what: str) -> None:
+        """Notes a problem of this record."""
+        self._problems.append(Problem(self.where, what))
+
+    def has(self, key: str) -> bool:
+        """Returns whether the key is there with something else than null."""
+        return self._values.get(key) is not None
+
+    def text(self, key: str) -> str | None:
+        """Returns a non-empty string."""
+        if key not in self._values:
+            self.note(f"{key} is missing")
+            return None
+        value = self._values[key]
+        if not isinstance(value, str) or not value.strip():
+            self.note(f"{key} must be a non-empty string, not {_short(value)}")
+            return None
+        return value
+
+    def known_id(self, key: str, known: Container[str] | None, listed_in: str) -> str | None:
+        """Returns an image id that is in `known` (None: not checked), the ids of the file `listed_in`."""
+        identifier = self.text(key)
+        if identifier is None or known is None or identifier in known:
+            return identifier
+        self.note(f"{key} {_short(identifier)} is not in {listed_in}")
+        return None
+
+    def texts(self, key: str, single: bool = False) -> tuple[str, ...] | None:
+        """Returns a list of at least one string, be it empty; with `single` a lone string also counts."""
+        if key not in self._values:
+            self.note(f"{key} is missing")
+            return None
+        value = self._values[key]
+        if single and isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+            self.note(f"{key} must be a list of strings, not {_short(value)}")
+            return None
+        return tuple(value)
+
+    def record(self, key: str) -> Record | None:
+        """Returns the JSON object under a key."""
+        if key not in self._values:
+            self.note(f"{key} is missing")
+            return None
+        value = self._values[key]
+        if not isinstance(value, dict):
+            self.note(f"{key} must be an object, not {_short(value)}")
+            return None
+        return Record(self.where, value, self._problems)
+
+    def value(self, key: str) -> Any:
+        """Returns the value under a key as it is; None if there is none."""
+        return self._values.get(key)
+
+
+class Source:
+    """The JSON files of one dataset. A file that cannot be read is noted, and is None or has no records.
+
+    Attributes:
+        root: absolute path of the dataset's folder.
+        problems: what is wrong with single records.
+        fatal: files that are missing or not readable as a whole.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.problems: list[Problem] = []
+        self.fatal: list[Problem] = []
+
+    def name(self, path: Path) -> str:
+        """Returns a file's path relative to the root."""
+        return path.relative_to(self.root).as_posix()
+
+    def note(self, where: str, what: str) -> None:
+        """Notes a problem that can be left out."""
+        self.problems.append(Problem(where, what))
+
+    def array(self, path: Path) -> list[tuple[str, Any]] | None:
+        """Returns (place, value) of each item of a file that is one JSON array."""
+        value = self._document(path)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            self.fatal.append(Problem(self.name(path), f"must be a JSON array, not {_short(value)}"))
+            return None
+        return [(f"{self.name(path)} entry {i}", item) for i, item in enumerate(value)]
+
+    def table(self, path: Path) -> dict[str, Any] | None:
+        """Returns a file that is one JSON object. A key that is there twice is noted; the first counts."""
+        name = self.name(path)
+
+        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            values: dict[str, Any] = {}
+            for key, value in pairs:
+                if key in values:
+                    self.note(f"{name} entry {key}", "is there twice")
+                values.setdefault(key, value)
+            return values
+
+        value = self._document(path, unique)
+        if value is not None and not isinstance(value, dict):
+            self.fatal.append(Problem(self.name(path), f"must be a JSON object, not {_short(value)}"))
+            return None
+        return value
+
+    def records(self, path: Path) -> Iterator[Record]:
+        """Yields the objects of a file that is one JSON array of objects."""
+        for where, value in self.array(path) or []:
+            if isinstance(value, dict):
+                yield Record(where, value, self.problems)
+            else:
+                self.note(where, f"must be a JSON object, not {_short(value)}")
+
+    def lines(self, path: Path) -> Iterator[Record]:
+        """Yields the objects of a JSON Lines file; blank lines are skipped."""
+        for number, line in enumerate((self._text(path) or "").split("\n"), start=1):
+            if not line.strip():
+                continue
+            where = f"{self.name(path)}:{number}"
+            try:
+                value = json.loads(line)
+            except json.JSONDecodeError as error:
+                self.note(where, f"not JSON: {error.msg} at column {error.colno}")
+                continue
+            except (RecursionError, ValueError) as error:  # too deep, or a number of too many digits
+                self.note(where, f"not usable JSON: {error}")
+                continue
+            if isinstance(value, dict):
+                yield Record(where, value, self.problems)
+            else:
+                self.note(where, f"must be a JSON object, not {_short(value)}")
+
+    def _document(self, path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+        text = self._text(path)
+        if text is None:
+            return None
+        name = self.name(path)
+
+        try:
+            value = json.loads(text, object_pairs_hook=pairs_hook)
+        except json.JSONDecodeError as error:
+            where = f"{name}:{error.lineno}"
+            self.fatal.append(Problem(where, f"not JSON: {error.msg} at column {error.colno}"))
+            return None
+        except (RecursionError, ValueError) as error:
+            self.fatal.append(Problem(name, f"not usable JSON: {error}"))
+            return None
+        if value is None:
+            self.fatal.append(Problem(name, "holds nothing but null"))
+        return value
+
+    def _text(self, path: Path) -> str | None:
+        try:
+            return path.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark first
+        except FileNotFoundError:
+            self.fatal.append(Problem(self.name(path), f"the file is missing ({path})"))
+        except UnicodeDecodeError as error:
+            self.fatal.append(Problem(self.name(path), f"not UTF-8: {error.reason} at byte {error.start}"))
+        except OSError as error:
+            self.fatal.append(Problem(self.name(path), f"cannot be read: {error.strerror}"))
+        return None
+
+
+def leaves_root(path: str) -> bool:
+    """Returns whether a path from an annotation file is absolute or climbs out with "..".
+
+    Symbolic links are followed: picture folders are often links to a larger disk.
+    """
+    return PurePath(path).is_absolute() or ".." in PurePosixPath(path.replace("\\", "/")).parts
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

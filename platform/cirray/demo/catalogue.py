@@ -1,0 +1,210 @@
+"""Writes the demo catalogue: pictures, splits, captions, titles, in the FashionIQ layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from tqdm import tqdm
+
+from cirray.demo.attributes import CATEGORIES, Category, Garment, differences, sample_distinct
+from cirray.demo.drawing import draw
+from cirray.demo.phrases import relative_captions, title
+from cirray.errors import DataError
+
+VERSION = 1  # raise it whenever the same seed gives other bytes
+SplitName = Literal["train", "val"]
+
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+_MANIFEST = "manifest.json"
+# How many attributes a triplet changes, and how often.
+_CHANGES = {1: 0.45, 2: 0.4, 3: 0.15}
+# Below this a pool's start costs more than it saves.
+_POOL_FROM = 200
+
+_README = """Demo catalogue of cirray: generated, not photographed.
+
+Every picture is drawn, every title and caption is composed, by `cirray.demo` from the seed in manifest.json.
+The layout is FashionIQ's: images/, image_splits/split.CATEGORY.SPLIT.json, captions/cap.CATEGORY.SPLIT.json.
+Besides, titles.json names every picture, and catalog.jsonl lists every item with its attributes.
+No data of FashionIQ is contained. Scores on this catalogue say nothing about scores on photographs.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How large a catalogue is, per category.
+
+    Attributes:
+        train: images of the train split.
+        val: images of the val split.
+        train_triplets: triplets of the train split, at most as many as there are.
+        val_triplets: triplets of the val split, at most as many as there are.
+    """
+
+    train: int = 420
+    val: int = 200
+    train_triplets: int = 1400
+    val_triplets: int = 350
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A garment of the catalogue under its id."""
+
+    id: str
+    garment: Garment
+    split: SplitName
+
+
+def write_catalogue(root: Path, seed: int = 0, sizes: Sizes | None = None, workers: int | None = None) -> None:
+    """Write the catalogue to `root`; do nothing if it is there already, with the same seed and sizes.
+
+    It is written beside `root` and renamed when it is complete, so `root` is never half a catalogue.
+
+    Args:
+        root: folder to create; an empty one may exist.
+        seed: the same seed and sizes give the same bytes.
+        sizes: images and triplets per category.
+        workers: processes to draw with; None for one a core, at most four. The bytes do not depend on it.
+
+    Raises:
+        DataError: `root` holds something else.
+    """
+    sizes = sizes or Sizes()
+    manifest = {"generator": "cirray.demo", "version": VERSION, "seed": seed, "sizes": asdict(sizes)}
+    if _is_complete(root, manifest):
+        return
+    root.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        _write(draft, seed, sizes, workers)
+        _dump(draft / _MANIFEST, manifest)
+        draft.chmod(0o755)  # mkdtemp's folders are closed to everyone else
+        draft.replace(root)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _is_complete(root: Path, manifest: dict[str, object]) -> bool:
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    path = root / _MANIFEST
+    found = None
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text())
+        except ValueError:
+            found = None
+    if found == manifest:
+        return True
+    other = "another demo catalogue" if isinstance(found, dict) and "generator" in found else "something else"
+    raise DataError(
+        f"{root} holds {other}, and the demo catalogue is never written over anything. "
+        f"Name a folder that does not exist, or remove this one and run again. "
+        f"Expected in {path.name}: {json.dumps(manifest)}"
+    )
+
+
+def _write(root: Path, seed: int, sizes: Sizes, workers: int | None) -> None:
+    for folder in ("images", "image_splits", "captions"):
+        (root / folder).mkdir()
+    items: list[Item] = []
+    for category in CATEGORIES:
+        found = sample_items(category, seed, sizes)
+        items += found
+        for split in SPLITS:
+            members = [item for item in found if item.split == split]
+            count = sizes.train_triplets if split == "train" else sizes.val_triplets
+            rng = _rng(seed, category, split)
+            _dump(root / "image_splits" / f"split.{category}.{split}.json", [item.id for item in members])
+            _dump(root / "captions" / f"cap.{category}.{split}.json", _triplets(members, count, rng))
+    titles = {item.id: title(item.garment, _rng(seed, item.id, "title")) for item in items}
+    _dump(root / "titles.json", titles)
+    lines = [json.dumps(_record(item, titles[item.id])) + "\n" for item in items]
+    (root / "catalog.jsonl").write_text("".join(lines))
+    (root / "README.txt").write_text(_README)
+    _draw_all(root / "images", items, seed, workers)
+
+
+def sample_items(category: Category, seed: int, sizes: Sizes) -> list[Item]:
+    """The items of a category, all distinct; no garment of the val split occurs in the train split."""
+    train = sample_distinct(category, sizes.train, _rng(seed, category, "train items"))
+    val = sample_distinct(category, sizes.val, _rng(seed, category, "val items"), frozenset(train))
+    # An id says nothing about its split.
+    numbers = _rng(seed, category, "ids").permutation(len(train) + len(val))
+    ids = [f"{category[0].upper()}{number:05d}" for number in numbers]
+    return [
+        *(Item(name, garment, "train") for name, garment in zip(ids[: len(train)], train, strict=True)),
+        *(Item(name, garment, "val") for name, garment in zip(ids[len(train) :], val, strict=True)),
+    ]
+
+
+def _triplets(items: Sequence[Item], count: int, rng: np.random.Generator) -> list[dict[str, object]]:
+    """Triplets among the items, mostly of one or two changes; no pair twice."""
+    pairs: dict[int, list[tuple[Item, Item]]] = {changes: [] for changes in _CHANGES}
+    for reference in items:
+        for target in items:
+            changes = len(differences(reference.garment, target.garment))
+            if reference is not target and changes in pairs:
+                pairs[changes].append((reference, target))
+    chosen: list[tuple[Item, Item]] = []
+    missing = 0.0  # what one number of changes lacks, the next one makes up for
+    for changes, share in _CHANGES.items():
+        wanted = round(count * share + missing)
+        taken = rng.permutation(len(pairs[changes]))[:wanted]
+        missing = wanted - len(taken)
+        chosen += [pairs[changes][i] for i in taken]
+    return [
+        {
+            "target": chosen[i][1].id,
+            "candidate": chosen[i][0].id,
+            "captions": list(relative_captions(chosen[i][0].garment, chosen[i][1].garment, rng)),
+        }
+        for i in rng.permutation(len(chosen))
+    ]
+
+
+def _record(item: Item, item_title: str) -> dict[str, object]:
+    return {
+        "id": item.id,
+        "image": f"images/{item.id}.png",
+        "title": item_title,
+        "split": item.split,
+        **asdict(item.garment),
+    }
+
+
+def _draw_all(folder: Path, items: Sequence[Item], seed: int, workers: int | None) -> None:
+    workers = workers or min(os.cpu_count() or 1, 4)
+    jobs = [(folder, item.id, item.garment, seed) for item in items]
+    pool = ProcessPoolExecutor(workers) if workers > 1 and len(jobs) >= _POOL_FROM else None
+    with pool or nullcontext():
+        done: Iterable[None] = pool.map(_draw_one, jobs, chunksize=16) if pool else map(_draw_one, jobs)
+        for _ in tqdm(done, total=len(jobs), desc="drawing the demo catalogue", unit="picture"):
+            pass
+
+
+def _draw_one(job: tuple[Path, str, Garment, int]) -> None:
+    folder, name, garment, seed = job
+    picture = draw(garment, _rng(seed, name, "picture"))
+    picture.save(folder / f"{name}.png", compress_level=4)
+
+
+def _rng(seed: int, *purpose: str) -> np.random.Generator:
+    """A stream of its own for each purpose, so that more items do not change those before them."""
+    return np.random.default_rng([seed, *"/".join(purpose).encode()])
+
+
+def _dump(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")

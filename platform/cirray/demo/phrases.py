@@ -1,0 +1,220 @@
+"""Sentences about garments: titles that name all attributes, and relative captions that name what changes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cirray.demo.attributes import SLEEVES, Attribute, Garment, differences, values
+
+# How the value of an attribute is said. Each value has words that no other value of its category
+# has, so that a caption leaves no doubt about its target.
+_SLEEVE_WORDS: dict[str, tuple[str, ...]] = {
+    "sleeveless": ("no sleeves",),
+    "short": ("short sleeves",),
+    "three-quarter": ("three-quarter sleeves", "three quarter sleeves"),
+    "long": ("long sleeves",),
+}
+_NECK_WORDS: dict[str, tuple[str, ...]] = {
+    "crew": ("a crew neck", "a round crew neck", "a high crew neckline"),
+    "v-neck": ("a v-neck", "a v neck", "a v-neckline"),
+    "scoop": ("a scoop neck", "a deep scoop neck", "a wide scoop neckline"),
+    "off-shoulder": ("off the shoulder", "an off-shoulder neckline"),
+    "classic collar": ("a classic collar", "a classic pointed collar"),
+    "band collar": ("a band collar", "a stand-up band collar"),
+    "open collar": ("an open collar", "an open camp collar"),
+    "polo collar": ("a polo collar", "a soft polo collar"),
+}
+_PATTERN_WORDS: dict[str, tuple[str, ...]] = {
+    "striped": ("stripes", "a striped pattern", "horizontal stripes"),
+    "dotted": ("polka dots", "a dotted pattern", "large dots"),
+    "checked": ("checks", "a checked pattern", "a plaid pattern"),
+    "floral": ("flowers", "a floral print", "a flower print"),
+}
+_PATTERN_ADJECTIVES: dict[str, tuple[str, ...]] = {
+    "plain": ("plain", "solid"),
+    "striped": ("striped",),
+    "dotted": ("polka dot", "dotted"),
+    "checked": ("checked", "plaid"),
+    "floral": ("floral", "flowered"),
+}
+_LENGTH_ADJECTIVES: dict[str, tuple[str, ...]] = {
+    "mini": ("mini", "short mini"),
+    "knee": ("knee-length", "knee length"),
+    "maxi": ("maxi", "long maxi"),
+    "cropped": ("cropped", "short cropped"),
+    "regular": ("regular-length", "regular length"),
+    "long": ("extra long", "long"),
+}
+_SLEEVE_ADJECTIVES: dict[str, tuple[str, ...]] = {
+    "sleeveless": ("sleeveless",),
+    "short": ("short-sleeved", "short sleeve"),
+    "three-quarter": ("three-quarter sleeve", "three quarter sleeved"),
+    "long": ("long-sleeved", "long sleeve"),
+}
+_NOUNS: dict[str, str] = {"dress": "dress", "shirt": "shirt", "toptee": "top"}
+
+
+def _pick(options: tuple[str, ...] | list[str], rng: np.random.Generator) -> str:
+    return options[rng.integers(len(options))]
+
+
+def title(garment: Garment, rng: np.random.Generator) -> str:
+    """A shop's title that names every attribute: "red striped maxi dress with long sleeves and a v-neck"."""
+    colour, noun = garment.colour, _NOUNS[garment.category]
+    pattern = _pick(_PATTERN_ADJECTIVES[garment.pattern], rng)
+    length = _pick(_LENGTH_ADJECTIVES[garment.length], rng)
+    sleeved = _pick(_SLEEVE_ADJECTIVES[garment.sleeve], rng)
+    sleeves = _pick(_SLEEVE_WORDS[garment.sleeve], rng)
+    neck = _pick(_NECK_WORDS[garment.neckline], rng)
+    neck = "an off the shoulder neckline" if neck == "off the shoulder" else neck
+    text = _pick(
+        (
+            f"{colour} {pattern} {length} {noun} with {sleeves} and {neck}",
+            f"{sleeved} {colour} {length} {noun} with {neck}, {pattern}",
+            f"{length} {noun} in {pattern} {colour}, {sleeved}, with {neck}",
+            f"{pattern} {colour} {noun} with {neck} and {sleeves}, {length}",
+            f"{sleeved} {noun} with {neck}, {length}, in {colour}, {pattern}",
+        ),
+        rng,
+    )
+    if garment.logo:
+        text += _pick((", with a logo", ", logo print", ", with a logo on the chest"), rng)
+    return text
+
+
+def relative_captions(reference: Garment, target: Garment, rng: np.random.Generator) -> tuple[str, str]:
+    """Two captions as FashionIQ's annotators write them.
+
+    Together they tell every change; each one may leave some of them to the other.
+
+    Args:
+        reference: the garment of the query.
+        target: the garment wanted; of the same category, and not equal to `reference`.
+        rng: source of the wording.
+    """
+    changed = list(differences(reference, target))
+    if not changed or reference.category != target.category:
+        raise ValueError("a caption needs two different garments of one category")
+    first, second = _shares(changed, rng)
+    one = _caption(reference, target, first, rng)
+    for _ in range(8):
+        two = _caption(reference, target, second, rng)
+        if two != one:
+            break
+    else:
+        two = f"{one} and nothing else changes"
+    return one, two
+
+
+def _shares(changed: list[Attribute], rng: np.random.Generator) -> tuple[list[Attribute], list[Attribute]]:
+    """Which changes each caption tells: mostly all; sometimes one leaves some out, or they share them."""
+    order = [changed[i] for i in rng.permutation(len(changed))]
+    again = [changed[i] for i in rng.permutation(len(changed))]
+    if len(changed) == 1:
+        return order, again
+    cut, draw = int(rng.integers(1, len(changed))), rng.random()
+    if draw < 0.5:
+        return order, again
+    if draw < 0.65:
+        return order, again[:cut]
+    if draw < 0.8:
+        return order[:cut], again
+    return order[:cut], order[cut:]
+
+
+def _caption(reference: Garment, target: Garment, attributes: list[Attribute], rng: np.random.Generator) -> str:
+    """One caption: a few fragments, each "is ..." or "has ...", joined without repeating the verb."""
+    fragments = [_fragment(reference, target, attribute, rng) for attribute in attributes]
+    text, verb = "", ""
+    for i, (next_verb, words) in enumerate(fragments):
+        joint = "" if i == 0 else " and " if i == len(fragments) - 1 else ", "
+        text += joint + (words if next_verb == verb else f"{next_verb} {words}")
+        verb = next_verb
+    return _dress_up(text, rng)
+
+
+def _dress_up(text: str, rng: np.random.Generator) -> str:
+    """The habits of annotators: they drop the verb, or say first that the rest stays as it is."""
+    draw = rng.random()
+    bare = text.removeprefix("is ").removeprefix("has ")
+    if draw < 0.12:
+        return f"same but {'with ' if text.startswith('has ') else ''}{bare}"
+    if draw < 0.2:
+        return f"the same style but {text}"
+    if draw < 0.28:
+        return f"{text} instead" if " instead" not in text and " than " not in text else text
+    if draw < 0.42:
+        return f"with {bare}" if text.startswith("has ") else bare
+    if draw < 0.5:
+        return f"it {text}"
+    return text
+
+
+def _fragment(reference: Garment, target: Garment, attribute: Attribute, rng: np.random.Generator) -> tuple[str, str]:
+    """One change as a verb and its words."""
+    return {
+        "colour": _colour,
+        "sleeve": _sleeve,
+        "neckline": _neckline,
+        "length": _length,
+        "pattern": _pattern,
+        "logo": _logo,
+    }[attribute](reference, target, rng)
+
+
+def _colour(reference: Garment, target: Garment, rng: np.random.Generator) -> tuple[str, str]:
+    new, old = target.colour, reference.colour
+    if rng.random() < 0.2:
+        return "has", _pick((f"a {new} color" if new != "orange" else "an orange color", f"{new} fabric"), rng)
+    return "is", _pick((new, new, f"{new} in color", f"{new} instead of {old}", f"{new} rather than {old}"), rng)
+
+
+def _sleeve(reference: Garment, target: Garment, rng: np.random.Generator) -> tuple[str, str]:
+    new, old = target.sleeve, reference.sleeve
+    if new == "sleeveless":
+        return ("is", "sleeveless") if rng.random() < 0.6 else ("has", _pick(("no sleeves", "sleeves removed"), rng))
+    words = _pick(_SLEEVE_WORDS[new], rng)
+    longer = SLEEVES.index(new) > SLEEVES.index(old)
+    if old == "three-quarter" and new == "long" and rng.random() < 0.3:
+        return "has", "longer sleeves"  # only long ones are longer: no other target fits
+    if rng.random() < 0.2 and old != "sleeveless":
+        return "has", f"{'longer' if longer else 'shorter'} {words}"
+    if rng.random() < 0.25:
+        return "is", _pick(_SLEEVE_ADJECTIVES[new], rng)
+    return "has", words
+
+
+def _neckline(reference: Garment, target: Garment, rng: np.random.Generator) -> tuple[str, str]:
+    if target.neckline == "off-shoulder":
+        return ("is", "off the shoulder") if rng.random() < 0.6 else ("has", "an off-shoulder neckline")
+    words = _pick(_NECK_WORDS[target.neckline], rng)
+    if rng.random() < 0.2:
+        return "has", f"{words} instead of {_NECK_WORDS[reference.neckline][0]}"
+    return "has", words
+
+
+def _length(reference: Garment, target: Garment, rng: np.random.Generator) -> tuple[str, str]:
+    order = values(target.category, "length")
+    new, old = order.index(target.length), order.index(reference.length)
+    relative = "longer" if new > old else "shorter"
+    # "longer" alone only where nothing else is longer: from the middle to an end of the scale.
+    if old == 1 and rng.random() < 0.4:
+        return "is", _pick((relative, f"{relative} in length", f"a bit {relative}"), rng)
+    words = _pick(_LENGTH_ADJECTIVES[target.length], rng)
+    return "is", _pick((words, words, f"{relative}, {_LENGTH_ADJECTIVES[target.length][0]}"), rng)
+
+
+def _pattern(reference: Garment, target: Garment, rng: np.random.Generator) -> tuple[str, str]:
+    new, old = target.pattern, reference.pattern
+    if new == "plain":
+        gone = _pick(_PATTERN_WORDS[old], rng)
+        return "is", _pick(("plain", "a solid color", "plain without a pattern", f"plain, without {gone}"), rng)
+    if rng.random() < 0.3:
+        return "is", _pick(_PATTERN_ADJECTIVES[new], rng)
+    return "has", _pick(_PATTERN_WORDS[new], rng)
+
+
+def _logo(reference: Garment, target: Garment, rng: np.random.Generator) -> tuple[str, str]:
+    if target.logo:
+        return "has", _pick(("a logo", "a logo on the chest", "a logo print", "a graphic logo on the front"), rng)
+    return "has", _pick(("no logo", "no logo on it", "the logo removed"), rng)

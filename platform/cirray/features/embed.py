@@ -1,0 +1,82 @@
+"""Turns pictures and captions into rows: callables that any job can run, in a Ray actor or in process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from cirray.config import Preprocess
+from cirray.data.pictures import open_rgb, pixels
+
+
+class Embed(Protocol):
+    """A batch of payloads (picture paths or captions) -> as many rows."""
+
+    def __call__(self, payloads: Sequence[str]) -> np.ndarray: ...
+
+
+class DecodePixels:
+    """Picture files -> uint8 [N, 3, S, S]. Needs no model, and so no torch."""
+
+    def __init__(self, size: int, preprocess: Preprocess) -> None:
+        self.size = size
+        self.preprocess = preprocess
+
+    def __call__(self, payloads: Sequence[str]) -> np.ndarray:
+        with ThreadPoolExecutor(max_workers=2) as pool:  # Pillow decodes outside the GIL
+            return np.stack(list(pool.map(self._one, payloads)))
+
+    def _one(self, path: str) -> np.ndarray:
+        return pixels(open_rgb(Path(path), self.preprocess.background), self.size, self.preprocess)
+
+
+class EmbedImages:
+    """Picture files -> raw image features, float32 [N, d], by the encoder in `folder`."""
+
+    def __init__(self, folder: str, device: str) -> None:
+        from cirray.encoders import load_encoder  # imported where a model is built: open_clip takes seconds
+
+        self.device = device
+        self.encoder = load_encoder(Path(folder), device)
+        self.decode = DecodePixels(self.encoder.image_input.size, self.encoder.preprocess)
+
+    def __call__(self, payloads: Sequence[str]) -> np.ndarray:
+        import torch
+
+        batch = torch.from_numpy(self.decode(payloads)).to(self.device)
+        with torch.inference_mode():
+            return self.encoder.encode_image(batch).float().cpu().numpy()
+
+
+class EmbedTexts:
+    """Captions -> raw text features, float32 [N, d], by the encoder in `folder`."""
+
+    def __init__(self, folder: str, device: str) -> None:
+        from cirray.encoders import load_encoder
+
+        self.device = device
+        self.encoder = load_encoder(Path(folder), device)
+
+    def __call__(self, payloads: Sequence[str]) -> np.ndarray:
+        import torch
+
+        tokens = self.encoder.tokenize(payloads).to(self.device)
+        with torch.inference_mode():
+            return self.encoder.encode_text(tokens).float().cpu().numpy()
+
+
+def text_key(caption: str) -> str:
+    """Returns the content key of a caption: SHA-256 of its UTF-8 bytes."""
+    return hashlib.sha256(caption.encode()).hexdigest()
+
+
+def pixels_fingerprint(size: int, preprocess: Preprocess) -> str:
+    """Returns the fingerprint of preprocessed pixels: all that decides them besides the picture."""
+    settings = {"size": size, **preprocess.model_dump()}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,95 @@
+"""Fills a feature store on Ray.
+
+Actors compute what is missing and write their own shards, so that a kill costs at most the shards under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+
+import ray
+from ray.exceptions import RayTaskError
+from tqdm import tqdm
+
+from cirray.config import Embedding
+from cirray.errors import CirrayError
+from cirray.features.embed import Embed
+from cirray.features.store import FeatureStore
+
+
+class _Filler:
+    """One actor: holds the model, computes rows batch by batch, writes one shard a call."""
+
+    def __init__(self, make: Callable[[], Embed], store: FeatureStore, batch_size: int) -> None:
+        self.embed = make()
+        self.store = store
+        self.batch_size = batch_size
+
+    def shard(self, keys: Sequence[str], payloads: Sequence[str]) -> int:
+        import numpy as np
+
+        starts = range(0, len(payloads), self.batch_size)
+        rows = np.concatenate([self.embed(payloads[start : start + self.batch_size]) for start in starts])
+        self.store.write(keys, rows)
+        return len(rows)
+
+
+def fill(
+    store: FeatureStore,
+    items: Mapping[str, str],
+    make: Callable[[], Embed],
+    settings: Embedding,
+    actors: int,
+    label: str,
+    gpus: float = 0.0,
+) -> int:
+    """Computes and stores the rows that `store` lacks; returns how many those were.
+
+    Args:
+        items: content key -> payload (picture path or caption).
+        make: builds the embedding callable inside each actor.
+        actors: how many actors share the work; fewer where there is little.
+        label: what the progress bar calls it.
+        gpus: GPUs an actor.
+
+    Raises:
+        CirrayError: what the embedding callable raised, such as a picture that cannot be decoded.
+    """
+    missing = store.missing(list(items))
+    if not missing:
+        return 0
+    if len(missing) <= settings.inline_rows and not gpus:
+        _Filler(make, store, settings.batch_size).shard(missing, [items[key] for key in missing])
+        return len(missing)
+    rows = max(1, min(settings.shard_rows, -(-len(missing) // actors)))
+    shards = iter([missing[start : start + rows] for start in range(0, len(missing), rows)])
+    actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=3, max_task_retries=3)(_Filler)
+    count = min(actors, -(-len(missing) // rows))
+    pool = [actor.remote(make, store, settings.batch_size) for _ in range(count)]
+    running = {_start(worker, shard, items): worker for worker, shard in zip(pool, islice(shards, count), strict=True)}
+    with tqdm(total=len(missing), desc=label, unit="row", dynamic_ncols=True) as bar:
+        while running:
+            ready, _ = ray.wait(list(running), num_returns=1)
+            worker = running.pop(ready[0])
+            bar.update(_result(ready[0]))
+            shard = next(shards, None)
+            if shard is not None:
+                running[_start(worker, shard, items)] = worker
+    for worker in pool:
+        ray.kill(worker)
+    return len(missing)
+
+
+def _start(worker: ray.actor.ActorHandle, shard: Sequence[str], items: Mapping[str, str]) -> ray.ObjectRef:
+    return worker.shard.remote(shard, [items[key] for key in shard])
+
+
+def _result(ref: ray.ObjectRef) -> int:
+    try:
+        rows: int = ray.get(ref)
+    except RayTaskError as error:
+        if isinstance(error.cause, CirrayError):
+            raise error.cause from None
+        raise
+    return rows

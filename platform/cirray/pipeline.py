@@ -1,0 +1,295 @@
+"""The main job: from triplets and pictures to a trained, evaluated bundle. Finished steps are not run again."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cirray import bundle
+from cirray.backbone import build_encoder
+from cirray.combiner import Sum, build_combining
+from cirray.config import Config
+from cirray.data import load_dataset
+from cirray.data.triplets import Dataset
+from cirray.encoders import MANIFEST as ENCODER_MANIFEST
+from cirray.encoders import Encoder, load_encoder, save_encoder
+from cirray.errors import ConfigError
+from cirray.evaluation import (
+    Features,
+    ImageOnly,
+    Result,
+    TextOnly,
+    ensure_images,
+    ensure_texts,
+    overall,
+    read_features,
+    score,
+    text_table,
+)
+from cirray.features.embed import DecodePixels, pixels_fingerprint
+from cirray.features.fill import fill
+from cirray.features.store import FeatureStore
+from cirray.files import store_folder, write_json
+from cirray.output import Output, claim, open_output
+from cirray.provenance import provenance
+from cirray.ranking import top_k
+from cirray.runtime import connect
+from cirray.sheets import Example, draw_queries
+from cirray.tables import TripletTable, build_table
+from cirray.training.stages import StageName, run_stage, use_gpu
+from cirray.training.task import StageInputs
+
+EXAMPLES, SHOWN = 6, 6
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Runs or continues the whole training; returns what report.json says.
+
+    Raises:
+        CirrayError: wrong settings or data, before Ray starts; or a stage that failed.
+    """
+    output = open_output(config)
+    dataset = load_dataset(config.data, store_folder(config.store), config.preprocess.background)
+    for problem in dataset.skipped:
+        say(f"skipped {problem}")
+    check_settings(config, dataset)
+    say(
+        f"{dataset.name}: {len(dataset.images):,} images, "
+        + ", ".join(f"{len(split.triplets):,} {name} triplets" for name, split in dataset.splits.items())
+    )
+    encoder = ensure_backbone(config, output)
+    claim(output, config, dataset)
+    connect(config.workers)
+    return Training(config, output, dataset, encoder).run()
+
+
+def check_settings(config: Config, dataset: Dataset) -> None:
+    """Refuses settings that this data cannot be trained with.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    triplets = len(dataset.splits["train"].triplets)
+    for name, stage, count in (
+        ("stage0", config.stage0, len(dataset.titles)),
+        ("stage1", config.stage1, triplets),
+        ("stage2", config.stage2, triplets),
+    ):
+        settings = stage.optimisation
+        if stage.enabled and settings.drop_last and count < settings.batch_size:
+            raise ConfigError(
+                f"{name}.optimisation.batch_size is {settings.batch_size}, but there are {count} examples, and with "
+                f"drop_last no batch would be left: lower it, or set {name}.optimisation.drop_last false"
+            )
+    if config.stage0.enabled and not dataset.titles:
+        raise ConfigError("stage0.enabled needs images with titles, and this data has none: set it to false")
+
+
+def ensure_backbone(config: Config, output: Output) -> Encoder:
+    """Builds the backbone once, so that every later step and every worker starts from the same files.
+
+    Raises:
+        BackboneError: weights cannot be fetched.
+        ConfigError: stage 0 cannot train this backbone.
+    """
+    folder = output.step("backbone")
+    if (folder / ENCODER_MANIFEST).is_file():
+        return load_encoder(folder)
+    say(f"building {config.backbone.model}")
+    encoder = build_encoder(config.backbone, config.preprocess, config.seed)
+    if config.stage0.enabled and encoder.has_batch_norm():
+        raise ConfigError(
+            f"stage0.enabled trains from scratch, but {config.backbone.model} has batch norm, whose statistics stay "
+            f"frozen here: take a ViT backbone, or set stage0.enabled false"
+        )
+    save_encoder(encoder, folder)
+    return encoder
+
+
+class Training:
+    """The steps of one run, in order."""
+
+    def __init__(self, config: Config, output: Output, dataset: Dataset, encoder: Encoder) -> None:
+        self.config = config
+        self.output = output
+        self.dataset = dataset
+        self.encoder = encoder
+        self.folder = output.step("backbone")
+        self.store = store_folder(config.store)
+        self.train = build_table(dataset, "train")
+        self.val = build_table(dataset, "val")
+        self.results: list[Result] = []
+
+    def run(self) -> dict[str, Any]:
+        """Runs what is not done yet; evaluates; writes the bundle and the report."""
+        config = self.config
+        if config.stage0.enabled:
+            self._ensure_pixels()
+            self._train_encoder("stage0")
+        self._evaluate(False, {"image only": ImageOnly(), "text only": TextOnly(), "sum": Sum()})
+        if config.ablation and config.stage1.enabled and config.stage2.enabled:
+            frozen = self._train_combining("stage2-frozen")
+            self._evaluate(False, {config.stage2.combining.function: frozen})
+        if config.stage1.enabled:
+            if config.stage1.encoder != "text":
+                self._ensure_pixels()
+            self._train_encoder("stage1")
+            self._evaluate(True, {"sum": Sum()})
+        combining: nn.Module = Sum()
+        if config.stage2.enabled and config.stage2.combining.function != "sum":
+            combining = self._train_combining("stage2")
+            self._evaluate(config.stage1.enabled, {config.stage2.combining.function: combining})
+        return self._finish(combining)
+
+    def _inputs(self) -> StageInputs:
+        titles = self.dataset.titles
+        return StageInputs(
+            config=self.config,
+            encoder=str(self.folder),
+            store=str(self.store),
+            image_keys=tuple(self.dataset.contents[image] for image in self.dataset.images),
+            train=self.train,
+            val=self.val,
+            protocol=self.dataset.protocol,
+            titled=tuple((row, titles[image]) for row, image in enumerate(self.dataset.images) if image in titles),
+        )
+
+    def _train_encoder(self, stage: StageName) -> None:
+        """Runs stage 0 or 1 and moves on to the encoder that it made."""
+        folder = self.output.step(stage) / "encoder"
+        if not (folder / ENCODER_MANIFEST).is_file():
+            if stage == "stage1":
+                self._ensure_features(self.val.captions)
+            say(f"{stage}: {_purpose(self.config, stage)}")
+            tensors = run_stage(stage, stage, self._inputs(), self.output.step(stage), self.output.metrics)
+            _load_trained(self.encoder, tensors)
+            save_encoder(self.encoder, folder)
+        else:
+            self.encoder = load_encoder(folder)
+        self.folder = folder
+
+    def _train_combining(self, label: str) -> nn.Module:
+        """Runs stage 2 on the features of the current encoder."""
+        self._ensure_features([*self.train.captions, *self.val.captions])
+        say(f"{label}: {_purpose(self.config, 'stage2')}")
+        tensors = run_stage("stage2", label, self._inputs(), self.output.step(label), self.output.metrics)
+        combining = build_combining(self.encoder.dim, self.config.stage2.combining)
+        prefix = "combining."
+        state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        combining.load_state_dict(state)
+        return combining.eval()
+
+    def _ensure_pixels(self) -> None:
+        size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
+        store = FeatureStore(self.store, "pixels", pixels_fingerprint(size, preprocess))
+        items = {self.dataset.contents[image]: str(path) for image, path in self.dataset.images.items()}
+        fill(
+            store,
+            items,
+            lambda: DecodePixels(size, preprocess),
+            self.config.embed,
+            self.config.workers,
+            "pixels",
+        )
+
+    def _ensure_features(self, captions: list[str] | tuple[str, ...]) -> tuple[FeatureStore, FeatureStore]:
+        where = (self.folder, self.store, self.config.embed, self.config.workers, use_gpu(self.config))
+        return ensure_images(self.dataset, *where), ensure_texts(captions, *where)
+
+    def _features(self) -> Features:
+        return read_features(self.dataset, self.val, *self._ensure_features(self.val.captions))
+
+    def _evaluate(self, fine_tuned: bool, functions: dict[str, nn.Module]) -> None:
+        self.results += score("val", self.val, self.dataset.protocol, self._features(), functions, fine_tuned)
+
+    def _finish(self, combining: nn.Module) -> dict[str, Any]:
+        settings = self.config.stage2.combining
+        if isinstance(combining, Sum):
+            settings = settings.model_copy(update={"function": "sum"})
+        final = overall(self.results, self.config.stage1.enabled, settings.function)
+        details = {
+            "backbone": self.config.backbone.model,
+            "recipe": self.config.recipe,
+            "fine_tuned": self.config.stage1.enabled,
+            "protocol": self.dataset.protocol.name,
+            "metrics": {f"R@{k}": round(value, 4) for k, value in final.recall.items()},
+            "provenance": provenance(self.config.seed),
+        }
+        bundle.save(self.output.bundle, self.folder, combining, settings, details)
+        self._draw(combining)
+        report = {
+            "recipe": self.config.recipe,
+            "dataset": self.dataset.name,
+            "protocol": self.dataset.protocol.name,
+            "seed": self.config.seed,
+            "skipped": [str(problem) for problem in self.dataset.skipped],
+            "results": [result.to_json() for result in self.results],
+        }
+        write_json(self.output.report, report)
+        print("\n" + text_table(self.results, self.dataset.protocol) + "\n")
+        say(f"report    {self.output.report}")
+        say(f"pictures  {self.output.queries}")
+        say(f"bundle    {self.output.bundle}")
+        return report
+
+    @torch.inference_mode()
+    def _draw(self, combining: nn.Module) -> None:
+        features = self._features()
+        queries = combining(features.images[self.val.reference], features.captions)
+        examples = pick_examples(self.dataset, self.val, F.normalize(features.images, dim=-1), queries)
+        draw_queries(
+            examples,
+            f"{self.config.recipe}: what comes back",
+            self.config.preprocess.background,
+            self.output.queries,
+        )
+
+
+def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries: Tensor) -> list[Example]:
+    """Takes queries evenly from every category, as they come, so that failures show too."""
+    paths = list(dataset.images.values())
+    triplets = dataset.splits["val"].triplets
+    each = -(-EXAMPLES // len(table.categories))
+    examples = []
+    for members, gallery in table.categories.values():
+        chosen = members[torch.linspace(0, len(members) - 1, min(each, len(members))).long()]
+        exclude = torch.full((len(images),), -1)
+        exclude[gallery] = torch.arange(len(gallery))
+        hidden = exclude[table.reference[chosen]] if dataset.protocol.exclude_reference else None
+        _, best = top_k(queries[chosen], images[gallery], SHOWN, hidden)
+        for triplet, rows in zip(chosen.tolist(), best, strict=True):
+            examples.append(
+                Example(
+                    paths[int(table.reference[triplet])],
+                    " / ".join(triplets[triplet].captions),
+                    [paths[int(gallery[row])] for row in rows],
+                    paths[int(table.target[triplet])],
+                )
+            )
+    return examples
+
+
+def say(text: str) -> None:
+    """Tells the person at the terminal what happens now."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _purpose(config: Config, stage: StageName) -> str:
+    settings = getattr(config, stage).optimisation
+    what = {
+        "stage0": "image-title pre-training",
+        "stage1": f"fine-tuning CLIP ({config.stage1.encoder}) on the sum",
+        "stage2": f"training the combining function ({config.stage2.combining.function})",
+    }[stage]
+    return f"{what}, {config.workers} workers, batch {settings.batch_size}, up to {settings.epochs} epochs"
+
+
+def _load_trained(encoder: Encoder, tensors: dict[str, Tensor]) -> None:
+    """Puts a stage's trained tensors into the encoder; a stage's own temperature is not CLIP's."""
+    prefix = "clip."
+    state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    encoder.clip.load_state_dict({**encoder.clip.state_dict(), **state})

@@ -1,0 +1,98 @@
+"""Ranking a gallery for queries: chunked on the device, never a full sort.
+
+Shapes: Q queries, M gallery rows, d feature width. Equal scores keep the gallery's order, everywhere.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def target_ranks(
+    query: Tensor, gallery: Tensor, target: Tensor, exclude: Tensor | None = None, chunk: int = 1024
+) -> Tensor:
+    """Returns each target's place in its query's ranking, int64 [Q], 0 = first.
+
+    R@K needs nothing else: the share of queries with rank < K. Counting better scores is exact and needs no top-k.
+
+    Args:
+        query: [Q, d]; gallery: [M, d], both unit length.
+        target: int64 [Q], gallery row of each query's target.
+        exclude: int64 [Q], gallery row left out of each query's ranking (its reference), -1 for none.
+        chunk: queries scored at a time; memory is chunk x M.
+
+    Raises:
+        FloatingPointError: a feature is not finite; NaN compares as "not better" and would rank every target first.
+    """
+    _check_finite(query, gallery)
+    order = torch.arange(gallery.shape[0], device=gallery.device)
+    ranks = []
+    for start in range(0, query.shape[0], chunk):
+        rows = slice(start, start + chunk)
+        scores = query[rows] @ gallery.T
+        wanted = target[rows].unsqueeze(1)
+        own = scores.gather(1, wanted)
+        better = (scores > own) | ((scores == own) & (order < wanted))
+        if exclude is not None:
+            better &= order != exclude[rows].unsqueeze(1)
+        ranks.append(better.sum(dim=1))
+    return torch.cat(ranks) if ranks else torch.zeros(0, dtype=torch.long)
+
+
+def subset_ranks(query: Tensor, gallery: Tensor, target: Tensor, subset: Tensor) -> Tensor:
+    """Returns each target's place among its query's subset rows only, int64 [Q] (CIRR's R_subset).
+
+    Args:
+        query: [Q, d]; gallery: [M, d]; target: int64 [Q].
+        subset: int64 [Q, n], gallery rows of the image set, reference left out; -1 pads short sets.
+
+    Raises:
+        FloatingPointError: a feature is not finite.
+    """
+    _check_finite(query, gallery)
+    scores = torch.einsum("qd,qnd->qn", query, gallery[subset.clamp(min=0)])
+    own = (query * gallery[target]).sum(dim=1, keepdim=True)
+    wanted = target.unsqueeze(1)
+    better = (scores > own) | ((scores == own) & (subset < wanted))
+    return (better & (subset != wanted) & (subset >= 0)).sum(dim=1)
+
+
+def top_k(
+    query: Tensor, gallery: Tensor, k: int, exclude: Tensor | None = None, chunk: int = 1024
+) -> tuple[Tensor, Tensor]:
+    """Returns the k best gallery rows of each query: scores [Q, k] and int64 rows [Q, k], best first.
+
+    `exclude` is as in `target_ranks`; an excluded row scores -inf and comes last.
+    """
+    k = min(k, gallery.shape[0])
+    scores, rows = [], []
+    for start in range(0, query.shape[0], chunk):
+        part = query[start : start + chunk] @ gallery.T
+        if exclude is not None:
+            which = exclude[start : start + chunk]
+            found = which >= 0
+            part[found.nonzero().squeeze(1), which[found]] = float("-inf")
+        best, where = _stable_top_k(part, k)
+        scores.append(best)
+        rows.append(where)
+    if not scores:
+        return torch.zeros(0, k), torch.zeros(0, k, dtype=torch.long)
+    return torch.cat(scores), torch.cat(rows)
+
+
+def _stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """torch.topk leaves the order of ties open, so only rows with ties among their best are sorted in full."""
+    best, rows = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    tied = (best[:, 1:] == best[:, :-1]).any(dim=1)
+    best, rows = best[:, :k].clone(), rows[:, :k].clone()
+    if bool(tied.any()):
+        exact = scores[tied].sort(dim=1, descending=True, stable=True)
+        best[tied], rows[tied] = exact.values[:, :k], exact.indices[:, :k]
+    return best, rows
+
+
+def _check_finite(query: Tensor, gallery: Tensor) -> None:
+    for name, features in (("query", query), ("gallery", gallery)):
+        if not bool(torch.isfinite(features).all()):
+            raise FloatingPointError(f"{name} features hold NaN or infinity: no ranking means anything")

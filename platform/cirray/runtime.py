@@ -1,0 +1,38 @@
+"""Connects to Ray: the cluster that RAY_ADDRESS names (a submitted job has it set), or a local one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import ray
+
+import cirray
+
+
+def connect(workers: int) -> None:
+    """Joins or starts Ray, so that cirray can be imported on every node. Does nothing when already connected.
+
+    Workers' own output stays in Ray's log folder: what a person needs to know, the driver says. A local Ray gets at
+    least as many CPUs as there are workers: more workers than cores is slow, not stuck.
+    """
+    if ray.is_initialized():
+        return
+    package = Path(cirray.__file__).parent
+    if os.environ.get("RAY_ADDRESS"):
+        print(f"joining the Ray cluster at {os.environ['RAY_ADDRESS']}", file=sys.stderr)
+        ray.init(runtime_env={"py_modules": [str(package)]}, logging_level=logging.WARNING, log_to_driver=False)
+        return
+    _share_import_path(package.parent)
+    cores = max(os.cpu_count() or 1, workers)
+    print(f"starting Ray on this machine with {cores} CPUs", file=sys.stderr)
+    ray.init(num_cpus=cores, include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
+
+
+def _share_import_path(folder: Path) -> None:
+    """Local workers inherit the environment: they find cirray where this process found it."""
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if str(folder) not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *paths])

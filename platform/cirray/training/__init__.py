@@ -1,0 +1,1 @@
+"""The three stages and the loop that they share."""

@@ -1,0 +1,81 @@
+"""What a stage writes to go on later: weights, optimizer and progress in separate files."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+WEIGHTS = "weights.safetensors"
+OPTIMIZER = "optimizer.pt"
+PROGRESS = "progress.json"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a stage has come.
+
+    Attributes:
+        epoch: finished epochs.
+        best: best selection value so far, None before the first validation.
+        best_epoch: the epoch that had it.
+        stale: validations since then.
+        seconds: training time spent, over all tries.
+    """
+
+    epoch: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    stale: int = 0
+    seconds: float = 0.0
+
+    def record(self, epoch: int, selection: float) -> None:
+        """Notes a validation; of equal values the later epoch counts as best, as in Ray's own ordering."""
+        self.epoch = epoch
+        if self.best is None or selection >= self.best:
+            self.stale = 0 if self.best is None or selection > self.best else self.stale + 1
+            self.best, self.best_epoch = selection, epoch
+        else:
+            self.stale += 1
+
+
+def write_checkpoint(
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    progress: Progress,
+) -> Path:
+    """Writes a checkpoint to a new temporary folder and returns it."""
+    folder = Path(tempfile.mkdtemp(prefix="cirray-checkpoint-"))
+    save_file({name: parameter.detach().cpu().contiguous() for name, parameter in trained.items()}, folder / WEIGHTS)
+    torch.save({"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}, folder / OPTIMIZER)
+    (folder / PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+    return folder
+
+
+def read_checkpoint(
+    folder: Path,
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> Progress:
+    """Puts a checkpoint's state back into parameters, optimizer and scaler; returns its progress."""
+    with torch.no_grad():
+        for name, tensor in read_weights(folder).items():
+            trained[name].copy_(tensor)
+    state = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
+    optimizer.load_state_dict(state["optimizer"])
+    scaler.load_state_dict(state["scaler"])
+    return Progress(**json.loads((folder / PROGRESS).read_text(encoding="utf-8")))
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Returns the trained tensors of a checkpoint folder."""
+    tensors: dict[str, Tensor] = load_file(folder / WEIGHTS)
+    return tensors

@@ -1,0 +1,83 @@
+"""Stage 2: train the combining function on frozen features only (paper section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cirray.combiner import build_combining
+from cirray.encoders import read_manifest
+from cirray.features.embed import text_key
+from cirray.features.store import FeatureStore
+from cirray.gradcache import Features, backward_in_chunks
+from cirray.losses import Temperature, contrastive_loss
+from cirray.recall import evaluate, selection_value
+from cirray.training.sampling import Batch
+from cirray.training.task import StageInputs, Task, Validation
+from cirray.workers import Worker
+
+
+class Combine(Task):
+    """Everything is a row lookup: image features, and the features of all caption variants."""
+
+    def __init__(self, inputs: StageInputs, worker: Worker) -> None:
+        settings = inputs.config.stage2
+        self.worker = worker
+        self.settings = settings
+        self.inputs = inputs
+        fingerprints = read_manifest(Path(inputs.encoder))
+        images = FeatureStore(Path(inputs.store), "image", fingerprints["image_fingerprint"])
+        texts = FeatureStore(Path(inputs.store), "text", fingerprints["text_fingerprint"])
+        self.images = images.read(inputs.image_keys).to(worker.device)
+        self.captions = texts.read([text_key(text) for text in inputs.train.captions]).to(worker.device)
+        self.val_captions = texts.read([text_key(text) for text in inputs.val.captions]).to(worker.device)
+        self.variants, self.counts = _padded(inputs.train.variants)
+        torch.manual_seed(inputs.config.seed)
+        self.combining = build_combining(self.images.shape[1], settings.combining).to(worker.device)
+        self.temperature = Temperature(settings.contrast.temperature, settings.contrast.learn_temperature)
+        self.temperature.to(worker.device)
+        self.examples = len(inputs.train)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"combining": self.combining, "temperature": self.temperature}
+
+    def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
+        share = self.worker.share(len(batch))
+        train, device = self.inputs.train, self.worker.device
+        mine = batch.rows[share]
+        drawn = (batch.draws[share] * self.counts[mine]).long().unsqueeze(1)
+        captions = self.variants[mine].gather(1, drawn).squeeze(1).to(device)
+        reference = train.reference[mine].to(device)
+        positives = torch.arange(share.start, share.stop, device=device)
+        targets = train.target[batch.rows].to(device)
+        ids = targets if self.settings.contrast.mask_duplicates else None
+        self.combining.train()
+
+        def encode(rows: slice) -> Features:
+            with self.worker.autocast():
+                query = self.combining(self.images[reference[rows]], self.captions[captions[rows]])
+            return (query.float(),)
+
+        def loss_of(features: Features) -> Tensor:
+            target = F.normalize(self.images[targets], dim=-1)
+            return contrastive_loss(features[0], target, positives, self.temperature(), ids)
+
+        return backward_in_chunks(encode, len(mine), self.settings.optimisation.chunk, loss_of, grad_scale)
+
+    def validate(self, epoch: int) -> Validation:
+        val = self.inputs.val
+        self.combining.eval()
+        queries = self.combining(self.images[val.reference], self.val_captions[val.query])
+        recalls = evaluate(val, self.inputs.protocol, F.normalize(self.images, dim=-1), queries)
+        return Validation(recalls, selection_value(recalls, self.inputs.protocol))
+
+
+def _padded(variants: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
+    """Returns the variant rows of each triplet [T, widest], and how many each has [T]."""
+    widest = max(len(row) for row in variants)
+    rows = torch.tensor([[*row, *[row[0]] * (widest - len(row))] for row in variants])
+    return rows, torch.tensor([len(row) for row in variants])

@@ -1,0 +1,145 @@
+"""Stage 1: fine-tune CLIP so that image + text lands on the target (paper section 3.1).
+
+With `encoder = text` the image tower is frozen: reference and target features come from the feature store, on every
+worker alike, so the global negatives need no exchange. With `image` or `both` each worker encodes its own pictures and
+gathers the targets of all, with gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cirray.combiner import Sum
+from cirray.encoders import load_encoder
+from cirray.features.embed import pixels_fingerprint
+from cirray.features.store import FeatureStore
+from cirray.gradcache import Features, backward_in_chunks
+from cirray.losses import Temperature, contrastive_loss
+from cirray.recall import evaluate, selection_value
+from cirray.tables import TripletTable
+from cirray.training.sampling import Batch
+from cirray.training.task import StageInputs, Task, Validation
+from cirray.workers import Worker
+
+ENCODE_BATCH = 256
+
+
+class FineTune(Task):
+    """CLIP with the sum of raw features as the query; cross-entropy query -> target over the global batch."""
+
+    def __init__(self, inputs: StageInputs, worker: Worker) -> None:
+        settings = inputs.config.stage1
+        self.worker = worker
+        self.settings = settings
+        self.inputs = inputs
+        self.encoder = load_encoder(Path(inputs.encoder), worker.device)
+        self.encoder.requires_grad_(False)
+        for tower in ("image", "text"):
+            if settings.encoder in (tower, "both"):
+                for _, parameter in self.encoder.tower_parameters(tower):
+                    parameter.requires_grad_(True)
+        if settings.gradient_checkpointing:
+            self.encoder.clip.set_grad_checkpointing(True)
+        self.trains_images = settings.encoder != "text"
+        self.temperature = Temperature(settings.contrast.temperature, settings.contrast.learn_temperature)
+        self.temperature.to(worker.device)
+        self.combine = Sum()
+        self.train_tokens = self.encoder.tokenize(inputs.train.captions)
+        self.val_tokens = self.encoder.tokenize(inputs.val.captions)
+        self.examples = len(inputs.train)
+        self._open_store()
+
+    def _open_store(self) -> None:
+        root = Path(self.inputs.store)
+        if self.trains_images:
+            size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
+            self.pixels = FeatureStore(root, "pixels", pixels_fingerprint(size, preprocess))
+        else:
+            store = FeatureStore(root, "image", self.encoder.fingerprint("image"))
+            self.images = store.read(self.inputs.image_keys).to(self.worker.device)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"clip": self.encoder.clip, "temperature": self.temperature}
+
+    def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
+        share = self.worker.share(len(batch))
+        train, device = self.inputs.train, self.worker.device
+        mine = batch.rows[share]
+        captions = [_draw(train.variants[row], draw) for row, draw in _pairs(mine, batch.draws[share])]
+        tokens = self.train_tokens[captions].to(device)
+        positives = torch.arange(share.start, share.stop, device=device)
+        targets = train.target[batch.rows]
+        ids = targets.to(device) if self.settings.contrast.mask_duplicates else None
+        counts = self.worker.shares(len(batch))
+
+        def encode(rows: slice) -> Features:
+            if not len(mine):
+                return (self._nothing(), self._nothing()) if self.trains_images else (self._nothing(),)
+            with self.worker.autocast():
+                text = self.encoder.encode_text(tokens[rows])
+                reference = self._image(train.reference[mine[rows]])
+                query = self.combine(reference.float(), text.float())
+                if not self.trains_images:
+                    return (query,)
+                return query, F.normalize(self._image(train.target[mine[rows]]).float(), dim=-1)
+
+        def loss_of(features: Features) -> Tensor:
+            if self.trains_images:
+                target = self.worker.gather(features[1], counts)
+            else:
+                target = F.normalize(self.images[targets.to(device)], dim=-1)
+            return contrastive_loss(features[0], target, positives, self.temperature(), ids)
+
+        return backward_in_chunks(encode, len(mine), self.settings.optimisation.chunk, loss_of, grad_scale)
+
+    def _nothing(self) -> Tensor:
+        return torch.zeros(0, self.encoder.dim, device=self.worker.device, requires_grad=True)
+
+    def _image(self, rows: Tensor) -> Tensor:
+        """Raw image features of image rows: looked up when frozen, encoded when trained."""
+        if not self.trains_images:
+            return self.images[rows.to(self.worker.device)]
+        pixels = self.pixels.read([self.inputs.image_keys[row] for row in rows.tolist()])
+        return self.encoder.encode_image(pixels.to(self.worker.device))
+
+    def validate(self, epoch: int) -> Validation:
+        val = self.inputs.val
+        images = self._val_images(val) if self.trains_images else self.images
+        captions = self._in_shares(len(val.captions), self._encode_captions)
+        queries = self.combine(images[val.reference], captions[val.query])
+        recalls = evaluate(val, self.inputs.protocol, F.normalize(images, dim=-1), queries)
+        return Validation(recalls, selection_value(recalls, self.inputs.protocol))
+
+    def _val_images(self, val: TripletTable) -> Tensor:
+        """Image table with the rows that validation needs encoded anew, shared among the workers."""
+        needed = torch.cat([val.reference, *(gallery for _, gallery in val.categories.values())]).unique()
+        encoded = self._in_shares(len(needed), lambda rows: self._image(needed[rows]))
+        table = torch.zeros(len(self.inputs.image_keys), self.encoder.dim, device=self.worker.device)
+        table[needed.to(self.worker.device)] = encoded
+        return table
+
+    def _encode_captions(self, rows: slice) -> Tensor:
+        return self.encoder.encode_text(self.val_tokens[rows].to(self.worker.device))
+
+    def _in_shares(self, count: int, encode: Callable[[slice], Tensor]) -> Tensor:
+        """Encodes `count` things, each worker its share, and returns all features [count, d] on every worker."""
+        share = self.worker.share(count)
+        parts = [self._nothing().detach()]
+        with self.worker.autocast():
+            for start in range(share.start, share.stop, ENCODE_BATCH):
+                parts.append(encode(slice(start, min(start + ENCODE_BATCH, share.stop))).float())
+        return self.worker.gather(torch.cat(parts), self.worker.shares(count))
+
+
+def _pairs(rows: Tensor, draws: Tensor) -> list[tuple[int, float]]:
+    return list(zip(rows.tolist(), draws.tolist(), strict=True))
+
+
+def _draw(variants: tuple[int, ...], draw: float) -> int:
+    """Picks each caption variant equally often (reference: 25 % each of four)."""
+    return variants[int(draw * len(variants))]

@@ -1,0 +1,168 @@
+"""The loop that every stage shares: epochs, optimizer, schedule, validation, early stop, checkpoints, progress."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cirray.config import Compute, Optimisation
+from cirray.progress import Poster
+from cirray.training.checkpoints import Progress, read_checkpoint, write_checkpoint
+from cirray.training.metrics import MetricsLog
+from cirray.training.sampling import Sampler, seed_epoch
+from cirray.training.task import Task, Validation
+from cirray.workers import Worker
+
+
+class Loop:
+    """Trains one task to its end, from the start or from its latest checkpoint.
+
+    Args:
+        task: what is trained.
+        settings: how.
+        seed: decides batches, caption draws and dropout, together with the epoch.
+        worker: this process's place in the group.
+        log: where worker 0 writes metrics.
+        poster: where worker 0 posts progress.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: Optimisation,
+        compute: Compute,
+        seed: int,
+        worker: Worker,
+        log: MetricsLog,
+        poster: Poster,
+    ) -> None:
+        self.task = task
+        self.settings = settings
+        self.seed = seed
+        self.worker = worker
+        self.log = log
+        self.poster = poster
+        self.trained = task.trained()
+        self.optimizer = build_optimizer(self.trained, settings)
+        self.scaler = torch.amp.GradScaler(worker.device.type, enabled=compute.precision == "fp16")
+        self.sampler = Sampler(task.examples, settings.batch_size, settings.drop_last, seed)
+        self.progress = Progress()
+
+    def run(self) -> None:
+        """Runs all epochs that are left. A loss that is not finite ends the stage and is reported as `diverged`."""
+        self._resume()
+        while self.progress.epoch < self.settings.epochs and not self._is_stale():
+            started = time.monotonic()
+            epoch = self.progress.epoch
+            loss = self._epoch(epoch)
+            elapsed = time.monotonic() - started
+            self.progress.seconds += elapsed
+            self.progress.epoch = epoch + 1
+            if not math.isfinite(loss):
+                self.worker.report({"diverged": epoch + 1}, None)
+                return
+            if (epoch + 1) % self.settings.validate_every == 0 or epoch + 1 == self.settings.epochs:
+                self._finish(loss, self.task.examples / elapsed)
+
+    def _resume(self) -> None:
+        folder = self.worker.checkpoint()
+        if folder is not None:
+            self.progress = read_checkpoint(folder, self.trained, self.optimizer, self.scaler)
+        if self.worker.rank == 0:
+            self.log.rewind(self.progress.epoch)
+
+    def _is_stale(self) -> bool:
+        return self.settings.patience is not None and self.progress.stale >= self.settings.patience
+
+    def _epoch(self, epoch: int) -> float:
+        """Trains one epoch; returns its mean loss over all workers."""
+        seed_epoch(self.seed, epoch, self.worker.rank)
+        total, steps = torch.zeros((), device=self.worker.device), self.sampler.steps()
+        started = time.monotonic()
+        for step, batch in enumerate(self.sampler.epoch(epoch)):
+            self._set_learning_rate(epoch * steps + step)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.task.backward(batch, self.scaler.scale)
+            self._update()
+            total += loss
+            self._post(epoch, step + 1, loss, time.monotonic() - started)
+        return float(self.worker.sum(total)) / max(1, steps)
+
+    def _update(self) -> None:
+        self.worker.sum_gradients(self.trained.values())
+        if self.settings.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(list(self.trained.values()), self.settings.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _set_learning_rate(self, step: int) -> None:
+        factor = learning_rate_factor(step, self.settings.epochs * self.sampler.steps(), self.settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * factor
+
+    def _finish(self, loss: float, rate: float) -> None:
+        """Validates, logs, and reports a checkpoint; worker 0's numbers count for all."""
+        with torch.inference_mode():
+            found: Validation = self.worker.agree(self.task.validate(self.progress.epoch))
+        self.progress.record(self.progress.epoch, found.selection)
+        row = {
+            "epoch": self.progress.epoch,
+            "loss": loss,
+            "selection": found.selection,
+            **{f"{recall.category} R@{k}": value for recall in found.recalls for k, value in recall.recall.items()},
+            **{f"{recall.category} Rs@{k}": value for recall in found.recalls for k, value in recall.subset.items()},
+            f"{self.task.unit}_per_s": round(rate, 1),
+            "seconds": round(self.progress.seconds, 2),
+        }
+        folder: Path | None = None
+        if self.worker.rank == 0:
+            self.log.append(row)
+            folder = write_checkpoint(self.trained, self.optimizer, self.scaler, self.progress)
+        self.worker.report({"selection": found.selection, "epoch": self.progress.epoch, "loss": loss}, folder)
+
+    def _post(self, epoch: int, step: int, loss: torch.Tensor, elapsed: float) -> None:
+        if self.worker.rank or not self.poster.due():
+            return
+        steps, epochs = self.sampler.steps(), self.settings.epochs
+        left = (epochs - epoch) * steps - step
+        state: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "epochs": epochs,
+            "step": epoch * steps + step,
+            "steps": epochs * steps,
+            "loss": float(loss) * self.worker.world,
+            "best": self.progress.best,
+            "rate": step * self.settings.batch_size / max(elapsed, 1e-9),
+            "unit": self.task.unit,
+            "eta_s": left * elapsed / step,
+        }
+        self.poster.post(state)
+
+
+def build_optimizer(trained: dict[str, torch.nn.Parameter], settings: Optimisation) -> torch.optim.Optimizer:
+    """Builds Adam or AdamW; a learned temperature is never decayed."""
+    kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    plain = [parameter for parameter in trained.values() if parameter.dim() > 0]
+    scalars = [parameter for parameter in trained.values() if parameter.dim() == 0]
+    groups = [
+        {"params": plain, "weight_decay": settings.weight_decay},
+        {"params": scalars, "weight_decay": 0.0},
+    ]
+    return kinds[settings.optimizer](
+        [group for group in groups if group["params"]], lr=settings.lr, betas=settings.betas, eps=settings.eps
+    )
+
+
+def learning_rate_factor(step: int, total: int, settings: Optimisation) -> float:
+    """Returns what the learning rate is multiplied with at `step` of `total`: linear warm-up, then flat or cosine."""
+    warmup = int(settings.warmup * total)
+    if step < warmup:
+        return (step + 1) / warmup
+    if settings.schedule == "constant":
+        return 1.0
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))

@@ -1,0 +1,133 @@
+"""Runs one stage on Ray Train: N workers, restarts after a death, resume after a killed driver."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+from torch import Tensor
+
+from cirray.config import Config, Optimisation
+from cirray.errors import RunError
+from cirray.files import read_json, write_json
+from cirray.progress import Poster, new_board, shown
+from cirray.training.checkpoints import PROGRESS, WEIGHTS, read_weights
+from cirray.training.loop import Loop
+from cirray.training.metrics import MetricsLog
+from cirray.training.task import StageInputs, Task
+from cirray.workers import Worker
+
+StageName = Literal["stage0", "stage1", "stage2"]
+DONE = "done.json"
+
+
+def _tasks() -> Mapping[str, Callable[[StageInputs, Worker], Task]]:
+    """The three stages; imported where a worker runs, because their towers take seconds to import."""
+    from cirray.training.combine import Combine
+    from cirray.training.finetune import FineTune
+    from cirray.training.pretrain import Pretrain
+
+    return {"stage0": Pretrain, "stage1": FineTune, "stage2": Combine}
+
+
+def optimisation_of(config: Config, stage: StageName) -> Optimisation:
+    """Returns how a stage of `config` is optimised."""
+    settings: Optimisation = getattr(config, stage).optimisation
+    return settings
+
+
+def worker_loop(job: dict[str, Any]) -> None:
+    """What each Ray Train worker runs: builds its task and trains it to the end."""
+    inputs: StageInputs = ray.get(job["inputs"])
+    config = inputs.config
+    stage: StageName = job["stage"]
+    worker = Worker.current(config.compute)
+    set_threads(config)
+    task = _tasks()[stage](inputs, worker)
+    log = MetricsLog(Path(job["metrics"]), job["label"])
+    settings = optimisation_of(config, stage)
+    Loop(task, settings, config.compute, config.seed, worker, log, Poster(job["board"])).run()
+
+
+def set_threads(config: Config) -> None:
+    """Gives each worker its share of this machine's cores, unless `compute.threads` says otherwise."""
+    import torch
+
+    torch.set_num_threads(config.compute.threads or max(1, (os.cpu_count() or 1) // config.workers))
+
+
+def run_stage(stage: StageName, label: str, inputs: StageInputs, folder: Path, metrics: Path) -> dict[str, Tensor]:
+    """Trains a stage to its end, or takes up where an earlier try of the same run was stopped.
+
+    Args:
+        stage: which one.
+        label: what metrics and progress call it (two trainings of stage 2 differ here).
+        folder: where its checkpoints live; holds the best weights afterwards.
+        metrics: the run's metrics.jsonl.
+
+    Returns:
+        The trained tensors of the best epoch.
+
+    Raises:
+        RunError: the loss diverged, or workers died more often than `compute.max_failures` allows.
+    """
+    if (folder / DONE).is_file():
+        return read_weights(folder)
+    board = new_board()
+    job = {"inputs": ray.put(inputs), "stage": stage, "label": label, "metrics": str(metrics), "board": board}
+    trainer = TorchTrainer(
+        worker_loop,
+        train_loop_config=job,
+        torch_config=TorchConfig(backend="nccl" if use_gpu(inputs.config) else "gloo"),
+        scaling_config=ScalingConfig(num_workers=inputs.config.workers, use_gpu=use_gpu(inputs.config)),
+        run_config=RunConfig(
+            name="checkpoints",
+            storage_path=str(folder.resolve()),
+            failure_config=FailureConfig(max_failures=inputs.config.compute.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="selection"),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    try:
+        with shown(board, label):
+            result = trainer.fit()
+    except TrainingFailedError as error:
+        raise RunError(f"{label} failed: {_first_line(error)}. The same command takes it up again") from error
+    if result.metrics and result.metrics.get("diverged"):
+        raise RunError(
+            f"{label}: the loss is not finite in epoch {result.metrics['diverged']}: lower "
+            f"{stage}.optimisation.lr, set {stage}.optimisation.clip_norm, or use compute.precision fp32"
+        )
+    return _keep_best(result, folder)
+
+
+def use_gpu(config: Config) -> bool:
+    """Whether workers get a GPU each."""
+    if config.compute.device == "auto":
+        return bool(ray.cluster_resources().get("GPU", 0) >= config.workers)
+    return config.compute.device == "cuda"
+
+
+def _keep_best(result: Any, folder: Path) -> dict[str, Tensor]:
+    """Moves the best epoch's weights to `folder`, drops the checkpoints, and marks the stage as done, last."""
+    best, _ = max(result.best_checkpoints, key=lambda pair: (pair[1]["selection"], pair[1]["epoch"]))
+    with best.as_directory() as checkpoint:
+        for name in (WEIGHTS, PROGRESS):
+            temporary = folder / f".{name}"
+            shutil.copyfile(Path(checkpoint) / name, temporary)
+            temporary.replace(folder / name)
+    progress = read_json(folder / PROGRESS)
+    write_json(folder / DONE, {"best": progress["best"], "epoch": progress["best_epoch"]})
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return read_weights(folder)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

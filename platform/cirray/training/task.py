@@ -1,0 +1,75 @@
+"""What the loop needs to know of a stage."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from cirray.config import Config
+from cirray.data.triplets import Protocol
+from cirray.recall import Recall
+from cirray.tables import TripletTable
+from cirray.training.sampling import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class StageInputs:
+    """All that a worker needs to build its stage; plain data, so that it travels to any node.
+
+    Attributes:
+        config: the run's configuration.
+        encoder: encoder folder that the stage starts from.
+        store: the feature store's folder.
+        image_keys: content key of each row of the image table.
+        train, val: the triplets.
+        protocol: how validation scores.
+        titled: image rows that have a title, with their titles (stage 0).
+    """
+
+    config: Config
+    encoder: str
+    store: str
+    image_keys: tuple[str, ...]
+    train: TripletTable
+    val: TripletTable
+    protocol: Protocol
+    titled: tuple[tuple[int, str], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What a validation found: recalls (empty where a stage has none) and the number that picks the best epoch."""
+
+    recalls: list[Recall]
+    selection: float
+
+
+class Task(ABC):
+    """One stage's model, data and loss. The loop owns the optimizer, the schedule, and everything about time."""
+
+    examples: int
+    unit: str = "triplets"
+
+    @abstractmethod
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Returns the modules that hold what is trained, by name."""
+
+    @abstractmethod
+    def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
+        """Runs forward and backward for this worker's share; returns its share of the global batch's mean loss."""
+
+    @abstractmethod
+    def validate(self, epoch: int) -> Validation:
+        """Scores the current weights; called by all workers together."""
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Returns the named parameters that get gradients."""
+        return {
+            f"{prefix}.{name}": parameter
+            for prefix, module in self.modules().items()
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }

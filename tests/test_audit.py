@@ -1,0 +1,113 @@
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cirray.data import audit
+from cirray.data.audit import CACHE_NAME, audit_pictures
+from tests.data_fixtures import write_picture
+
+
+@pytest.fixture
+def images(tmp_path):
+    return {f"p{i}": write_picture(tmp_path / "images" / f"p{i}.png", i) for i in range(4)}
+
+
+def forbid_decoding(monkeypatch):
+    def fail(*_):
+        raise AssertionError("decoded a picture that was known")
+
+    monkeypatch.setattr(audit, "decode_rgb", fail)
+
+
+def test_good_pictures_get_the_hash_of_their_bytes(images, tmp_path):
+    contents, problems = audit_pictures(images, tmp_path / "cache", "white")
+    assert problems == []
+    assert contents == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in images.items()}
+
+
+def test_bad_pictures_are_all_told_in_the_order_of_the_images(images, tmp_path):
+    images["p0"].write_bytes(b"")
+    images["p2"].write_bytes(images["p2"].read_bytes()[:150])
+    images["p9"] = tmp_path / "p9.png"
+    for _ in range(2):  # the second time from the cache: bad files are checked again
+        contents, problems = audit_pictures(images, tmp_path / "cache", "white")
+        assert list(contents) == ["p1", "p3"]
+        assert [problem.where for problem in problems] == [str(images[name]) for name in ("p0", "p2", "p9")]
+        assert [
+            "0 bytes" in problems[0].what,
+            "decoded" in problems[1].what,
+            "exist" in problems[2].what,
+        ] == [True] * 3
+
+
+def test_known_pictures_are_not_read_again(images, tmp_path, monkeypatch, capsys):
+    first, _ = audit_pictures(images, tmp_path / "cache", "white")
+    assert "checking pictures" in capsys.readouterr().err
+    forbid_decoding(monkeypatch)
+    assert audit_pictures(images, tmp_path / "cache", "white") == (first, [])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_changed_picture_is_checked_again(images, tmp_path):
+    first, _ = audit_pictures(images, tmp_path / "cache", "white")
+    write_picture(images["p1"], seed=99, size=(13, 9))
+    second, _ = audit_pictures(images, tmp_path / "cache", "white")
+    assert {name for name in images if first[name] != second[name]} == {"p1"}
+    images["p2"].unlink()
+    _, problems = audit_pictures(images, tmp_path / "cache", "white")
+    assert [problem.what for problem in problems] == ["does not exist"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", "null", '{"pillow": 1}', '{"pillow": "P", "files": {"a": [1]}}', "\0", "[" * 100_000],
+)
+def test_a_damaged_cache_is_ignored_and_rewritten(images, tmp_path, damage, monkeypatch):
+    file = tmp_path / "cache" / CACHE_NAME
+    file.parent.mkdir()
+    file.write_text(damage.replace("P", audit.PIL.__version__))
+    contents, problems = audit_pictures(images, tmp_path / "cache", "white")
+    assert (len(contents), problems) == (4, [])
+    assert len(json.loads(file.read_text())["files"]) == 4
+    assert [path.name for path in file.parent.iterdir()] == [CACHE_NAME]
+
+
+def test_the_cache_of_another_pillow_does_not_count(images, tmp_path, monkeypatch):
+    audit_pictures(images, tmp_path / "cache", "white")
+    monkeypatch.setattr(audit.PIL, "__version__", "0.0")
+    forbid_decoding(monkeypatch)
+    with pytest.raises(AssertionError):
+        audit_pictures(images, tmp_path / "cache", "white")
+
+
+def test_an_interrupted_check_keeps_what_it_found(images, tmp_path, monkeypatch):
+    decode = audit.decode_rgb
+
+    def interrupted(content, where, background):
+        if where.endswith("p3.png"):
+            raise KeyboardInterrupt
+        return decode(content, where, background)
+
+    monkeypatch.setattr(audit, "decode_rgb", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        audit_pictures(images, tmp_path / "cache", "white")
+    assert len(json.loads((tmp_path / "cache" / CACHE_NAME).read_text())["files"]) == 3
+
+
+def test_two_checks_at_once_leave_a_whole_cache(images, tmp_path):
+    halves = [dict(list(images.items())[:2]), dict(list(images.items())[2:])]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda half: audit_pictures(half, tmp_path / "cache", "white"), halves))
+    assert [len(contents) for contents, _ in results] == [2, 2]
+    assert len(json.loads((tmp_path / "cache" / CACHE_NAME).read_text())["files"]) in (2, 4)
+
+
+def test_two_ids_may_share_a_file(images, tmp_path):
+    images["twin"] = images["p0"]
+    contents, _ = audit_pictures(images, tmp_path / "cache", "white")
+    assert contents["twin"] == contents["p0"]
+    images["p0"].write_bytes(b"")
+    _, problems = audit_pictures(images, tmp_path / "cache", "white")
+    assert len(problems) == 2

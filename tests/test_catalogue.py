@@ -1,0 +1,112 @@
+import pytest
+
+from cirray.config import Data
+from cirray.data import catalogue
+from cirray.data.triplets import Triplet
+from tests.data_fixtures import triplet, write_catalogue, write_lines
+
+
+def test_the_gallery_of_each_split_is_the_whole_catalogue(tmp_path):
+    annotations = catalogue.read(write_catalogue(tmp_path), ["train", "val"])
+    assert (annotations.problems, annotations.fatal) == ([], [])
+    ids = tuple(f"p{i}" for i in range(6))
+    assert all(split.galleries == {"all": ids} for split in annotations.splits.values())
+    assert annotations.images["p3"] == tmp_path / "images" / "p3.png"
+    assert annotations.image_sources["p3"] == "catalog.jsonl:4"
+    assert annotations.titles["p3"] == "t3"
+    assert annotations.splits["train"].triplets[0] == Triplet("p0", ("is red", "has dots"), "p1")
+    assert (annotations.protocol.exclude_reference, annotations.protocol.selection) == (False, "mean-all")
+
+
+def test_a_caption_may_be_a_string_a_title_may_be_missing_and_other_keys_are_ignored(tmp_path):
+    data = write_catalogue(tmp_path)
+    write_lines(
+        tmp_path / "catalog.jsonl",
+        [
+            {"id": "a", "image": "a.png", "title": None, "price": 3},
+            "",
+            {"id": "b", "image": "./b.png", "title": ""},
+        ],
+    )
+    write_lines(tmp_path / "triplets.val.jsonl", [{**triplet("a", "b", "In RED."), "relation": "colour"}])
+    annotations = catalogue.read(data, ["val"])
+    assert annotations.problems == []
+    assert annotations.titles == {}
+    assert annotations.image_sources["b"] == "catalog.jsonl:3"
+    assert annotations.splits["val"].triplets == (Triplet("a", ("In RED.",), "b"),)
+
+
+def test_only_a_test_split_may_have_no_targets(tmp_path):
+    data = write_catalogue(tmp_path)
+    for split in ("val", "test"):
+        write_lines(
+            tmp_path / f"triplets.{split}.jsonl",
+            [triplet("p0", None), {**triplet("p1", None), "target": None}],
+        )
+    annotations = catalogue.read(data, ["val", "test"])
+    assert [t.target for t in annotations.splits["test"].triplets] == [None, None]
+    assert [str(problem) for problem in annotations.problems] == [
+        "triplets.val.jsonl:1: target is missing",
+        "triplets.val.jsonl:2: target must be a non-empty string, not null",
+    ]
+
+
+@pytest.mark.parametrize("image", ["/etc/passwd.png", "../x.png", "images/../../x.png", "..\\x.png"])
+def test_a_picture_outside_the_data_folder_is_refused(tmp_path, image):
+    data = write_catalogue(tmp_path)
+    write_lines(tmp_path / "catalog.jsonl", [{"id": "p0", "image": image}])
+    annotations = catalogue.read(data, [])
+    assert annotations.images == {}
+    assert "inside the data folder" in str(annotations.problems[0])
+
+
+def test_every_wrong_record_is_told_with_its_line(tmp_path):
+    data = write_catalogue(tmp_path)
+    write_lines(
+        tmp_path / "catalog.jsonl",
+        [
+            {"id": "p0", "image": "a.png"},
+            {"id": "p0", "image": "b.png"},
+            '{"id": "p1",',
+            {"id": "", "image": 4},
+            {"id": "p2", "image": "c.png", "title": 5},
+            "[1]",
+        ],
+    )
+    write_lines(
+        tmp_path / "triplets.train.jsonl",
+        [triplet("p0", "p2"), triplet("p0", "p7", ("fine", " . ")), triplet("p0", "p2", []), {}],
+    )
+    annotations = catalogue.read(data, ["train"])
+    assert len(annotations.splits["train"].triplets) == 1
+    assert [str(problem) for problem in annotations.problems] == [
+        "catalog.jsonl:2: id 'p0' is there twice, first at catalog.jsonl:1",
+        "catalog.jsonl:3: not JSON: Expecting property name enclosed in double quotes at column 13",
+        'catalog.jsonl:4: id must be a non-empty string, not ""',
+        "catalog.jsonl:4: image must be a non-empty string, not 4",
+        "catalog.jsonl:5: title must be a non-empty string, not 5",
+        "catalog.jsonl:6: must be a JSON object, not [1]",
+        'triplets.train.jsonl:2: target "p7" is not in catalog.jsonl',
+        "triplets.train.jsonl:2: one of its captions is empty",
+        "triplets.train.jsonl:3: captions must be a list of strings, not []",
+        "triplets.train.jsonl:4: reference is missing",
+        "triplets.train.jsonl:4: target is missing",
+        "triplets.train.jsonl:4: captions is missing",
+    ]
+
+
+def test_files_that_are_missing_or_not_text_are_fatal(tmp_path):
+    (tmp_path / "triplets.train.jsonl").write_bytes(b"\xff\xfe")
+    annotations = catalogue.read(Data(format="triplets", root=str(tmp_path)), ["train", "val"])
+    assert [problem.where for problem in annotations.fatal] == [
+        "catalog.jsonl",
+        "triplets.train.jsonl",
+        "triplets.val.jsonl",
+    ]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
+    data = write_catalogue(tmp_path)
+    (tmp_path / "catalog.jsonl").write_bytes(b'\xef\xbb\xbf{"id": "a", "image": "a.png"}\r\n\r\n')
+    annotations = catalogue.read(data, [])
+    assert (list(annotations.images), annotations.problems) == (["a"], [])
