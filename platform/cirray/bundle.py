@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -153,7 +154,7 @@ def load_combining(folder: Path, manifest: dict[str, Any]) -> nn.Module:
         raise BundleError(f"{folder / COMBINING} is missing: {MANIFEST} says {settings.function}, which has weights")
     try:
         combining.load_state_dict(load_file(folder / COMBINING))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise BundleError(f"{folder / COMBINING} does not fit {MANIFEST}: {error}") from None
     return combining.eval()
 

@@ -1,7 +1,8 @@
 """The one configuration: typed, validated, printable.
 
-A recipe is a YAML file of the fields that differ from the defaults below; `load_recipe` makes it complete, and any
-field can be overridden by its dotted name (`cirray.cli`). Every model here is immutable and refuses unknown fields.
+A recipe is a YAML file of the fields that differ from the defaults below, or from the recipe that it `extends`;
+`load_recipe` makes it complete, and any field can be overridden by its dotted name (`cirray.cli`). Every model here is
+immutable and refuses unknown fields.
 """
 
 from __future__ import annotations
@@ -223,13 +224,13 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Config
     Raises:
         ConfigError: no such recipe, an unknown field (with the nearest known one), or a wrong value.
     """
-    settings = _read_recipe(name)
+    settings = _resolve_recipe(name)
     settings["recipe"] = settings.get("recipe", name) if _is_file(name) else name
+    for dotted in _leaves(settings):
+        _check_field(dotted)
     for dotted, value in (overrides or {}).items():
         _check_field(dotted)
         _put(settings, dotted.split("."), value)
-    for dotted in _leaves(settings):
-        _check_field(dotted)
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
@@ -248,6 +249,25 @@ def fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tupl
 
 def _is_file(name: str) -> bool:
     return name.endswith((".yaml", ".yml"))
+
+
+def _resolve_recipe(name: str, inner: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Reads a recipe on top of the one that it `extends`."""
+    if name in inner:
+        raise ConfigError(f"recipe {name} extends itself: {' -> '.join([*inner, name])}")
+    settings = _read_recipe(name)
+    base = settings.pop("extends", None)
+    if base is None:
+        return settings
+    return _merged(_resolve_recipe(str(base), (*inner, name)), settings)
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if nested else value
+    return merged
 
 
 def _read_recipe(name: str) -> dict[str, Any]:
@@ -281,8 +301,9 @@ def _check_field(dotted: str) -> None:
             f"{dotted} is a section, not a field: give one of its fields, such as "
             f"{next(name for name in known if name.startswith(dotted + '.'))}"
         )
-    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == dotted.rsplit(".", 1)[-1]]
-    near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5) or same_leaf[:1]
+    section, _, leaf = dotted.rpartition(".")
+    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf and name.startswith(section.split(".")[0])]
+    near = same_leaf[:1] or difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise ConfigError(f"no configuration field is named {dotted}.{hint}")
 

@@ -24,7 +24,7 @@ class CausalTextTower:
 
     def longest(self, tokens: Tensor) -> int:
         """Returns how many leading positions of tokens [B, L] hold everything up to the last end token."""
-        if self.pool == "first":
+        if self.pool == "first" or not len(tokens):
             return 1
         is_end = tokens.eq(self.end_token or 0).int() if self.pool == "eos" else tokens
         return int(is_end.argmax(dim=-1).max()) + 1

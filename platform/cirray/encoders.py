@@ -108,7 +108,7 @@ class Encoder(nn.Module):
         for name, tensor in sorted(self.clip.state_dict().items()):
             if name not in TEMPERATURE and name.startswith("visual.") == (tower == "image"):
                 digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def _settings(self, tower: Tower) -> dict[str, Any]:
@@ -169,6 +169,9 @@ def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:
         BundleError: the folder is incomplete, or its weights do not fit its definition.
     """
     manifest = read_manifest(folder)
+    for name in (DEFINITION, WEIGHTS):
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder} holds no complete encoder ({name} is missing): write it again")
     config = read_json(folder / DEFINITION)
     source = f"local-dir:{folder}"
     try:

@@ -6,6 +6,8 @@ brings the targets of every worker, and the workers' losses add up to the loss o
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,5 +52,7 @@ class Temperature(torch.nn.Module):
 
     def forward(self) -> Tensor:
         """Returns the scalar scale."""
-        scale = self.logarithm.exp()
-        return scale.clamp(max=100.0) if self.learned else scale
+        if self.learned:
+            with torch.no_grad():  # clamping the scale instead would end its gradient for good
+                self.logarithm.clamp_(max=math.log(100.0))
+        return self.logarithm.exp()

@@ -69,7 +69,7 @@ def open_output(config: Config) -> Output:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file: give --output another name")
     if not (folder / CONFIG).is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise RunError(f"{folder} holds something that is not a cirray run: give --output a new or empty folder")
         return Output(folder)
     before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
@@ -96,8 +96,8 @@ def claim(output: Output, config: Config, dataset: Dataset) -> None:
             f"{output.folder} belongs to a run on other data (annotations or pictures changed since): "
             f"use another --output, or delete the folder to start anew"
         )
+    write_text(output.folder / CONFIG, config.to_yaml())  # first: it makes the folder ours, whenever a kill comes
     write_json(run, {**provenance(config.seed), "data": digest})
-    write_text(output.folder / CONFIG, config.to_yaml())
 
 
 def data_digest(dataset: Dataset) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,8 +62,10 @@ def train(config: Config) -> dict[str, Any]:
         f"{dataset.name}: {len(dataset.images):,} images, "
         + ", ".join(f"{len(split.triplets):,} {name} triplets" for name, split in dataset.splits.items())
     )
-    encoder = ensure_backbone(config, output)
+    encoder = start_encoder(config, output.step("backbone"))
     claim(output, config, dataset)
+    if not (output.step("backbone") / ENCODER_MANIFEST).is_file():
+        save_encoder(encoder, output.step("backbone"))
     connect(config.workers)
     return Training(config, output, dataset, encoder).run()
 
@@ -89,24 +92,23 @@ def check_settings(config: Config, dataset: Dataset) -> None:
         raise ConfigError("stage0.enabled needs images with titles, and this data has none: set it to false")
 
 
-def ensure_backbone(config: Config, output: Output) -> Encoder:
-    """Builds the backbone once, so that every later step and every worker starts from the same files.
+def start_encoder(config: Config, folder: Path) -> Encoder:
+    """Builds the backbone, or loads the one that an earlier try of this run wrote to `folder`; writes nothing.
 
     Raises:
         BackboneError: weights cannot be fetched.
         ConfigError: stage 0 cannot train this backbone.
     """
-    folder = output.step("backbone")
     if (folder / ENCODER_MANIFEST).is_file():
         return load_encoder(folder)
-    say(f"building {config.backbone.model}")
+    source = config.backbone.pretrained or config.backbone.weights or "random weights"
+    say(f"building {config.backbone.model} ({source})")
     encoder = build_encoder(config.backbone, config.preprocess, config.seed)
     if config.stage0.enabled and encoder.has_batch_norm():
         raise ConfigError(
             f"stage0.enabled trains from scratch, but {config.backbone.model} has batch norm, whose statistics stay "
             f"frozen here: take a ViT backbone, or set stage0.enabled false"
         )
-    save_encoder(encoder, folder)
     return encoder
 
 

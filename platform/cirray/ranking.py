@@ -51,9 +51,10 @@ def subset_ranks(query: Tensor, gallery: Tensor, target: Tensor, subset: Tensor)
         FloatingPointError: a feature is not finite.
     """
     _check_finite(query, gallery)
-    scores = torch.einsum("qd,qnd->qn", query, gallery[subset.clamp(min=0)])
-    own = (query * gallery[target]).sum(dim=1, keepdim=True)
     wanted = target.unsqueeze(1)
+    rows = torch.cat([wanted, subset.clamp(min=0)], dim=1)
+    scores = (query.unsqueeze(1) * gallery[rows]).sum(dim=2)  # unlike a product, the same sum in every place
+    own, scores = scores[:, :1], scores[:, 1:]
     better = (scores > own) | ((scores == own) & (subset < wanted))
     return (better & (subset != wanted) & (subset >= 0)).sum(dim=1)
 

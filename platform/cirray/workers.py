@@ -43,8 +43,10 @@ class Worker:
         from ray import train
         from ray.train.torch import get_device
 
-        context = train.get_context()
-        return cls(context.get_world_rank(), context.get_world_size(), get_device(), compute, reports=True)
+        context, device = train.get_context(), get_device()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # NCCL exchanges objects through the current device
+        return cls(context.get_world_rank(), context.get_world_size(), device, compute, reports=True)
 
     @classmethod
     def alone(cls, compute: Compute | None = None) -> Worker:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import PIL
-from tqdm import tqdm
 
+from cirray.bars import bar
 from cirray.data.pictures import Background, PictureError, decode_rgb, read_bytes
 from cirray.data.triplets import Problem
 
@@ -71,9 +71,9 @@ def _check_all(paths: list[Path], background: Background, fresh: _Known, wrong: 
             return error.what
         return (*stamp, hashlib.sha256(content).hexdigest()) if stamp else "changed while it was read"
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(check, paths)
-        for path, result in zip(paths, tqdm(results, "checking pictures", len(paths), unit="file"), strict=True):
+    with ThreadPoolExecutor(os.cpu_count()) as pool, bar(len(paths), "checking pictures", "files") as shown:
+        for path, result in zip(paths, pool.map(check, paths), strict=True):
+            shown.update()
             if isinstance(result, str):
                 wrong[path] = result
             else:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from tqdm import tqdm
 
+from cirray.bars import bar
 from cirray.demo.attributes import CATEGORIES, Category, Garment, differences, sample_distinct
 from cirray.demo.drawing import draw
 from cirray.demo.phrases import relative_captions, title
@@ -189,10 +189,10 @@ def _draw_all(folder: Path, items: Sequence[Item], seed: int, workers: int | Non
     workers = workers or min(os.cpu_count() or 1, 4)
     jobs = [(folder, item.id, item.garment, seed) for item in items]
     pool = ProcessPoolExecutor(workers) if workers > 1 and len(jobs) >= _POOL_FROM else None
-    with pool or nullcontext():
+    with pool or nullcontext(), bar(len(jobs), "drawing the demo catalogue", "pictures") as shown:
         done: Iterable[None] = pool.map(_draw_one, jobs, chunksize=16) if pool else map(_draw_one, jobs)
-        for _ in tqdm(done, total=len(jobs), desc="drawing the demo catalogue", unit="picture"):
-            pass
+        for _ in done:
+            shown.update()
 
 
 def _draw_one(job: tuple[Path, str, Garment, int]) -> None:

@@ -10,8 +10,8 @@ from itertools import islice
 
 import ray
 from ray.exceptions import RayTaskError
-from tqdm import tqdm
 
+from cirray.bars import bar
 from cirray.config import Embedding
 from cirray.errors import CirrayError
 from cirray.features.embed import Embed
@@ -68,11 +68,11 @@ def fill(
     count = min(actors, -(-len(missing) // rows))
     pool = [actor.remote(make, store, settings.batch_size) for _ in range(count)]
     running = {_start(worker, shard, items): worker for worker, shard in zip(pool, islice(shards, count), strict=True)}
-    with tqdm(total=len(missing), desc=label, unit="row", dynamic_ncols=True) as bar:
+    with bar(len(missing), label, "rows") as shown:
         while running:
             ready, _ = ray.wait(list(running), num_returns=1)
             worker = running.pop(ready[0])
-            bar.update(_result(ready[0]))
+            shown.update(_result(ready[0]))
             shard = next(shards, None)
             if shard is not None:
                 running[_start(worker, shard, items)] = worker

@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+"""The whole way on one machine: draws a small garment catalogue and trains on it with two Ray workers.
+
+    python jobs/demo.py --output build/demo [--any.field VALUE]
+
+Prints the paper's ablation table. OUTPUT gets catalogue/ (pictures and triplets in FashionIQ's layout), training/ (as
+jobs/train.py writes it) and store/. The same command again continues, or shows the finished result.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
+
+from cirray.cli import main, parse
+from cirray.config import load_recipe
+from cirray.errors import ConfigError
+
+
+def run(argv: Sequence[str]) -> None:
+    """Draws, trains, says what to do next."""
+    values = parse(argv)
+    output = values.pop("output", None)
+    if not isinstance(output, str):
+        raise ConfigError("--output DIR is missing: the folder for everything the demo makes, such as build/demo")
+    root = Path(output).expanduser()
+    places = {"data.root": str(root / "catalogue"), "store": str(root / "store"), "output": str(root / "training")}
+    config = load_recipe("demo", {**places, **values})
+    from cirray.demo.catalogue import write_catalogue
+
+    print(f"drawing a garment catalogue in {root / 'catalogue'}", file=sys.stderr)
+    write_catalogue(root / "catalogue", config.seed)
+    from cirray.pipeline import train  # a wrong setting fails before torch and Ray are loaded
+
+    train(config)
+    print(_next_steps(root), file=sys.stderr)
+
+
+def _next_steps(root: Path) -> str:
+    return f"""
+What next:
+  look at     {root / "training" / "queries.png"}
+  in Python   import cirray; model = cirray.load("{root / "training" / "bundle"}")
+              model.encode_query("dress.png", "the same in red")
+  your data   python jobs/train.py --recipe tiny --data.format triplets --data.root DIR --output OUT"""
+
+
+if __name__ == "__main__":
+    main(run, __doc__ or "")

@@ -1,0 +1,22 @@
+"""Progress bars with an ETA: live on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm import tqdm
+
+LOG_EVERY_S = 10.0
+
+
+def bar(total: int, label: str, unit: str) -> tqdm:
+    """Opens a bar of `total` units; a context manager with `update`."""
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=label,
+        unit=f" {unit}",
+        dynamic_ncols=terminal,
+        mininterval=0.2 if terminal else LOG_EVERY_S,
+        file=sys.stderr,
+    )
