@@ -15,6 +15,9 @@ from cirray.backbone import build_encoder
 from cirray.config import Backbone, Preprocess
 from cirray.encoders import Encoder
 
+# With so small a model a second thread only waits, and on a busy machine long.
+torch.set_num_threads(1)
+
 TINY: dict[str, Any] = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},

@@ -168,7 +168,8 @@ class Embedding(Section):
 
     batch_size: Positive = Field(64, description="pictures or captions a forward pass")
     shard_rows: Positive = Field(1024, description="rows a shard file; what a kill can cost")
-    inline_rows: int = Field(256, ge=0, description="up to so many rows are computed by the driver itself, on CPU only")
+    inline_pictures: int = Field(256, ge=0, description="up to so many the driver computes itself, without a GPU")
+    inline_captions: int = Field(16384, ge=0, description="up to so many the driver computes itself, without a GPU")
 
 
 class Config(Section):

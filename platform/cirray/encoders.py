@@ -85,7 +85,7 @@ class Encoder(nn.Module):
 
     def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
         """Encodes token ids, int64 [B, L], to text features [B, d]."""
-        features = self._cut(tokens) if self._cut else self.clip.encode_text(tokens)
+        features = self._cut(tokens) if self._cut else self.clip.encode_text(tokens, normalize=False)
         return F.normalize(features, dim=-1) if normalize else features
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:

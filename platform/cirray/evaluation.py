@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,8 @@ def ensure_images(
     images = FeatureStore(store, "image", read_manifest(encoder)["image_fingerprint"])
     items = {dataset.contents[image]: str(path) for image, path in dataset.images.items()}
     device = "cuda" if gpu else "cpu"
-    fill(
-        images,
-        items,
-        lambda: EmbedImages(str(encoder), device),
-        settings,
-        actors,
-        "image features",
-        float(gpu),
-    )
+    make, inline = partial(EmbedImages, str(encoder), device), settings.inline_pictures
+    fill(images, items, make, settings, actors, "image features", inline, float(gpu))
     return images
 
 
@@ -96,15 +90,8 @@ def ensure_texts(
     texts = FeatureStore(store, "text", read_manifest(encoder)["text_fingerprint"])
     items = {text_key(caption): caption for caption in sorted(captions, key=lambda text: (len(text), text))}
     device = "cuda" if gpu else "cpu"
-    fill(
-        texts,
-        items,
-        lambda: EmbedTexts(str(encoder), device),
-        settings,
-        actors,
-        "caption features",
-        float(gpu),
-    )
+    make, inline = partial(EmbedTexts, str(encoder), device), settings.inline_captions
+    fill(texts, items, make, settings, actors, "caption features", inline, float(gpu))
     return texts
 
 

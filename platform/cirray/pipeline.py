@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ class Training:
         folder = self.output.step(stage) / "encoder"
         if not (folder / ENCODER_MANIFEST).is_file():
             if stage == "stage1":
-                self._ensure_features(self.val.captions)
+                self._ensure_features()
             say(f"{stage}: {_purpose(self.config, stage)}")
             tensors = run_stage(stage, stage, self._inputs(), self.output.step(stage), self.output.metrics)
             _load_trained(self.encoder, tensors)
@@ -176,7 +177,7 @@ class Training:
 
     def _train_combining(self, label: str) -> nn.Module:
         """Runs stage 2 on the features of the current encoder."""
-        self._ensure_features([*self.train.captions, *self.val.captions])
+        self._ensure_features()
         say(f"{label}: {_purpose(self.config, 'stage2')}")
         tensors = run_stage("stage2", label, self._inputs(), self.output.step(label), self.output.metrics)
         combining = build_combining(self.encoder.dim, self.config.stage2.combining)
@@ -189,21 +190,19 @@ class Training:
         size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
         store = FeatureStore(self.store, "pixels", pixels_fingerprint(size, preprocess))
         items = {self.dataset.contents[image]: str(path) for image, path in self.dataset.images.items()}
-        fill(
-            store,
-            items,
-            lambda: DecodePixels(size, preprocess),
-            self.config.embed,
-            self.config.workers,
-            "pixels",
-        )
+        make, settings = partial(DecodePixels, size, preprocess), self.config.embed
+        fill(store, items, make, settings, self.config.workers, "pixels", settings.inline_pictures)
 
-    def _ensure_features(self, captions: list[str] | tuple[str, ...]) -> tuple[FeatureStore, FeatureStore]:
+    def _ensure_features(self) -> tuple[FeatureStore, FeatureStore]:
+        """Fills what is missing for the current encoder; only stage 2 needs the captions of the train split."""
+        ahead = self.config.stage1.enabled and self.folder != self.output.step("stage1") / "encoder"
+        trains_here = self.config.ablation or not ahead
+        captions = [*self.val.captions, *(self.train.captions if trains_here else ())]
         where = (self.folder, self.store, self.config.embed, self.config.workers, use_gpu(self.config))
         return ensure_images(self.dataset, *where), ensure_texts(captions, *where)
 
     def _features(self) -> Features:
-        return read_features(self.dataset, self.val, *self._ensure_features(self.val.captions))
+        return read_features(self.dataset, self.val, *self._ensure_features())
 
     def _evaluate(self, fine_tuned: bool, functions: dict[str, nn.Module]) -> None:
         self.results += score("val", self.val, self.dataset.protocol, self._features(), functions, fine_tuned)

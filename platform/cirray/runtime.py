@@ -28,7 +28,8 @@ def connect(workers: int) -> None:
     _share_import_path(package.parent)
     cores = max(os.cpu_count() or 1, workers)
     print(f"starting Ray on this machine with {cores} CPUs", file=sys.stderr)
-    ray.init(num_cpus=cores, include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody reclaims this machine under us
+    ray.init(num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
 
 
 def _share_import_path(folder: Path) -> None:

@@ -10,6 +10,7 @@ from itertools import islice
 
 import ray
 from ray.exceptions import RayTaskError
+from tqdm import tqdm
 
 from cirray.bars import bar
 from cirray.config import Embedding
@@ -42,6 +43,7 @@ def fill(
     settings: Embedding,
     actors: int,
     label: str,
+    inline: int = 0,
     gpus: float = 0.0,
 ) -> int:
     """Computes and stores the rows that `store` lacks; returns how many those were.
@@ -51,7 +53,8 @@ def fill(
         make: builds the embedding callable inside each actor.
         actors: how many actors share the work; fewer where there is little.
         label: what the progress bar calls it.
-        gpus: GPUs an actor.
+        inline: up to so many missing rows are computed here, as starting actors would take longer.
+        gpus: GPUs an actor; with any, nothing is computed here.
 
     Raises:
         CirrayError: what the embedding callable raised, such as a picture that cannot be decoded.
@@ -59,26 +62,41 @@ def fill(
     missing = store.missing(list(items))
     if not missing:
         return 0
-    if len(missing) <= settings.inline_rows and not gpus:
-        _Filler(make, store, settings.batch_size).shard(missing, [items[key] for key in missing])
-        return len(missing)
     rows = max(1, min(settings.shard_rows, -(-len(missing) // actors)))
-    shards = iter([missing[start : start + rows] for start in range(0, len(missing), rows)])
-    actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=3, max_task_retries=3)(_Filler)
-    count = min(actors, -(-len(missing) // rows))
-    pool = [actor.remote(make, store, settings.batch_size) for _ in range(count)]
-    running = {_start(worker, shard, items): worker for worker, shard in zip(pool, islice(shards, count), strict=True)}
+    shards = [missing[start : start + rows] for start in range(0, len(missing), rows)]
     with bar(len(missing), label, "rows") as shown:
-        while running:
-            ready, _ = ray.wait(list(running), num_returns=1)
-            worker = running.pop(ready[0])
-            shown.update(_result(ready[0]))
-            shard = next(shards, None)
-            if shard is not None:
-                running[_start(worker, shard, items)] = worker
+        if len(missing) <= inline and not gpus:
+            filler = _Filler(make, store, settings.batch_size)
+            for shard in shards:
+                shown.update(filler.shard(shard, [items[key] for key in shard]))
+        else:
+            _fill_with_actors((make, store, settings.batch_size), shards, items, actors, gpus, shown)
+    return len(missing)
+
+
+def _fill_with_actors(
+    arguments: tuple[Callable[[], Embed], FeatureStore, int],
+    shards: Sequence[Sequence[str]],
+    items: Mapping[str, str],
+    actors: int,
+    gpus: float,
+    shown: tqdm,
+) -> None:
+    """Keeps each actor busy with one shard until none is left."""
+    left = iter(shards)
+    count = min(actors, len(shards))
+    actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=3, max_task_retries=3)(_Filler)
+    pool = [actor.remote(*arguments) for _ in range(count)]
+    running = {_start(worker, shard, items): worker for worker, shard in zip(pool, islice(left, count), strict=True)}
+    while running:
+        ready, _ = ray.wait(list(running), num_returns=1)
+        worker = running.pop(ready[0])
+        shown.update(_result(ready[0]))
+        shard = next(left, None)
+        if shard is not None:
+            running[_start(worker, shard, items)] = worker
     for worker in pool:
         ray.kill(worker)
-    return len(missing)
 
 
 def _start(worker: ray.actor.ActorHandle, shard: Sequence[str], items: Mapping[str, str]) -> ray.ObjectRef:

@@ -36,11 +36,16 @@ class FeatureStore:
     """
 
     def __init__(self, root: Path, kind: Kind, fingerprint: str) -> None:
+        self.root = Path(root)
         self.kind = kind
         self.fingerprint = fingerprint
-        self.folder = Path(root) / f"{kind}-{fingerprint[:32]}"
+        self.folder = self.root / f"{kind}-{fingerprint[:32]}"
         self._shards: dict[Path, Tensor] = {}
         self._places: dict[str, tuple[Path, int]] = {}
+
+    def __reduce__(self) -> tuple[type[FeatureStore], tuple[Path, Kind, str]]:
+        """Travels to other processes as its address: they map the shards themselves."""
+        return FeatureStore, (self.root, self.kind, self.fingerprint)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Returns the distinct keys that no shard holds yet, in their order."""

@@ -1,0 +1,211 @@
+"""Model bundles: what was trained is what is loaded, or the reason why not is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import cirray
+from cirray import bundle
+from cirray.combiner import Sum, build_combining
+from cirray.config import Combining, Preprocess
+from cirray.data.pictures import PictureError, open_rgb, pixels
+from cirray.encoders import Encoder, save_encoder
+from cirray.errors import BundleError
+from tests.data_fixtures import write_picture
+from tests.encoder_fixtures import make_encoder, tiny_encoder
+
+SETTINGS = Combining(projection=24, hidden=40)
+TEXTS = ["is red and longer", "has dots"]
+
+
+def combining(settings: Combining = SETTINGS, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_combining(32, settings)
+
+
+def write(folder: Path, settings: Combining = SETTINGS, encoder: Encoder | None = None) -> Path:
+    save_encoder(encoder or tiny_encoder(), folder.with_name("source"))
+    details = {"recipe": "test", "fine_tuned": True}
+    bundle.save(folder, folder.with_name("source"), combining(settings), settings, details)
+    shutil.rmtree(folder.with_name("source"))  # the bundle is rebuilt from itself alone
+    return folder
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return write(tmp_path / "bundle")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    return [write_picture(tmp_path / "a.png", 1, (40, 20)), write_picture(tmp_path / "b.png", 2, (31, 50))]
+
+
+@torch.inference_mode()
+def raw_images(encoder: Encoder, paths: list[Path]) -> Tensor:
+    decoded = [pixels(open_rgb(path, encoder.preprocess.background), 32, encoder.preprocess) for path in paths]
+    return torch.cat([encoder.encode_image(torch.from_numpy(rows).unsqueeze(0)) for rows in decoded])
+
+
+@torch.inference_mode()
+def raw_texts(encoder: Encoder) -> Tensor:
+    return torch.cat([encoder.clip.encode_text(encoder.tokenize([text])) for text in TEXTS])
+
+
+def assert_close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+FUNCTIONS = {name: Combining(function=name, projection=24, hidden=40) for name in ("combiner", "gated", "sum")}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("settings", FUNCTIONS.values(), ids=FUNCTIONS)
+@torch.inference_mode()
+def test_a_loaded_model_is_its_parts(settings: Combining, pictures: list[Path], tmp_path: Path) -> None:
+    model = cirray.load(write(tmp_path / "bundle", settings))
+    image, text = raw_images(tiny_encoder(), pictures), raw_texts(tiny_encoder())
+    assert_close(model.encode_image(pictures), F.normalize(image, dim=1))
+    assert_close(model.encode_image(pictures, normalize=False), image)
+    assert_close(model.encode_text(TEXTS), F.normalize(text, dim=1))
+    assert_close(model.encode_text(TEXTS, normalize=False), text)
+    by_hand = (
+        F.normalize(image + text, dim=1) if settings.function == "sum" else combining(settings).eval()(image, text)
+    )
+    assert_close(model.encode_query(pictures, TEXTS), by_hand)
+    assert_close(model.encode_query([str(path) for path in pictures], TEXTS), by_hand)
+    assert_close(model.encode_query([Image.open(path) for path in pictures], TEXTS), by_hand)
+    assert_close(model.encode_query(image, TEXTS), by_hand)
+    assert_close(model.encode_query(pictures[0], TEXTS[0]), by_hand[:1])
+    assert_close(model.encode_query(str(pictures[1]), TEXTS[1]), by_hand[1:])
+    assert_close(model.encode_query(image[0], TEXTS[0]), by_hand[:1])
+    assert_close(model.encode_query(pictures, TEXTS).norm(dim=1), torch.ones(2))
+    assert (tmp_path / "bundle" / bundle.COMBINING).exists() == (settings.function != "sum")
+
+
+@torch.inference_mode()
+def test_a_moved_bundle_and_other_preprocessing(pictures: list[Path], tmp_path: Path) -> None:
+    encoder = make_encoder(seed=3, preprocess=Preprocess(pad="square", background="black"))
+    write(tmp_path / "bundle", encoder=encoder).rename(tmp_path / "moved")
+    model = cirray.load(str(tmp_path / "moved"))
+    assert_close(model.encode_image(pictures, normalize=False), raw_images(encoder, pictures))
+    clear = Image.new("RGBA", (20, 40), (200, 100, 50, 128))
+    clear.save(tmp_path / "clear.png")
+    expected = raw_images(encoder, [tmp_path / "clear.png"])
+    assert_close(model.encode_image(tmp_path / "clear.png", normalize=False), expected)
+    assert_close(model.encode_image(clear, normalize=False), expected)
+
+
+def test_the_manifest_tells_what_it_is(saved: Path) -> None:
+    manifest = cirray.load(saved).manifest
+    assert manifest == json.loads((saved / "model.json").read_text(encoding="utf-8"))
+    assert manifest["recipe"] == "test"
+    assert manifest["dim"] == 32
+    assert manifest["combining"]["function"] == "combiner"
+    assert manifest["image_fingerprint"] == tiny_encoder().fingerprint("image")
+    assert manifest["text_fingerprint"] == tiny_encoder().fingerprint("text")
+
+
+def test_a_model_does_not_drop_out(saved: Path, pictures: list[Path]) -> None:
+    model = cirray.load(saved)
+    assert not any(module.training for part in (model.encoder, model.combining) for module in part.modules())
+    assert torch.equal(model.encode_query(pictures, TEXTS), model.encode_query(pictures, TEXTS))
+
+
+def test_a_count_that_does_not_match(saved: Path, pictures: list[Path]) -> None:
+    model = cirray.load(saved)
+    with pytest.raises(ValueError, match="2 images and 1 sentences: give one sentence an image"):
+        model.encode_query(pictures, "is red")
+    with pytest.raises(ValueError, match="1 images and 2 sentences"):
+        model.encode_query(torch.ones(1, 32), TEXTS)
+
+
+def test_a_picture_that_is_not_there_is_named(saved: Path) -> None:
+    with pytest.raises(PictureError, match=r"nowhere\.png: does not exist"):
+        cirray.load(saved).encode_query("nowhere.png", "is red")
+
+
+def refused(folder: Path, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        cirray.load(folder)
+
+
+def test_no_manifest_means_incomplete(saved: Path, tmp_path: Path) -> None:
+    (saved / "model.json").unlink()
+    refused(
+        saved, r"no complete model bundle \(model\.json is missing\): give the bundle folder of a finished training"
+    )
+    refused(tmp_path / "nowhere", "no complete model bundle")
+
+
+def test_the_manifest_is_written_last(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill while a bundle is replaced leaves none, rather than half the old and half the new."""
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle, "save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(saved)
+    refused(saved, "no complete model bundle")
+
+
+def test_a_bundle_may_be_replaced(saved: Path, pictures: list[Path]) -> None:
+    write(saved, Combining(function="sum"), make_encoder(seed=3))
+    assert not (saved / bundle.COMBINING).exists()
+    model = cirray.load(saved)
+    assert isinstance(model.combining, Sum)
+    assert_close(model.encode_image(pictures, normalize=False), raw_images(make_encoder(seed=3), pictures))
+
+
+def test_missing_combining_weights(saved: Path) -> None:
+    (saved / bundle.COMBINING).unlink()
+    refused(saved, r"combining\.safetensors is missing: model\.json says combiner, which has weights")
+
+
+def test_combining_weights_of_other_shapes(saved: Path) -> None:
+    other = combining(Combining(projection=24, hidden=41))
+    save_file(other.state_dict(), saved / bundle.COMBINING)
+    refused(saved, r"(?s)combining\.safetensors does not fit model\.json.*size mismatch for combiner_layer")
+
+
+def test_combining_weights_of_another_function(saved: Path) -> None:
+    save_file(combining(FUNCTIONS["gated"]).state_dict(), saved / bundle.COMBINING)
+    refused(saved, r"combining\.safetensors does not fit model\.json")
+
+
+@pytest.mark.parametrize("size", [0, 50, 3000])
+def test_damaged_combining_weights(size: int, saved: Path) -> None:
+    path = saved / bundle.COMBINING
+    path.write_bytes(path.read_bytes()[:size])
+    refused(saved, r"combining\.safetensors does not fit model\.json")
+
+
+@pytest.mark.parametrize("tower", ["visual.", "transformer."])
+def test_tampered_encoder_weights(tower: str, saved: Path) -> None:
+    path = saved / "encoder" / "open_clip_model.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    name = next(name for name in tensors if name.startswith(tower))
+    tensors[name].view(-1)[0] += 0.01
+    save_file(tensors, path)
+    refused(saved, r"encoder is not the one that model\.json was written for: train or copy it again")
+
+
+@pytest.mark.parametrize("name", ["encoder.json", "open_clip_config.json", "open_clip_model.safetensors"])
+def test_an_incomplete_encoder(name: str, saved: Path) -> None:
+    (saved / "encoder" / name).unlink()
+    refused(saved, f"{name} is missing")
+
+
+def test_a_format_of_the_future(saved: Path) -> None:
+    manifest = json.loads((saved / "model.json").read_text(encoding="utf-8"))
+    (saved / "model.json").write_text(json.dumps({**manifest, "format": 2}), encoding="utf-8")
+    refused(saved, "format 2 is not 1, which this version reads")

@@ -1,0 +1,315 @@
+"""Two workers with half a batch each are one worker with the whole batch, in loss and in gradients.
+
+The two are real processes that talk through gloo; they are started once and go through all cases. What they find is
+compared with a single worker's result in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cirray.config import Compute, Config, load_recipe
+from cirray.data.triplets import Dataset, Protocol, Split, Triplet
+from cirray.encoders import load_encoder, save_encoder
+from cirray.features.embed import DecodePixels, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
+from cirray.features.store import FeatureStore
+from cirray.tables import build_table
+from cirray.training.combine import Combine
+from cirray.training.finetune import FineTune
+from cirray.training.pretrain import Pretrain
+from cirray.training.sampling import Batch
+from cirray.training.task import StageInputs, Task
+from cirray.workers import Worker
+from tests.data_fixtures import write_picture
+from tests.encoder_fixtures import tiny_encoder
+
+pytestmark = pytest.mark.slow
+
+TASKS: dict[str, Callable[[StageInputs, Worker], Task]] = {"stage0": Pretrain, "stage1": FineTune, "stage2": Combine}
+SMALL = {
+    "stage2.combining.projection": 16,
+    "stage2.combining.hidden": 24,
+    "stage2.combining.dropout_projection": 0.0,
+    "stage2.combining.dropout_output": 0.0,
+    "stage2.combining.dropout_balance": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One stage with some settings, and how many examples its global batch has."""
+
+    stage: str
+    settings: tuple[tuple[str, Any], ...]
+    examples: int
+
+    @property
+    def name(self) -> str:
+        told = [f"{name.rsplit('.', 1)[-1]}={value}" for name, value in self.settings]
+        return "-".join([self.stage, *told, str(self.examples)])
+
+    def config(self) -> Config:
+        contrast = {f"{self.stage}.contrast.temperature": 0.05}
+        chunk = {f"{self.stage}.optimisation.chunk": value for name, value in self.settings if name == "chunk"}
+        rest = {f"{self.stage}.{name}": value for name, value in self.settings if name != "chunk"}
+        return load_recipe("default", {**SMALL, **contrast, **chunk, **rest})
+
+
+def case(stage: str, examples: int, **settings: Any) -> Case:
+    named = {name.replace("__", "."): value for name, value in settings.items()}
+    return Case(stage, tuple(named.items()), examples)
+
+
+STAGES: list[tuple[str, dict[str, Any]]] = [
+    ("stage0", {}),
+    ("stage1", {"encoder": "text"}),
+    ("stage1", {"encoder": "image"}),
+    ("stage1", {"encoder": "both"}),
+    ("stage2", {}),
+]
+LEARNED = {"contrast__learn_temperature": True, "contrast__mask_duplicates": True}
+# 6: even; 5: not divisible by two; 1: fewer than workers, the second has nothing to do. Chunks of two: with five
+# examples one worker needs two passes and the other one.
+CASES = [
+    case(stage, examples, **settings, **extra)
+    for stage, settings in STAGES
+    for examples, extra in [
+        (6, {}),
+        (5, {}),
+        (1, {}),
+        (8, LEARNED),
+        (6, {"chunk": 2}),
+        (5, {"chunk": 2, **LEARNED}),
+        (1, {"chunk": 2}),
+    ]
+] + [case("stage1", 6, encoder="both", gradient_checkpointing=True), case("stage0", 6, gradient_checkpointing=True)]
+VALIDATED = [case(stage, 6, **settings) for stage, settings in STAGES[1:]]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the data
+
+
+def make_dataset(folder: Path) -> Dataset:
+    """Ten pictures, eight training triplets of which some share their target, and titles of which some are shared."""
+    names = [f"p{i}" for i in range(10)]
+    images = {name: write_picture(folder / f"{name}.png", i, (20 + 3 * i, 32)) for i, name in enumerate(names)}
+    targets = [1, 2, 1, 4, 5, 2, 7, 1]
+    texts = [("is red", "has long sleeves"), ("is blue and much longer than it was",), ("a", "b")]
+    train = tuple(
+        Triplet(names[(3 * i + 4) % 10], texts[i % 3], names[target], "dress") for i, target in enumerate(targets)
+    )
+    val = tuple(
+        Triplet(names[i], ("is darker", f"number {i}"), names[i + 3], "dress" if i < 3 else "shirt") for i in range(7)
+    )
+    galleries = {"dress": tuple(names[:8]), "shirt": tuple(names[3:])}
+    return Dataset(
+        name="test",
+        images=images,
+        contents={name: text_key(name) for name in names},
+        titles={name: f"title {i % 6}" for i, name in enumerate(names[:8])},
+        splits={"train": Split("train", train, galleries), "val": Split("val", val, galleries)},
+        protocol=Protocol("test", exclude_reference=False, ks=(1, 2, 5)),
+    )
+
+
+def prepare(folder: Path) -> None:
+    """Writes encoder, pictures and a store with everything that the stages look up."""
+    encoder, data = tiny_encoder(), make_dataset(folder / "pictures")
+    save_encoder(encoder, folder / "encoder")
+    keys, paths = list(data.contents.values()), [str(path) for path in data.images.values()]
+    captions = [*build_table(data, "train").captions, *build_table(data, "val").captions]
+    where, source = folder / "store", str(folder / "encoder")
+    print_ = pixels_fingerprint(encoder.image_input.size, encoder.preprocess)
+    FeatureStore(where, "pixels", print_).write(keys, DecodePixels(32, encoder.preprocess)(paths))
+    images = FeatureStore(where, "image", encoder.fingerprint("image"))
+    images.write(keys, EmbedImages(source, "cpu")(paths))
+    texts = FeatureStore(where, "text", encoder.fingerprint("text"))
+    texts.write([text_key(caption) for caption in captions], EmbedTexts(source, "cpu")(captions))
+
+
+def stage_inputs(folder: Path, config: Config) -> StageInputs:
+    data = make_dataset(folder / "pictures")
+    return StageInputs(
+        config=config,
+        encoder=str(folder / "encoder"),
+        store=str(folder / "store"),
+        image_keys=tuple(data.contents[image] for image in data.images),
+        train=build_table(data, "train"),
+        val=build_table(data, "val"),
+        protocol=data.protocol,
+        titled=tuple((row, data.titles[image]) for row, image in enumerate(data.images) if image in data.titles),
+    )
+
+
+def global_batch(examples: int) -> Batch:
+    random = torch.Generator().manual_seed(examples)
+    return Batch(
+        torch.randperm(8, generator=random)[:examples], torch.rand(examples, dtype=torch.double, generator=random)
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what a worker does, alone or in a group
+
+
+def member(rank: int, world: int) -> Worker:
+    return Worker(rank, world, torch.device("cpu"), Compute(), reports=False)
+
+
+def step(task: Task, worker: Worker, examples: int) -> dict[str, Tensor]:
+    """Runs one backward pass; returns the gradients of the whole batch and its loss."""
+    trained = task.trained()
+    loss = task.backward(global_batch(examples), lambda loss: loss)
+    worker.sum_gradients(trained.values())
+    found = {name: parameter.grad for name, parameter in trained.items() if parameter.grad is not None}
+    return {**found, "loss": worker.sum(loss)}
+
+
+def validation(task: Task) -> list[list[Any]]:
+    with torch.inference_mode():
+        found = task.validate(1)
+    return [[r.category, sorted(r.recall.items())] for r in found.recalls] + [["selection", found.selection]]
+
+
+def run_member(rank: int, folder: Path) -> None:
+    """The body of one of the two processes."""
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=120))
+    worker = member(rank, 2)
+    for one in CASES:
+        task = TASKS[one.stage](stage_inputs(folder, one.config()), worker)
+        found = step(task, worker, one.examples)
+        save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / f"{one.name}.{rank}")
+    for one in VALIDATED:
+        task = TASKS[one.stage](stage_inputs(folder, one.config()), worker)
+        (folder / f"validated-{one.name}.{rank}").write_text(json.dumps(validation(task)), encoding="utf-8")
+    parts = worker.agree({"rank": rank})
+    (folder / f"agreed.{rank}").write_text(json.dumps(parts), encoding="utf-8")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs the two processes; returns the folder with what they found."""
+    folder = tmp_path_factory.mktemp("equality")
+    prepare(folder)
+    torch.multiprocessing.spawn(run_member, args=(folder,), nprocs=2)
+    return folder
+
+
+def alone(folder: Path, one: Case) -> dict[str, Tensor]:
+    worker = Worker.alone()
+    return step(TASKS[one.stage](stage_inputs(folder, one.config()), worker), worker, one.examples)
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Gradients of parameters that a single worker leaves without one must be zero."""
+    assert expected.keys() <= found.keys()
+    for name, tensor in found.items():
+        other = expected.get(name, torch.zeros_like(tensor))
+        torch.testing.assert_close(tensor, other, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("one", CASES, ids=lambda one: one.name)
+def test_two_workers_are_one(one: Case, pair: Path) -> None:
+    expected = alone(pair, one)
+    for rank in (0, 1):
+        assert_same(load_file(pair / f"{one.name}.{rank}"), expected)
+    if one.examples > 1:
+        moved = [name for name, tensor in expected.items() if float(tensor.abs().max()) > 1e-4]
+        assert len(moved) > 0.5 * len(expected)  # the comparison is not one of zeros
+
+
+@pytest.mark.parametrize("one", [one for one in CASES if "chunk=2" in one.name], ids=lambda one: one.name)
+def test_chunks_are_the_whole(one: Case, pair: Path) -> None:
+    whole = Case(one.stage, tuple(pair for pair in one.settings if pair[0] != "chunk"), one.examples)
+    assert_same(alone(pair, one), alone(pair, whole))
+
+
+@pytest.mark.parametrize("one", VALIDATED, ids=lambda one: one.name)
+def test_two_workers_validate_as_one(one: Case, pair: Path) -> None:
+    expected = json.loads(json.dumps(validation(TASKS[one.stage](stage_inputs(pair, one.config()), Worker.alone()))))
+    for rank in (0, 1):
+        assert json.loads((pair / f"validated-{one.name}.{rank}").read_text(encoding="utf-8")) == expected
+
+
+def test_workers_agree_with_the_first(pair: Path) -> None:
+    assert [json.loads((pair / f"agreed.{rank}").read_text(encoding="utf-8")) for rank in (0, 1)] == [{"rank": 0}] * 2
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# and one worker computes what the paper says
+
+
+def drawn_texts(inputs: StageInputs, batch: Batch) -> list[str]:
+    return [
+        inputs.train.captions[inputs.train.variants[row][int(draw * len(inputs.train.variants[row]))]]
+        for row, draw in zip(batch.rows.tolist(), batch.draws.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("which", ["text", "image", "both"])
+def test_stage_1_is_the_papers_loss(which: str, pair: Path) -> None:
+    """normalize(raw image + raw text) against normalized targets, scaled cosine, cross-entropy query -> target."""
+    one = case("stage1", 6, encoder=which)
+    inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
+    encoder = load_encoder(pair / "encoder")
+    pixels = FeatureStore(pair / "store", "pixels", pixels_fingerprint(32, encoder.preprocess)).read(inputs.image_keys)
+    encoder.requires_grad_(False)
+    trained = {
+        f"clip.{name}": parameter.requires_grad_()
+        for tower in (["image", "text"] if which == "both" else [which])
+        for name, parameter in encoder.tower_parameters(tower)  # type: ignore[arg-type]
+    }
+    images = encoder.clip.visual((pixels / 255.0 - encoder._mean) / encoder._std)
+    texts = encoder.clip.encode_text(encoder.tokenize(drawn_texts(inputs, batch)))
+    query = images[inputs.train.reference[batch.rows]] + texts
+    target = images[inputs.train.target[batch.rows]]
+    query, target = query / query.norm(dim=1, keepdim=True), target / target.norm(dim=1, keepdim=True)
+    logits = 20.0 * query @ target.T
+    loss = (logits.exp().sum(dim=1).log() - logits.diag()).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    expected = {name: p.grad for name, p in trained.items() if p.grad is not None}
+    assert_same(alone(pair, one), {**expected, "loss": loss.detach()})
+
+
+def test_stage_2_is_the_papers_loss(pair: Path) -> None:
+    one = case("stage2", 6)
+    inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
+    task = Combine(inputs, Worker.alone())
+    encoder = load_encoder(pair / "encoder")
+    store = FeatureStore(pair / "store", "image", encoder.fingerprint("image"))
+    images = store.read(inputs.image_keys)
+    with torch.no_grad():
+        texts = encoder.clip.encode_text(encoder.tokenize(drawn_texts(inputs, batch)))
+    query = task.combining(images[inputs.train.reference[batch.rows]], texts)
+    target = images[inputs.train.target[batch.rows]]
+    logits = 20.0 * query @ (target / target.norm(dim=1, keepdim=True)).T
+    loss = (logits.exp().sum(dim=1).log() - logits.diag()).mean()
+    names, parameters = zip(*task.trained().items(), strict=True)
+    expected = dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+    assert_same(alone(pair, one), {**expected, "loss": loss.detach()})
+
+
+def test_logit_scale_is_never_trained(pair: Path) -> None:
+    for one in (case("stage0", 6), case("stage1", 6, encoder="both"), case("stage1", 6, encoder="text")):
+        task = TASKS[one.stage](stage_inputs(pair, one.config()), Worker.alone())
+        assert not [name for name in task.trained() if "logit" in name]
+    assert all(not name.startswith("clip.visual.") for name in task.trained())  # the last one trains the text tower
+    image = FineTune(stage_inputs(pair, case("stage1", 6, encoder="image").config()), Worker.alone())
+    assert all(name.startswith("clip.visual.") for name in image.trained())
