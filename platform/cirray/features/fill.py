@@ -88,15 +88,17 @@ def _fill_with_actors(
     actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=3, max_task_retries=3)(_Filler)
     pool = [actor.remote(*arguments) for _ in range(count)]
     running = {_start(worker, shard, items): worker for worker, shard in zip(pool, islice(left, count), strict=True)}
-    while running:
-        ready, _ = ray.wait(list(running), num_returns=1)
-        worker = running.pop(ready[0])
-        shown.update(_result(ready[0]))
-        shard = next(left, None)
-        if shard is not None:
-            running[_start(worker, shard, items)] = worker
-    for worker in pool:
-        ray.kill(worker)
+    try:
+        while running:
+            ready, _ = ray.wait(list(running), num_returns=1)
+            worker = running.pop(ready[0])
+            shown.update(_result(ready[0]))
+            shard = next(left, None)
+            if shard is not None:
+                running[_start(worker, shard, items)] = worker
+    finally:
+        for worker in pool:
+            ray.kill(worker)
 
 
 def _start(worker: ray.actor.ActorHandle, shard: Sequence[str], items: Mapping[str, str]) -> ray.ObjectRef:
