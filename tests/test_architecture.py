@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("cli", "provenance"),
     ("data", "demo"),
-    ("cuttext", "losses", "gradcache", "ranking", "combiner", "tables"),
+    ("cuttext", "losses", "gradcache", "ranking", "combiner", "tables", "encoder_folder"),
     ("encoders", "recall"),
     ("backbone",),
     ("features",),

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cirray.config import Preprocess
-from cirray.encoders import DEFINITION, MANIFEST, WEIGHTS, Encoder, load_encoder, read_manifest, save_encoder
+from cirray.encoder_folder import DEFINITION, MANIFEST, WEIGHTS, read_manifest
+from cirray.encoders import Encoder, load_encoder, save_encoder
 from cirray.errors import BundleError
 from tests.encoder_fixtures import TINY, make_encoder, noise_pixels, tiny_encoder, tiny_resnet
 

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from cirray.combiner import build_combining
 from cirray.config import Combining
 from cirray.data.pictures import open_rgb, pixels, to_rgb
-from cirray.encoders import Encoder, load_encoder, read_manifest
+from cirray.encoder_folder import DEFINITION, read_manifest
+from cirray.encoders import Encoder, load_encoder
 from cirray.errors import BundleError
 from cirray.files import read_json, write_json
 
@@ -110,7 +111,7 @@ def save(folder: Path, encoder: Path, combining: nn.Module, settings: Combining,
         temporary = folder / f".{COMBINING}"
         save_file(state, temporary)
         temporary.replace(folder / COMBINING)
-    config = read_json(folder / "encoder" / "open_clip_config.json")
+    config = read_json(folder / "encoder" / DEFINITION)
     manifest = {
         "format": FORMAT,
         "dim": config["model_cfg"]["embed_dim"],

@@ -19,13 +19,11 @@ from torch import Tensor, nn
 
 from cirray.config import Preprocess
 from cirray.cuttext import causal_text_tower
+from cirray.encoder_folder import DEFINITION, MANIFEST, WEIGHTS, read_manifest
 from cirray.errors import BundleError
 from cirray.files import read_json, write_json
 
 Tower = Literal["image", "text"]
-WEIGHTS = "open_clip_model.safetensors"
-DEFINITION = "open_clip_config.json"
-MANIFEST = "encoder.json"
 TEMPERATURE = ("logit_scale", "logit_bias")
 
 
@@ -147,19 +145,6 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
         "text_fingerprint": encoder.fingerprint("text"),
     }
     write_json(folder / MANIFEST, manifest)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Returns an encoder folder's preprocessing and fingerprints without building the model.
-
-    Raises:
-        BundleError: the folder holds no complete encoder.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"{folder} holds no complete encoder ({MANIFEST} is missing): write it again")
-    manifest: dict[str, Any] = read_json(path)
-    return manifest
 
 
 def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:

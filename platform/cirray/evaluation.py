@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cirray.config import Embedding
 from cirray.data.triplets import Dataset, Protocol
-from cirray.encoders import read_manifest
+from cirray.encoder_folder import read_manifest
 from cirray.features.embed import EmbedImages, EmbedTexts, text_key
 from cirray.features.fill import fill
 from cirray.features.store import FeatureStore

@@ -17,7 +17,7 @@ from cirray.combiner import Sum, build_combining
 from cirray.config import Config
 from cirray.data import load_dataset
 from cirray.data.triplets import Dataset
-from cirray.encoders import MANIFEST as ENCODER_MANIFEST
+from cirray.encoder_folder import MANIFEST as ENCODER_MANIFEST
 from cirray.encoders import Encoder, load_encoder, save_encoder
 from cirray.errors import ConfigError
 from cirray.evaluation import (

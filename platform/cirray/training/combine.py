@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cirray.combiner import build_combining
-from cirray.encoders import read_manifest
+from cirray.encoder_folder import read_manifest
 from cirray.features.embed import text_key
 from cirray.features.store import FeatureStore
 from cirray.gradcache import Features, backward_in_chunks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,13 +28,21 @@ StageName = Literal["stage0", "stage1", "stage2"]
 DONE = "done.json"
 
 
-def _tasks() -> Mapping[str, Callable[[StageInputs, Worker], Task]]:
-    """The three stages; imported where a worker runs, because their towers take seconds to import."""
-    from cirray.training.combine import Combine
-    from cirray.training.finetune import FineTune
-    from cirray.training.pretrain import Pretrain
+def _task(stage: StageName) -> Callable[[StageInputs, Worker], Task]:
+    """Imports one stage where its worker runs: stage 2 needs no open_clip, which takes seconds to import."""
+    match stage:
+        case "stage0":
+            from cirray.training.pretrain import Pretrain
 
-    return {"stage0": Pretrain, "stage1": FineTune, "stage2": Combine}
+            return Pretrain
+        case "stage1":
+            from cirray.training.finetune import FineTune
+
+            return FineTune
+        case "stage2":
+            from cirray.training.combine import Combine
+
+            return Combine
 
 
 def optimisation_of(config: Config, stage: StageName) -> Optimisation:
@@ -50,7 +58,7 @@ def worker_loop(job: dict[str, Any]) -> None:
     stage: StageName = job["stage"]
     worker = Worker.current(config.compute)
     set_threads(config)
-    task = _tasks()[stage](inputs, worker)
+    task = _task(stage)(inputs, worker)
     log = MetricsLog(Path(job["metrics"]), job["label"])
     settings = optimisation_of(config, stage)
     Loop(task, settings, config.compute, config.seed, worker, log, Poster(job["board"])).run()
