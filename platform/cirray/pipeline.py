@@ -42,7 +42,7 @@ from cirray.ranking import top_k
 from cirray.runtime import connect
 from cirray.sheets import Example, draw_queries
 from cirray.tables import TripletTable, build_table
-from cirray.training.stages import StageName, run_stage, use_gpu
+from cirray.training.stages import StageName, is_done, run_stage, use_gpu
 from cirray.training.task import StageInputs
 
 EXAMPLES, SHOWN = 6, 6
@@ -178,7 +178,8 @@ class Training:
     def _train_combining(self, label: str) -> nn.Module:
         """Runs stage 2 on the features of the current encoder."""
         self._ensure_features()
-        say(f"{label}: {_purpose(self.config, 'stage2')}")
+        state = "done before" if is_done(self.output.step(label)) else _purpose(self.config, "stage2")
+        say(f"{label}: {state}")
         tensors = run_stage("stage2", label, self._inputs(), self.output.step(label), self.output.metrics)
         combining = build_combining(self.encoder.dim, self.config.stage2.combining)
         prefix = "combining."

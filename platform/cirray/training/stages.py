@@ -86,7 +86,7 @@ def run_stage(stage: StageName, label: str, inputs: StageInputs, folder: Path, m
     Raises:
         RunError: the loss diverged, or workers died more often than `compute.max_failures` allows.
     """
-    if (folder / DONE).is_file():
+    if is_done(folder):
         return read_weights(folder)
     board = new_board()
     job = {"inputs": ray.put(inputs), "stage": stage, "label": label, "metrics": str(metrics), "board": board}
@@ -114,6 +114,11 @@ def run_stage(stage: StageName, label: str, inputs: StageInputs, folder: Path, m
             f"{stage}.optimisation.lr, set {stage}.optimisation.clip_norm, or use compute.precision fp32"
         )
     return _keep_best(result, folder)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a stage's folder holds its final weights."""
+    return (folder / DONE).is_file()
 
 
 def use_gpu(config: Config) -> bool:
