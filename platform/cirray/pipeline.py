@@ -178,8 +178,7 @@ class Training:
     def _train_combining(self, label: str) -> nn.Module:
         """Runs stage 2 on the features of the current encoder."""
         self._ensure_features()
-        state = "done before" if is_done(self.output.step(label)) else _purpose(self.config, "stage2")
-        say(f"{label}: {state}")
+        say(f"{label}: {'done before' if is_done(self.output.step(label)) else _purpose(self.config, 'stage2')}")
         tensors = run_stage("stage2", label, self._inputs(), self.output.step(label), self.output.metrics)
         combining = build_combining(self.encoder.dim, self.config.stage2.combining)
         prefix = "combining."
