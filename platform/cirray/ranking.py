@@ -65,7 +65,11 @@ def top_k(
     """Returns the k best gallery rows of each query: scores [Q, k] and int64 rows [Q, k], best first.
 
     `exclude` is as in `target_ranks`; an excluded row scores -inf and comes last.
+
+    Raises:
+        FloatingPointError: a feature is not finite.
     """
+    _check_finite(query, gallery)
     k = min(k, gallery.shape[0])
     scores, rows = [], []
     for start in range(0, query.shape[0], chunk):

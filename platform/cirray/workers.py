@@ -6,6 +6,7 @@ Train worker, `Worker.alone()` gives the same interface to a single process.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -44,6 +45,8 @@ class Worker:
         from ray.train.torch import get_device
 
         context, device = train.get_context(), get_device()
+        cores = (os.cpu_count() or 1) // context.get_local_world_size()  # this node's, shared with its other workers
+        torch.set_num_threads(compute.threads or max(1, cores))
         if device.type == "cuda":
             torch.cuda.set_device(device)  # NCCL exchanges objects through the current device
         return cls(context.get_world_rank(), context.get_world_size(), device, compute, reports=True)

@@ -14,11 +14,12 @@ class Triplet:
 
     Attributes:
         reference: id of the reference image.
-        captions: the relative captions as annotated, never empty ones; at least one.
+        captions: the relative captions as annotated; at least one, and none empty (but for one query of CIRR's test
+            split, whose submission needs every pair).
         target: id of the target image; None where a test split keeps it secret.
         category: FashionIQ category; "all" elsewhere.
         pair_id: CIRR's pair id; "" elsewhere.
-        subset: CIRR's image set without the reference (five ids); () elsewhere.
+        subset: CIRR's image set without the reference: five ids, fewer where `skip_bad` left some out; () elsewhere.
     """
 
     reference: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -57,18 +56,10 @@ def worker_loop(job: dict[str, Any]) -> None:
     config = inputs.config
     stage: StageName = job["stage"]
     worker = Worker.current(config.compute)
-    set_threads(config)
     task = _task(stage)(inputs, worker)
     log = MetricsLog(Path(job["metrics"]), job["label"])
     settings = optimisation_of(config, stage)
     Loop(task, settings, config.compute, config.seed, worker, log, Poster(job["board"])).run()
-
-
-def set_threads(config: Config) -> None:
-    """Gives each worker its share of this machine's cores, unless `compute.threads` says otherwise."""
-    import torch
-
-    torch.set_num_threads(config.compute.threads or max(1, (os.cpu_count() or 1) // config.workers))
 
 
 def run_stage(stage: StageName, label: str, inputs: StageInputs, folder: Path, metrics: Path) -> dict[str, Tensor]:
