@@ -30,7 +30,8 @@ def connect(workers: int) -> None:
     print(f"starting Ray on this machine with {cores} CPUs", file=sys.stderr)
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody reclaims this machine under us
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # reports wait for it, and small epochs are short
-    ray.init(num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    # "local": never another Ray that happens to run here; a cluster is joined by RAY_ADDRESS only.
+    ray.init("local", num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
 
 
 def _share_import_path(folder: Path) -> None:
