@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from cirray.files import write_text
 
 
 class MetricsLog:
@@ -18,9 +19,7 @@ class MetricsLog:
     def rewind(self, epoch: int) -> None:
         """Drops this stage's rows after `epoch`: they were written by a try whose checkpoint did not survive."""
         kept = [row for row in self.rows() if row["stage"] != self.stage or row["epoch"] <= epoch]
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        temporary.replace(self.path)
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def append(self, row: dict[str, Any]) -> None:
         """Adds a row of this stage."""
