@@ -17,8 +17,8 @@ PACKAGE = Path(cirray.__file__).parent
 # A module may import only from layers before its own, or from its own package. The longest matching prefix decides.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "bars", "backbones", "recipes"),
-    ("config",),
-    ("cli", "provenance"),
+    ("config", "filters"),
+    ("cli", "provenance", "api"),
     ("data", "demo"),
     ("cuttext", "losses", "gradcache", "ranking", "combiner", "tables", "encoder_folder"),
     ("encoders", "recall"),
@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluation", "sheets"),
     ("bundle", "output"),
     ("pipeline", "scoring"),
+    ("index",),
 )
 # What comes later by the design (index, serving) may use all of these, and none of these may use it.
 LATER = len(LAYERS)

@@ -172,6 +172,72 @@ class Embedding(Section):
     inline_captions: int = Field(16384, ge=0, description="up to so many the driver computes itself, without a GPU")
 
 
+class Hnsw(Section):
+    """The approximate nearest-neighbour graph of an index; catalogues too small for one are searched exactly."""
+
+    m: Positive = Field(16, description="edges a node")
+    ef_construct: Positive = Field(128, description="candidates looked at while building")
+    ef_search: Positive = Field(128, description="candidates looked at by a query")
+    threshold_kb: Positive = Field(20_000, description="kB of vectors from which on the graph is built")
+
+
+class Indexing(Section):
+    """The catalogue index: where it lives and how it is built (kept in each generation's manifest)."""
+
+    path: str = Field("", description="folder of the embedded index; empty = $CIRRAY_HOME/index or ~/.cache/...")
+    collection: str = Field(
+        "cirray", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", description="its name on the server that QDRANT_URL names"
+    )
+    hnsw: Hnsw = Hnsw()
+    quantization: Literal["none", "int8", "binary"] = Field(
+        "none", description="int8 pays from about a million pictures on; binary wants wide features"
+    )
+    oversampling: float = Field(3.0, ge=1.0, description="with quantization: so many times the hits are rescored")
+    filters: tuple[str, ...] | None = Field(None, description="attributes with a payload index; null = all of them")
+    batch: Positive = Field(256, description="items an upload")
+    keep: int = Field(2, ge=1, description="complete generations kept, the published one and its predecessors")
+    max_bad: Fraction = Field(0.05, description="greatest share of catalogue entries that may be unusable")
+    self_queries: Positive = Field(64, description="items searched for by their own feature before publishing")
+    timeout_s: float = Field(30.0, gt=0.0, description="longest wait for one answer of the server")
+
+
+class Serving(Section):
+    """The search service."""
+
+    bundle: str = Field("", description="bundle folder; a link to one may be moved while the service runs")
+    index: str = Field("", description="folder of the embedded index, as index.path")
+    collection: str = Field("cirray", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", description="as index.collection")
+    name: str = Field("cirray", description="what the page calls the catalogue")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 = all")
+    port: int = Field(8000, ge=1, le=65535)
+    ingress_replicas: Positive = Field(1, description="replicas that validate and search")
+    encoder_replicas: Positive = Field(1, description="replicas that hold the model, at least")
+    encoder_replicas_max: Positive = Field(1, description="replicas that hold the model under load, at most")
+    cpus: float = Field(0.5, gt=0.0, description="CPUs that a replica reserves")
+    gpus: float = Field(0.0, ge=0.0, description="GPUs that an encoder replica reserves; with any, it runs there")
+    threads: Positive | None = Field(None, description="torch threads an encoder replica; none = torch's choice")
+    max_batch: Positive = Field(32, description="pictures or sentences a forward pass")
+    batch_wait_s: float = Field(0.004, ge=0.0, description="how long a batch waits for company")
+    max_ongoing: Positive = Field(64, description="requests a replica works on at a time")
+    max_queued: Positive = Field(256, description="requests that may wait; the next is told to come again (429)")
+    timeout_s: float = Field(10.0, gt=0.0, description="longest a request may take; then 504")
+    drain_s: float = Field(20.0, ge=0.0, description="how long a replica that stops may finish what it has")
+    poll_s: float = Field(1.0, gt=0.0, description="how often a new generation or bundle is looked for")
+    max_upload_mb: float = Field(10.0, gt=0.0, le=100.0, description="greatest request body")
+    feedback: str = Field("", description="folder for feedback; empty = $CIRRAY_HOME/feedback or ~/.cache/...")
+    feedback_max_mb: float = Field(256.0, gt=0.0, description="feedback kept by one replica; then it is refused")
+    pictures: str = Field("", description="folder for uploaded item pictures; empty = $CIRRAY_HOME/pictures or ...")
+
+    @model_validator(mode="after")
+    def _replicas_in_order(self) -> Serving:
+        if self.encoder_replicas_max < self.encoder_replicas:
+            raise ValueError(
+                f"encoder_replicas_max is {self.encoder_replicas_max}, fewer than encoder_replicas, "
+                f"{self.encoder_replicas}: raise it or lower encoder_replicas"
+            )
+        return self
+
+
 class Config(Section):
     """A complete configuration."""
 
@@ -189,6 +255,8 @@ class Config(Section):
     stage2: Combination = Combination()
     embed: Embedding = Embedding()
     compute: Compute = Compute()
+    index: Indexing = Indexing()
+    serve: Serving = Serving()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Config:

@@ -6,7 +6,9 @@ CirrayError
 ├── BackboneError      a CLIP backbone or its weights cannot be had
 ├── StoreError         a feature store is damaged or belongs to something else
 ├── BundleError        a model bundle is incomplete or does not fit
-└── RunError           a training run cannot start or continue in its output folder
+├── RunError           a training run cannot start or continue in its output folder
+└── SearchIndexError   a catalogue index is missing, damaged, or does not fit
+    └── IndexUnavailableError   it cannot be reached just now: worth another try
 """
 
 
@@ -36,3 +38,11 @@ class BundleError(CirrayError):
 
 class RunError(CirrayError):
     """A training run cannot start or continue in its output folder."""
+
+
+class SearchIndexError(CirrayError):
+    """A catalogue index is missing, damaged, or does not fit what it is used with."""
+
+
+class IndexUnavailableError(SearchIndexError):
+    """The index cannot be reached or is too busy just now; the same request may succeed later."""

@@ -26,9 +26,14 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def store_folder(setting: str) -> Path:
-    """Returns the feature store's folder: the setting, or $CIRRAY_HOME/store, or ~/.cache/cirray/store."""
+def home_folder(setting: str, name: str) -> Path:
+    """Returns a folder of cirray's own: the setting, or $CIRRAY_HOME/name, or ~/.cache/cirray/name."""
     if setting:
         return Path(setting).expanduser().resolve()
     home = os.environ.get("CIRRAY_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "cirray").expanduser().resolve() / "store"
+    return (Path(home) if home else Path.home() / ".cache" / "cirray").expanduser().resolve() / name
+
+
+def store_folder(setting: str) -> Path:
+    """Returns the feature store's folder; see `home_folder`."""
+    return home_folder(setting, "store")

@@ -38,6 +38,8 @@ FREE = (
     "compute.threads",
     "compute.max_failures",
     "compute.device",
+    "index",
+    "serve",
 )
 
 

@@ -1,0 +1,66 @@
+"""Filters on an item's attributes, as users write them and as every part of cirray passes them on.
+
+    {"category": "dress"}                          equals
+    {"colour": ["red", "orange"]}                  any of
+    {"price": {"gte": 20, "lt": 50}}               range
+    {"colour": {"not": "black"}}                   not (a value, or any of a list)
+
+All attributes of a filter must fit. An attribute that an item lacks equals nothing and lies in no range.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import model_validator
+
+ATTRIBUTE = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
+MAX_VALUES = 100
+MAX_CONDITIONS = 16
+MAX_TEXT = 200
+# Integers beyond this are not exact as the 64-bit floats that ranges are compared with.
+MAX_NUMBER = 2**53
+
+Text = Annotated[StrictStr, Field(max_length=MAX_TEXT)]
+Integer = Annotated[StrictInt, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Real = Annotated[StrictFloat, Field(ge=-1e300, le=1e300, allow_inf_nan=False)]
+Number = Integer | Real
+Scalar = StrictBool | Integer | Real | Text
+Values = Annotated[list[Scalar], Field(min_length=1, max_length=MAX_VALUES)]
+
+
+class Bounds(BaseModel):
+    """A range of numbers, or what a value must not be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    gt: Number | None = None
+    gte: Number | None = None
+    lt: Number | None = None
+    lte: Number | None = None
+    excluded: Scalar | Values | None = Field(None, alias="not")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Bounds:
+        if not self.model_fields_set or all(getattr(self, name) is None for name in self.model_fields_set):
+            raise ValueError("give at least one of gt, gte, lt, lte, not")
+        return self
+
+    @property
+    def has_range(self) -> bool:
+        """Whether any of the four bounds is given."""
+        return any(value is not None for value in (self.gt, self.gte, self.lt, self.lte))
+
+
+Condition = Scalar | Values | Bounds
+
+
+class Filter(RootModel[dict[Annotated[str, Field(pattern=ATTRIBUTE)], Condition]]):
+    """Attribute -> condition; see the module."""
+
+    model_config = ConfigDict(frozen=True)
+
+    root: Annotated[
+        dict[Annotated[str, Field(pattern=ATTRIBUTE)], Condition], Field(max_length=MAX_CONDITIONS)
+    ] = Field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The catalogue index: generations of embedded pictures in Qdrant, published atomically."""

@@ -1,0 +1,76 @@
+"""Calls of a Qdrant client that try again when that may help, and fail in our own words.
+
+The client retries nothing itself, a timeout reaches its user with an empty message, and one of its errors cannot be
+pickled, which Ray would need. All calls of ours may be repeated: they name what they write.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from qdrant_client import QdrantClient
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from cirray.errors import IndexUnavailableError, SearchIndexError
+
+ATTEMPTS = 4
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 2.0
+_BUSY = {408, 429, 502, 503, 504}
+_BUSY_GRPC = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+_KEY_REFUSED = {401, 403}
+
+
+class Calls:
+    """A client's methods, called by name."""
+
+    def __init__(self, client: QdrantClient, where: str) -> None:
+        self.client = client
+        self.where = where
+
+    def call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """Calls a method of the client, up to ATTEMPTS times with growing, random waits.
+
+        Raises:
+            IndexUnavailableError: the server did not answer, or was too busy, each time.
+            SearchIndexError: it refused; trying again would not help.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception(_is_temporary),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            reraise=True,
+        )
+        try:
+            return retrying(getattr(self.client, method), *arguments, **named)
+        except (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse, grpc.RpcError) as error:
+            raise self._ours(method, error) from None
+        except ValueError as error:  # how the client's local mode says that something is not there
+            raise SearchIndexError(f"{self.where}: {method}: {error}") from None
+
+    def _ours(self, method: str, error: Exception) -> SearchIndexError:
+        if _is_temporary(error):
+            return IndexUnavailableError(
+                f"{self.where}: {method} failed {ATTEMPTS} times ({_reason(error)}): check that Qdrant runs there and "
+                f"that QDRANT_URL is right"
+            )
+        if getattr(error, "status_code", None) in _KEY_REFUSED:
+            return SearchIndexError(f"{self.where}: the key was refused: set QDRANT_API_KEY")
+        return SearchIndexError(f"{self.where}: {method}: {_reason(error)}")
+
+
+def _is_temporary(error: BaseException) -> bool:
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code in _BUSY
+    if isinstance(error, grpc.RpcError):
+        return isinstance(error, grpc.Call) and error.code() in _BUSY_GRPC
+    return isinstance(error, (ResponseHandlingException, ResourceExhaustedResponse))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ResponseHandlingException):
+        return f"{type(error.source).__name__} {error.source}".strip()
+    return str(error) or type(error).__name__

@@ -1,0 +1,324 @@
+"""The embedded home: Qdrant's engine in this process, a generation a folder.
+
+INDEX/
+├── published.json            which generation is searched; replaced atomically
+├── writer.lock               held by the one job that writes
+└── generations/NAME/
+    ├── shard/                Qdrant Edge's files
+    └── generation.json       the manifest, written last: it exists means complete
+
+Generations are written without a log, so a crash may leave half a shard: an unfinished one is thrown away, and the next
+begins with a copy of the published one. Complete ones never change, so any number of processes may search them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import qdrant_edge as edge
+from pydantic import ValidationError
+
+from cirray.config import Indexing
+from cirray.errors import SearchIndexError
+from cirray.files import home_folder, read_json, write_json
+from cirray.filters import Filter
+from cirray.index.home import Generation, doomed, previous, same_build
+from cirray.index.items import Hit, Item, Page, item_of, point_id, unit_rows
+from cirray.index.translate import Words, translate
+
+MANIFEST = "generation.json"
+POINTER = "published.json"
+SHARD = "shard"
+_PAGE = 1000
+
+_WORDS = Words(
+    filter=edge.Filter,
+    field=edge.FieldCondition,
+    range=edge.RangeFloat,
+    has_id=edge.HasIdCondition,
+    value=edge.MatchValue,
+    any_of=edge.MatchAny,
+)
+_KINDS = {
+    "keyword": edge.PayloadSchemaType.Keyword,
+    "number": edge.PayloadSchemaType.Float,
+    "bool": edge.PayloadSchemaType.Bool,
+}
+
+
+class EdgeHome:
+    """Generations as folders below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.where = str(root)
+
+    @classmethod
+    def at(cls, setting: str) -> EdgeHome:
+        """Opens the folder that a configuration names, or the default one; see `home_folder`."""
+        return cls(home_folder(setting, "index"))
+
+    def create(self, plan: Generation) -> EdgeWriter:
+        """See `Home`."""
+        lock = _lock(self.root)
+        try:
+            self._drop_unfinished()
+            folder = self._folder(plan.name)
+            base = self.published()
+            copied = base is not None and same_build(self._read(base), plan)
+            if base is not None and copied:
+                shutil.copytree(self._folder(base) / SHARD, folder / SHARD)
+            return EdgeWriter(folder, plan, copied, lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    def generations(self) -> list[Generation]:
+        """See `Home`."""
+        return [self._read(path.parent.name) for path in sorted(self.root.glob(f"generations/*/{MANIFEST}"))]
+
+    def published(self) -> str | None:
+        """See `Home`."""
+        try:
+            name: str = read_json(self.root / POINTER)["generation"]
+        except FileNotFoundError:
+            return None
+        return name
+
+    def publish(self, name: str) -> None:
+        """See `Home`."""
+        self._read(name)
+        write_json(self.root / POINTER, {"generation": name})
+
+    def roll_back(self) -> str:
+        """See `Home`."""
+        name = previous(self.generations(), self.published(), self.where)
+        self.publish(name)
+        return name
+
+    def collect(self, keep: int) -> list[str]:
+        """See `Home`."""
+        names = doomed(self.generations(), self.published(), keep)
+        for name in names:
+            (self._folder(name) / MANIFEST).unlink()  # from here on nobody takes it for complete
+            shutil.rmtree(self._folder(name))
+        return names
+
+    def open(self, name: str) -> EdgeReader:
+        """See `Home`."""
+        return EdgeReader(self._folder(name), self._read(name))
+
+    def _folder(self, name: str) -> Path:
+        return self.root / "generations" / name
+
+    def _read(self, name: str) -> Generation:
+        path = self._folder(name) / MANIFEST
+        try:
+            return Generation.model_validate(read_json(path))
+        except FileNotFoundError:
+            raise SearchIndexError(f"{self.where} has no complete generation {name}: run jobs/index.py again") from None
+        except (ValidationError, ValueError) as error:
+            raise SearchIndexError(f"{path} is damaged ({error}): delete its folder and index again") from None
+
+    def _drop_unfinished(self) -> None:
+        for folder in self.root.glob("generations/*"):
+            if not (folder / MANIFEST).exists():
+                shutil.rmtree(folder)
+
+
+class EdgeWriter:
+    """Fills one folder; see `Writer`."""
+
+    def __init__(self, folder: Path, plan: Generation, copied: bool, lock: IO[str]) -> None:
+        self.generation = plan
+        self._folder = folder
+        self._lock = lock
+        with _our_errors(folder):
+            self._shard = edge.EdgeShard.load(str(folder / SHARD)) if copied else _new_shard(folder / SHARD, plan)
+
+    def state(self) -> dict[str, str]:
+        """See `Writer`."""
+        return _digests(self._shard, self._folder)
+
+    def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
+        """See `Writer`."""
+        units, norms = unit_rows(features, self.generation.dim, [item.id for item in items])
+        points = [
+            edge.Point(point_id(item.id), unit.tolist(), item.payload(float(norm)))
+            for item, unit, norm in zip(items, units, norms, strict=True)
+        ]
+        with _our_errors(self._folder):
+            self._shard.update(edge.UpdateOperation.upsert_points(points))
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """See `Writer`."""
+        with _our_errors(self._folder):
+            self._shard.update(edge.UpdateOperation.delete_points([point_id(identifier) for identifier in ids]))
+
+    def finish(self, details: Mapping[str, Any]) -> Generation:
+        """See `Writer`."""
+        with _our_errors(self._folder):
+            while self._shard.optimize():
+                pass
+            self._shard.flush()
+            count = self._shard.count(edge.CountRequest(exact=True))
+        self._shard.close()
+        done = self.generation.model_copy(update={"count": count, "details": dict(details)})
+        write_json(self._folder / MANIFEST, done.model_dump(mode="json"))
+        return done
+
+    def close(self) -> None:
+        """See `Writer`."""
+        if not (self._folder / MANIFEST).exists():
+            self._shard.close()
+        self._lock.close()
+
+
+class EdgeReader:
+    """Searches one folder; see `Reader`. The engine holds the GIL for the whole of a call."""
+
+    def __init__(self, folder: Path, generation: Generation) -> None:
+        self.generation = generation
+        self._folder = folder
+        with _our_errors(folder):
+            self._shard = edge.EdgeShard.load(str(folder / SHARD))
+        settings = generation.settings
+        rescore = edge.QuantizationSearchParams(rescore=True, oversampling=settings.oversampling)
+        quantized = settings.quantization != "none"
+        self._params = edge.SearchParams(
+            hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None
+        )
+
+    def search(
+        self,
+        vectors: np.ndarray,
+        limit: int,
+        offset: int = 0,
+        filter: Filter | None = None,
+        without: str | None = None,
+    ) -> list[list[Hit]]:
+        """See `Reader`."""
+        wanted = translate(filter, without, _WORDS)
+        queries = [
+            edge.QueryRequest(
+                query=edge.Query.Nearest(vector.tolist()),
+                limit=limit,
+                offset=offset,
+                filter=wanted,
+                params=self._params,
+                with_payload=True,
+            )
+            for vector in np.atleast_2d(vectors)
+        ]
+        with _our_errors(self._folder):
+            found = self._shard.query_batch(edge.QueryBatchRequest(queries))
+        return [[Hit(item_of(point.payload), point.score) for point in points] for points in found]
+
+    def items(self, ids: Sequence[str]) -> dict[str, Item]:
+        """See `Reader`."""
+        records = self._retrieve(ids, with_vector=False)
+        return {record.payload["id"]: item_of(record.payload) for record in records}
+
+    def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """See `Reader`."""
+        return {
+            record.payload["id"]: np.asarray(record.vector, np.float32) * np.float32(record.payload["norm"])
+            for record in self._retrieve(ids, with_vector=True)
+        }
+
+    def digests(self) -> dict[str, str]:
+        """See `Reader`."""
+        return _digests(self._shard, self._folder)
+
+    def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
+        """See `Reader`."""
+        request = edge.ScrollRequest(
+            limit=limit, offset=cursor, filter=translate(filter, None, _WORDS), with_payload=True
+        )
+        with _our_errors(self._folder):
+            records, following = self._shard.scroll(request)
+        return Page([item_of(record.payload) for record in records], None if following is None else str(following))
+
+    def count(self, filter: Filter | None = None) -> int:
+        """See `Reader`."""
+        with _our_errors(self._folder):
+            return self._shard.count(edge.CountRequest(exact=True, filter=translate(filter, None, _WORDS)))
+
+    def close(self) -> None:
+        """See `Reader`."""
+        self._shard.close()
+
+    def _retrieve(self, ids: Sequence[str], with_vector: bool) -> list[Any]:
+        with _our_errors(self._folder):
+            points = [point_id(identifier) for identifier in ids]
+            return self._shard.retrieve(points, with_payload=True, with_vector=with_vector)
+
+
+def _new_shard(folder: Path, plan: Generation) -> edge.EdgeShard:
+    folder.mkdir(parents=True)
+    hnsw = plan.settings.hnsw
+    threshold = hnsw.threshold_kb
+    config = edge.EdgeConfig(
+        vectors=edge.EdgeVectorParams(size=plan.dim, distance=edge.Distance.Cosine),
+        hnsw_config=edge.HnswIndexConfig(m=hnsw.m, ef_construct=hnsw.ef_construct, full_scan_threshold=threshold),
+        quantization_config=_quantization(plan.settings.quantization),
+        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=threshold),
+        wal_enabled=False,
+    )
+    shard = edge.EdgeShard.create(str(folder), config)
+    kinds = {attribute.name: attribute.kind for attribute in plan.attributes}
+    for name in plan.indexed:
+        shard.update(edge.UpdateOperation.create_field_index(f"attributes.{name}", _KINDS[kinds[name]]))
+    return shard
+
+
+def _quantization(name: str) -> Any:
+    if name == "int8":
+        return edge.ScalarQuantizationConfig(edge.ScalarType.Int8, quantile=0.99, memory=edge.Memory.Pinned)
+    if name == "binary":
+        return edge.BinaryQuantizationConfig(memory=edge.Memory.Pinned)
+    return None
+
+
+def _digests(shard: edge.EdgeShard, folder: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    cursor: Any = None
+    with _our_errors(folder):
+        while True:
+            request = edge.ScrollRequest(limit=_PAGE, offset=cursor, with_payload=["id", "digest"])
+            records, cursor = shard.scroll(request)
+            found.update({record.payload["id"]: record.payload["digest"] for record in records})
+            if cursor is None:
+                return found
+
+
+def _lock(root: Path) -> IO[str]:
+    """Takes the writers' lock; it is free again when the file is closed or the process dies."""
+    root.mkdir(parents=True, exist_ok=True)
+    stream = (root / "writer.lock").open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        raise SearchIndexError(f"another job is writing to the index {root}: wait for it, or stop it") from None
+    stream.write(f"{os.getpid()}\n")
+    stream.flush()
+    return stream
+
+
+@contextmanager
+def _our_errors(folder: Path) -> Iterator[None]:
+    """Qdrant Edge raises bare Exception: says where it happened."""
+    try:
+        yield
+    except SearchIndexError:
+        raise
+    except Exception as error:
+        raise SearchIndexError(f"index generation {folder}: {error}") from error

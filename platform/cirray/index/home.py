@@ -1,0 +1,253 @@
+"""The index interface: a home keeps generations of one catalogue, of which one is published.
+
+Life of a generation: `create` -> `upload`, `remove` -> `finish` (complete) -> `publish`. Searchers open only complete
+ones. `publish` and `roll_back` are atomic: a searcher sees the old generation or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from cirray.config import Indexing
+from cirray.errors import SearchIndexError
+from cirray.filters import Filter
+from cirray.index.items import Hit, Item, Page
+
+FORMAT = 1
+
+
+class Attribute(BaseModel):
+    """What is known of one attribute of a catalogue, for people who filter by it.
+
+    Attributes:
+        kind: keyword (text), number or bool.
+        values: the most frequent values and how many items have them; empty for numbers.
+        minimum, maximum: of numbers.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: str
+    values: list[tuple[str | bool, int]] = []
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class Generation(BaseModel):
+    """The manifest of one generation.
+
+    Attributes:
+        name: sorts by time of creation.
+        image_fingerprint: the image side that made its vectors; queries of another are refused.
+        dim: d, the width of the vectors.
+        settings: how it was built.
+        count: items, once complete.
+        attributes: what is known of the items' attributes.
+        indexed: attributes with a payload index.
+        details: provenance, once complete.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    name: str
+    image_fingerprint: str
+    dim: int
+    settings: Indexing
+    count: int = 0
+    attributes: list[Attribute] = []
+    indexed: list[str] = []
+    details: dict[str, Any] = {}
+
+
+class Reader(Protocol):
+    """Searches one complete generation. Thread-safe."""
+
+    generation: Generation
+
+    def search(
+        self,
+        vectors: np.ndarray,
+        limit: int,
+        offset: int = 0,
+        filter: Filter | None = None,
+        without: str | None = None,
+    ) -> list[list[Hit]]:
+        """Returns the best hits of each query feature [N, d] by cosine, best first; never the item `without`."""
+        ...
+
+    def items(self, ids: Sequence[str]) -> dict[str, Item]:
+        """Returns those of the items that exist, by id."""
+        ...
+
+    def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns the raw image features [d] of those items that exist, by id: no image tower runs."""
+        ...
+
+    def digests(self) -> dict[str, str]:
+        """Returns id -> digest of every item."""
+        ...
+
+    def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
+        """Returns items page by page in an order that stays the same."""
+        ...
+
+    def count(self, filter: Filter | None = None) -> int:
+        """Returns how many items fit."""
+        ...
+
+    def close(self) -> None:
+        """Frees what the reader holds."""
+        ...
+
+
+class Writer(Protocol):
+    """Fills one generation that nobody reads yet."""
+
+    generation: Generation
+
+    def state(self) -> dict[str, str]:
+        """Returns id -> digest of what the generation holds already, be it copied or left by a killed run."""
+        ...
+
+    def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
+        """Adds or replaces items with their raw image features [N, d]."""
+        ...
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Removes items."""
+        ...
+
+    def finish(self, details: Mapping[str, Any]) -> Generation:
+        """Builds the graph, makes everything durable, and marks the generation as complete."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of the generation, finished or not; another job may go on with it."""
+        ...
+
+
+class Home(Protocol):
+    """Where the generations of a catalogue live."""
+
+    where: str
+
+    def create(self, plan: Generation) -> Writer:
+        """Begins the generation `plan`. It starts from what is cheapest: a copy of the published one, or what a
+        killed run left, where `same_build` says that they fit; else from nothing. `Writer.state` says what it holds.
+
+        Raises:
+            SearchIndexError: another job is writing here.
+        """
+        ...
+
+    def generations(self) -> list[Generation]:
+        """Returns the complete generations, oldest first."""
+        ...
+
+    def published(self) -> str | None:
+        """Returns the name of the published generation. Cheap: searchers ask every second."""
+        ...
+
+    def publish(self, name: str) -> None:
+        """Makes a complete generation the one that is searched."""
+        ...
+
+    def roll_back(self) -> str:
+        """Publishes the complete generation before the published one and returns its name."""
+        ...
+
+    def collect(self, keep: int) -> list[str]:
+        """Deletes all but the published generation and the newest others, `keep` in all; returns what it deleted."""
+        ...
+
+    def open(self, name: str) -> Reader:
+        """Opens a complete generation for searching."""
+        ...
+
+
+class LiveHome(Home, Protocol):
+    """A home whose published generation can be changed item by item."""
+
+    def put(self, items: Sequence[Item], features: np.ndarray) -> None:
+        """Adds or replaces items of the published generation."""
+        ...
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Removes items from the published generation."""
+        ...
+
+
+def open_home(settings: Indexing) -> Home:
+    """Returns the server's home when QDRANT_URL is set, else the embedded one. Never one in place of the other.
+
+    Environment: QDRANT_URL, QDRANT_API_KEY.
+    """
+    url = os.environ.get("QDRANT_URL")
+    if url:
+        from cirray.index.server import connect_home  # the client takes a second to import
+
+        return connect_home(url, os.environ.get("QDRANT_API_KEY"), settings)
+    from cirray.index.edge import EdgeHome
+
+    return EdgeHome.at(settings.path)
+
+
+def same_build(one: Generation, other: Generation) -> bool:
+    """Whether items can be taken over from one generation into the other as they are."""
+    return _build(one) == _build(other)
+
+
+def _build(generation: Generation) -> tuple[Any, ...]:
+    settings = generation.settings
+    kinds = {attribute.name: attribute.kind for attribute in generation.attributes}
+    indexed = [(name, kinds[name]) for name in generation.indexed]
+    return generation.image_fingerprint, generation.dim, settings.hnsw, settings.quantization, sorted(indexed)
+
+
+def new_name() -> str:
+    """Returns a generation name that sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%dt%H%M%S}{datetime.now(UTC).microsecond // 1000:03d}-{secrets.token_hex(3)}"
+
+
+def previous(generations: Sequence[Generation], published: str | None, where: str) -> str:
+    """Returns the complete generation before the published one.
+
+    Raises:
+        SearchIndexError: there is none.
+    """
+    names = [generation.name for generation in generations]
+    older = names[: names.index(published)] if published in names else []
+    if not older:
+        raise SearchIndexError(f"{where}: there is no complete generation before {published} to roll back to")
+    return older[-1]
+
+
+def doomed(generations: Sequence[Generation], published: str | None, keep: int) -> list[str]:
+    """Returns the generations that `collect` deletes, oldest first."""
+    others = [generation.name for generation in generations if generation.name != published]
+    kept = keep - (published is not None)
+    return others[: max(0, len(others) - kept)]
+
+
+def check_fingerprint(generation: Generation, image_fingerprint: str, bundle: str, where: str) -> None:
+    """Refuses a bundle whose image side did not make the index.
+
+    Raises:
+        SearchIndexError: what differs and what to do.
+    """
+    if generation.image_fingerprint != image_fingerprint:
+        raise SearchIndexError(
+            f"bundle {bundle} does not fit the index at {where}: its image side is {image_fingerprint[:12]}, and "
+            f"generation {generation.name} was made with {generation.image_fingerprint[:12]}. Index the catalogue "
+            f"with this bundle (python jobs/index.py --bundle {bundle} ...), or serve a bundle with the same image "
+            f"tower and preprocessing"
+        )

@@ -1,0 +1,347 @@
+"""The server home: a generation a collection, published by moving an alias.
+
+Collections are named COLLECTION--GENERATION; the alias COLLECTION points at the published one. The manifest is the
+collection's metadata (Qdrant 1.16 or later). A collection that a killed job left unfinished is gone on with: points
+are named after their items, so nothing is there twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+from pydantic import ValidationError
+from qdrant_client import QdrantClient, models
+
+from cirray.config import Indexing
+from cirray.errors import SearchIndexError
+from cirray.filters import Filter
+from cirray.index.calls import Calls
+from cirray.index.home import Generation, doomed, previous, same_build
+from cirray.index.items import Hit, Item, Page, item_of, point_id, unit_rows
+from cirray.index.translate import Words, translate
+
+SEPARATOR = "--"
+_PAGE = 1000
+_GREEN_EVERY_S = 0.5
+
+_WORDS = Words(
+    filter=models.Filter,
+    field=models.FieldCondition,
+    range=models.Range,
+    has_id=lambda ids: models.HasIdCondition(has_id=ids),
+    value=lambda value: models.MatchValue(value=value),
+    any_of=lambda values: models.MatchAny(any=values),
+)
+_KINDS = {
+    "keyword": models.PayloadSchemaType.KEYWORD,
+    "number": models.PayloadSchemaType.FLOAT,
+    "bool": models.PayloadSchemaType.BOOL,
+}
+
+
+def connect_home(url: str, api_key: str | None, settings: Indexing) -> ServerHome:
+    """Connects to a Qdrant server: REST for searches, gRPC for bulk uploads.
+
+    Raises:
+        SearchIndexError: the URL or the key is wrong, or the server is too old.
+        IndexUnavailableError: nothing answers there.
+    """
+    # For localhost the client turns keep-alive off and opens a connection a request, unless it is told the limits.
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=32)
+    shared: dict[str, Any] = {"url": url, "api_key": api_key, "timeout": int(settings.timeout_s) or 1}
+    rest = QdrantClient(**shared, limits=limits, check_compatibility=False)
+    bulk = QdrantClient(**shared, prefer_grpc=True, check_compatibility=False)
+    home = ServerHome(rest, bulk, settings.collection, url)
+    home.check_version()
+    return home
+
+
+class ServerHome:
+    """Generations as collections of one server.
+
+    Args:
+        rest: client for everything but uploads.
+        bulk: client for uploads.
+        collection: the alias.
+        where: what errors call the server.
+    """
+
+    def __init__(self, rest: QdrantClient, bulk: QdrantClient, collection: str, where: str) -> None:
+        self.collection = collection
+        self.where = f"{where}, collection {collection}"
+        self._rest = Calls(rest, self.where)
+        self._bulk = Calls(bulk, self.where)
+
+    def check_version(self) -> None:
+        """Raises SearchIndexError if the server does not keep metadata."""
+        version = self._rest.call("info").version
+        major, minor = (int(part) for part in version.split("-")[0].split(".")[:2])
+        if (major, minor) < (1, 16):
+            raise SearchIndexError(f"{self.where}: Qdrant {version} is too old: cirray needs 1.16 or later")
+
+    def create(self, plan: Generation) -> ServerWriter:
+        """See `Home`."""
+        left = None
+        for name, found, complete in self._all():
+            if complete:
+                continue
+            if found is not None and left is None and same_build(found, plan):
+                left = found
+            else:
+                self._rest.call("delete_collection", name)
+        if left is None:
+            self._new_collection(plan)
+        return ServerWriter(self._rest, self._bulk, self._name(plan if left is None else left), left or plan)
+
+    def generations(self) -> list[Generation]:
+        """See `Home`."""
+        return [found for _, found, complete in self._all() if complete and found is not None]
+
+    def published(self) -> str | None:
+        """See `Home`."""
+        name = self._published_collection()
+        return None if name is None else name.removeprefix(self.collection + SEPARATOR)
+
+    def publish(self, name: str) -> None:
+        """See `Home`."""
+        self._read(name)
+        create = models.CreateAlias(collection_name=self.collection + SEPARATOR + name, alias_name=self.collection)
+        operations: list[Any] = [models.CreateAliasOperation(create_alias=create)]
+        if self.published() is not None:
+            delete = models.DeleteAlias(alias_name=self.collection)
+            operations.insert(0, models.DeleteAliasOperation(delete_alias=delete))
+        self._rest.call("update_collection_aliases", operations)  # one call: atomic
+
+    def roll_back(self) -> str:
+        """See `Home`."""
+        name = previous(self.generations(), self.published(), self.where)
+        self.publish(name)
+        return name
+
+    def collect(self, keep: int) -> list[str]:
+        """See `Home`."""
+        names = doomed(self.generations(), self.published(), keep)
+        for name in names:
+            self._rest.call("delete_collection", self.collection + SEPARATOR + name)
+        return names
+
+    def open(self, name: str) -> ServerReader:
+        """See `Home`."""
+        generation = self._read(name)
+        return ServerReader(self._rest, self._name(generation), generation)
+
+    def put(self, items: Sequence[Item], features: np.ndarray) -> None:
+        """See `LiveHome`."""
+        collection = self._served()
+        _upsert(self._bulk, collection, self._read(self.published() or "").dim, items, features)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """See `LiveHome`."""
+        _delete(self._rest, self._served(), ids)
+
+    def _served(self) -> str:
+        name = self._published_collection()
+        if name is None:
+            raise SearchIndexError(f"{self.where}: no generation is published: run jobs/index.py first")
+        return name
+
+    def _published_collection(self) -> str | None:
+        aliases = self._rest.call("get_aliases").aliases
+        return next((alias.collection_name for alias in aliases if alias.alias_name == self.collection), None)
+
+    def _name(self, generation: Generation) -> str:
+        return f"{self.collection}{SEPARATOR}{generation.name}"
+
+    def _read(self, name: str) -> Generation:
+        found = next((generation for generation in self.generations() if generation.name == name), None)
+        if found is None:
+            raise SearchIndexError(f"{self.where} has no complete generation {name}: run jobs/index.py again")
+        return found
+
+    def _all(self) -> list[tuple[str, Generation | None, bool]]:
+        """Returns (collection, manifest, complete) of ours, oldest first."""
+        names = [entry.name for entry in self._rest.call("get_collections").collections]
+        ours = sorted(name for name in names if name.startswith(self.collection + SEPARATOR))
+        return [(name, *self._manifest(name)) for name in ours]
+
+    def _manifest(self, collection: str) -> tuple[Generation | None, bool]:
+        metadata = self._rest.call("get_collection", collection).config.metadata or {}
+        try:
+            return Generation.model_validate(metadata["manifest"]), bool(metadata.get("complete"))
+        except (KeyError, ValidationError):
+            return None, False
+
+    def _new_collection(self, plan: Generation) -> None:
+        name, hnsw = self._name(plan), plan.settings.hnsw
+        threshold = hnsw.threshold_kb
+        self._rest.call(
+            "create_collection",
+            name,
+            vectors_config=models.VectorParams(size=plan.dim, distance=models.Distance.COSINE),
+            hnsw_config=models.HnswConfigDiff(m=hnsw.m, ef_construct=hnsw.ef_construct, full_scan_threshold=threshold),
+            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold),
+            quantization_config=_quantization(plan.settings.quantization),
+            metadata={"manifest": plan.model_dump(mode="json"), "complete": False},
+        )
+        kinds = {attribute.name: attribute.kind for attribute in plan.attributes}
+        for attribute in plan.indexed:
+            self._rest.call("create_payload_index", name, f"attributes.{attribute}", _KINDS[kinds[attribute]])
+
+
+class ServerWriter:
+    """Fills one collection; see `Writer`."""
+
+    def __init__(self, rest: Calls, bulk: Calls, collection: str, plan: Generation) -> None:
+        self.generation = plan
+        self._rest = rest
+        self._bulk = bulk
+        self._collection = collection
+
+    def state(self) -> dict[str, str]:
+        """See `Writer`."""
+        return _digests(self._rest, self._collection)
+
+    def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
+        """See `Writer`."""
+        _upsert(self._bulk, self._collection, self.generation.dim, items, features)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """See `Writer`."""
+        _delete(self._rest, self._collection, ids)
+
+    def finish(self, details: Mapping[str, Any]) -> Generation:
+        """See `Writer`. Waits until the server has built the graph."""
+        while (info := self._rest.call("get_collection", self._collection)).status != models.CollectionStatus.GREEN:
+            if info.status == models.CollectionStatus.RED:
+                raise SearchIndexError(f"collection {self._collection} failed: {info.optimizer_status}")
+            time.sleep(_GREEN_EVERY_S)
+        count = self._rest.call("count", self._collection, exact=True).count
+        done = self.generation.model_copy(update={"count": count, "details": dict(details)})
+        metadata = {"manifest": done.model_dump(mode="json"), "complete": True}
+        self._rest.call("update_collection", self._collection, metadata=metadata)
+        return done
+
+    def close(self) -> None:
+        """See `Writer`. Nothing is held."""
+
+
+class ServerReader:
+    """Searches one collection; see `Reader`."""
+
+    def __init__(self, rest: Calls, collection: str, generation: Generation) -> None:
+        self.generation = generation
+        self._rest = rest
+        self._collection = collection
+        settings = generation.settings
+        rescore = models.QuantizationSearchParams(rescore=True, oversampling=settings.oversampling)
+        quantized = settings.quantization != "none"
+        self._params = models.SearchParams(
+            hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None
+        )
+
+    def search(
+        self,
+        vectors: np.ndarray,
+        limit: int,
+        offset: int = 0,
+        filter: Filter | None = None,
+        without: str | None = None,
+    ) -> list[list[Hit]]:
+        """See `Reader`."""
+        wanted = translate(filter, without, _WORDS)
+        requests = [
+            models.QueryRequest(
+                query=vector.tolist(),
+                limit=limit,
+                offset=offset,
+                filter=wanted,
+                params=self._params,
+                with_payload=True,
+            )
+            for vector in np.atleast_2d(vectors)
+        ]
+        found = self._rest.call("query_batch_points", self._collection, requests)
+        return [[Hit(item_of(point.payload), point.score) for point in answer.points] for answer in found]
+
+    def items(self, ids: Sequence[str]) -> dict[str, Item]:
+        """See `Reader`."""
+        records = self._retrieve(ids, with_vectors=False)
+        return {record.payload["id"]: item_of(record.payload) for record in records}
+
+    def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """See `Reader`."""
+        return {
+            record.payload["id"]: np.asarray(record.vector, np.float32) * np.float32(record.payload["norm"])
+            for record in self._retrieve(ids, with_vectors=True)
+        }
+
+    def digests(self) -> dict[str, str]:
+        """See `Reader`."""
+        return _digests(self._rest, self._collection)
+
+    def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
+        """See `Reader`."""
+        records, following = self._rest.call(
+            "scroll",
+            self._collection,
+            scroll_filter=translate(filter, None, _WORDS),
+            limit=limit,
+            offset=cursor,
+            with_payload=True,
+        )
+        return Page([item_of(record.payload) for record in records], None if following is None else str(following))
+
+    def count(self, filter: Filter | None = None) -> int:
+        """See `Reader`."""
+        wanted = translate(filter, None, _WORDS)
+        count: int = self._rest.call("count", self._collection, count_filter=wanted, exact=True).count
+        return count
+
+    def close(self) -> None:
+        """See `Reader`. The connection is the home's."""
+
+    def _retrieve(self, ids: Sequence[str], with_vectors: bool) -> list[Any]:
+        points = [point_id(identifier) for identifier in ids]
+        records: list[Any] = self._rest.call(
+            "retrieve", self._collection, points, with_payload=True, with_vectors=with_vectors
+        )
+        return records
+
+
+def _upsert(calls: Calls, collection: str, dim: int, items: Sequence[Item], features: np.ndarray) -> None:
+    units, norms = unit_rows(features, dim, [item.id for item in items])
+    points = [
+        models.PointStruct(id=point_id(item.id), vector=unit.tolist(), payload=item.payload(float(norm)))
+        for item, unit, norm in zip(items, units, norms, strict=True)
+    ]
+    calls.call("upsert", collection, points, wait=True)
+
+
+def _delete(calls: Calls, collection: str, ids: Sequence[str]) -> None:
+    selector = models.PointIdsList(points=[point_id(identifier) for identifier in ids])
+    calls.call("delete", collection, selector, wait=True)
+
+
+def _digests(calls: Calls, collection: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    cursor: Any = None
+    while True:
+        records, cursor = calls.call(
+            "scroll", collection, limit=_PAGE, offset=cursor, with_payload=["id", "digest"], with_vectors=False
+        )
+        found.update({record.payload["id"]: record.payload["digest"] for record in records})
+        if cursor is None:
+            return found
+
+
+def _quantization(name: str) -> Any:
+    if name == "int8":
+        scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+        return models.ScalarQuantization(scalar=scalar)
+    if name == "binary":
+        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
+    return None

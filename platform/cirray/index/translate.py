@@ -1,0 +1,58 @@
+"""Our filters in Qdrant's words. The embedded engine and the client name the same things in classes of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cirray.filters import Bounds, Condition, Filter
+from cirray.index.items import point_id
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Qdrant's classes: `qdrant_edge` or `qdrant_client.models`; `value` and `any_of` make their matches."""
+
+    filter: Any
+    field: Any
+    range: Any
+    has_id: Any
+    value: Any
+    any_of: Any
+
+
+def translate(filter: Filter | None, without: str | None, words: Words) -> Any:
+    """Returns Qdrant's filter for ours, leaving out one item; None when nothing is asked."""
+    must: list[Any] = []
+    must_not: list[Any] = [words.has_id([point_id(without)])] if without is not None else []
+    for name, condition in (filter.root if filter else {}).items():
+        wanted, unwanted = _conditions(f"attributes.{name}", condition, words)
+        must += wanted
+        must_not += unwanted
+    if not must and not must_not:
+        return None
+    return words.filter(must=must or None, must_not=must_not or None)
+
+
+def _conditions(key: str, condition: Condition, words: Words) -> tuple[list[Any], list[Any]]:
+    if not isinstance(condition, Bounds):
+        return [_any_of(key, condition, words)], []
+    bounds = {name: getattr(condition, name) for name in ("gt", "gte", "lt", "lte")}
+    wanted = [words.field(key=key, range=words.range(**bounds))] if condition.has_range else []
+    unwanted = [] if condition.excluded is None else [_any_of(key, condition.excluded, words)]
+    return wanted, unwanted
+
+
+def _any_of(key: str, condition: Any, words: Words) -> Any:
+    values = condition if isinstance(condition, list) else [condition]
+    texts = [value for value in values if isinstance(value, str)]
+    ways = [words.field(key=key, match=words.any_of(texts))] if texts else []
+    ways += [_equals(key, value, words) for value in values if not isinstance(value, str)]
+    return ways[0] if len(ways) == 1 else words.filter(should=ways)
+
+
+def _equals(key: str, value: bool | int | float, words: Words) -> Any:
+    if isinstance(value, bool):
+        return words.field(key=key, match=words.value(value))
+    # A number equals 10 whether it was stored as 10 or as 10.0; Qdrant's match does not think so.
+    return words.field(key=key, range=words.range(gte=value, lte=value))
