@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "filters"),
     ("cli", "provenance", "api"),
     ("data", "demo"),
-    ("cuttext", "losses", "gradcache", "ranking", "combiner", "tables", "encoder_folder"),
+    ("cuttext", "losses", "gradcache", "ranking", "combiner", "tables", "encoder_folder", "bundle_folder"),
     ("encoders", "recall"),
     ("backbone",),
     ("features",),
@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 # What comes later by the design (index, serving) may use all of these, and none of these may use it.
 LATER = len(LAYERS)
 
-MAY_IMPORT_RAY = {"workers", "progress", "runtime", "features.fill", "training.stages"}
+MAY_IMPORT_RAY = {"index.build", "workers", "progress", "runtime", "features.fill", "training.stages"}
 MODEL_CODE = ("encoders", "backbone", "cuttext", "combiner", "losses", "gradcache", "ranking", "recall", "tables")
 
 

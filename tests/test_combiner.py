@@ -51,7 +51,7 @@ def test_combiner_is_the_papers(count: int, dim: int, projection: int, hidden: i
     found = combiner(image, text)
     assert found.shape == (count, dim)
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
-    torch.testing.assert_close(combiner.balance(image, text), balance, atol=1e-9, rtol=0)
+    torch.testing.assert_close(combiner.compose(image, text)[1], balance, atol=1e-9, rtol=0)
     assert bool(((balance > 0) & (balance < 1)).all())
     torch.testing.assert_close(found.norm(dim=1), torch.ones(count, dtype=torch.double))
 

@@ -1,10 +1,4 @@
-"""The model bundle: a folder of JSON and safetensors from which everything is rebuilt.
-
-bundle/
-├── encoder/                 CLIP after training (open_clip's local-dir format)
-├── combining.safetensors    the combining function; absent for Sum
-└── model.json               the manifest, written last: it exists means the bundle is complete
-"""
+"""A trained model: saved to a bundle folder, rebuilt from it alone."""
 
 from __future__ import annotations
 
@@ -20,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cirray.bundle_folder import COMBINING, FORMAT, MANIFEST, read_bundle
 from cirray.combiner import build_combining
 from cirray.config import Combining
 from cirray.data.pictures import open_rgb, pixels, to_rgb
@@ -27,10 +22,6 @@ from cirray.encoder_folder import DEFINITION, read_manifest
 from cirray.encoders import Encoder, load_encoder
 from cirray.errors import BundleError
 from cirray.files import read_json, write_json
-
-MANIFEST = "model.json"
-COMBINING = "combining.safetensors"
-FORMAT = 1
 
 Picture = str | Path | Image.Image
 
@@ -88,6 +79,19 @@ class Model:
         combined: Tensor = self.combining(features, sentences)
         return combined
 
+    @torch.inference_mode()
+    def compose(self, image: Tensor, text: Tensor, balance: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Combines raw features [N, d] to unit query features [N, d], and says the text's shares [N, 1], if any.
+
+        Args:
+            balance: [N, 1], the text's shares, in place of those that the combining function chooses.
+
+        Raises:
+            ValueError: the combining function has no balance to set.
+        """
+        composed: tuple[Tensor, Tensor | None] = self.combining.compose(image, text, balance)  # type: ignore[operator]
+        return composed
+
     def _pixels(self, picture: Picture) -> np.ndarray:
         preprocess = self.encoder.preprocess
         background = preprocess.background
@@ -122,25 +126,6 @@ def save(folder: Path, encoder: Path, combining: nn.Module, settings: Combining,
     write_json(folder / MANIFEST, manifest)
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """Returns a bundle's manifest without building the model.
-
-    Raises:
-        BundleError: the folder is no complete bundle of a format this version reads.
-    """
-    if not (folder / MANIFEST).is_file():
-        raise BundleError(
-            f"{folder} is no complete model bundle ({MANIFEST} is missing): give the bundle folder of a finished "
-            f"training, OUTPUT/bundle"
-        )
-    manifest: dict[str, Any] = read_json(folder / MANIFEST)
-    if manifest.get("format") != FORMAT:
-        raise BundleError(
-            f"{folder / MANIFEST}: format {manifest.get('format')} is not {FORMAT}, which this version reads"
-        )
-    return manifest
-
-
 def load_combining(folder: Path, manifest: dict[str, Any]) -> nn.Module:
     """Rebuilds a bundle's combining function.
 
@@ -166,7 +151,7 @@ def load(folder: Path, device: str = "cpu") -> Model:
     Raises:
         BundleError: the folder is no complete bundle, or its parts do not belong together.
     """
-    manifest = read(folder)
+    manifest = read_bundle(folder)
     stated = {key: manifest[key] for key in ("image_fingerprint", "text_fingerprint")}
     encoder = load_encoder(folder / "encoder", device)
     found = {key: encoder.fingerprint("image" if "image" in key else "text") for key in stated}

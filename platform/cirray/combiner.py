@@ -1,7 +1,8 @@
 """Combining functions: from image and text features to the query feature (paper section 3.2).
 
 Shapes: B queries, d feature width, p projection width, h hidden width. A new combining function is a module with
-`forward(image [B, d], text [B, d]) -> [B, d]` and a line in `build_combining`.
+`forward(image [B, d], text [B, d]) -> [B, d]`, `compose` (the same, with the text's share told or chosen by the
+caller), and a line in `build_combining`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ class Sum(nn.Module):
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         """Combines raw features [B, d] to unit query features [B, d]."""
         return F.normalize(image + text, dim=-1)
+
+    def compose(self, image: Tensor, text: Tensor, balance: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Returns (query features [B, d], the text's shares [B, 1]); shares of one half are the sum itself."""
+        share = torch.full_like(image[:, :1], 0.5) if balance is None else balance
+        return F.normalize(2 * (share * text + (1 - share) * image), dim=-1), share
 
 
 class Combiner(nn.Module):
@@ -53,15 +59,18 @@ class Combiner(nn.Module):
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         """Combines raw features [B, d] to unit query features [B, d]."""
+        return self.compose(image, text)[0]
+
+    def compose(self, image: Tensor, text: Tensor, balance: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Returns (query features [B, d], lambda [B, 1]): lambda is the text's share in the convex combination.
+
+        Args:
+            balance: [B, 1], in place of the lambda that the network chooses.
+        """
         joined = self._joined(image, text)
         mixture = self.output_layer(self.dropout_output(F.relu(self.combiner_layer(joined))))
-        balance = self.dynamic_scalar(joined)
-        return F.normalize(mixture + balance * text + (1 - balance) * image, dim=-1)
-
-    def balance(self, image: Tensor, text: Tensor) -> Tensor:
-        """Returns lambda [B, 1], the text's share in the convex combination."""
-        balance: Tensor = self.dynamic_scalar(self._joined(image, text))
-        return balance
+        share: Tensor = self.dynamic_scalar(joined) if balance is None else balance
+        return F.normalize(mixture + share * text + (1 - share) * image, dim=-1), share
 
     def _joined(self, image: Tensor, text: Tensor) -> Tensor:
         text_part = self.dropout_projection(F.relu(self.text_projection_layer(text)))
@@ -80,9 +89,19 @@ class Gated(nn.Module):
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         """Combines raw features [B, d] to unit query features [B, d]."""
+        return self.compose(image, text)[0]
+
+    def compose(self, image: Tensor, text: Tensor, balance: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Returns (query features [B, d], None): gating has no balance.
+
+        Raises:
+            ValueError: a balance was given.
+        """
+        if balance is not None:
+            raise ValueError("the gated combining function has no balance that could be set")
         joined = torch.cat([text, image], dim=-1)
         gated = torch.sigmoid(self.gate(joined)) * image
-        return F.normalize(self.weights[0] * gated + self.weights[1] * self.residual(joined), dim=-1)
+        return F.normalize(self.weights[0] * gated + self.weights[1] * self.residual(joined), dim=-1), None
 
 
 def _two_layers(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:

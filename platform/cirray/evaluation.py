@@ -72,15 +72,23 @@ class Features:
 
 
 def ensure_images(
-    dataset: Dataset, encoder: Path, store: Path, settings: Embedding, actors: int, gpu: bool
+    pictures: Mapping[str, str], encoder: Path, store: Path, settings: Embedding, actors: int, gpu: bool
 ) -> FeatureStore:
-    """Computes the image features that the store lacks and returns their store."""
+    """Computes the image features that the store lacks and returns their store.
+
+    Args:
+        pictures: content key -> picture file (`pictures_of` a dataset).
+    """
     images = FeatureStore(store, "image", read_manifest(encoder)["image_fingerprint"])
-    items = {dataset.contents[image]: str(path) for image, path in dataset.images.items()}
     device = "cuda" if gpu else "cpu"
     make, inline = partial(EmbedImages, str(encoder), device), settings.inline_pictures
-    fill(images, items, make, settings, actors, "image features", inline, float(gpu))
+    fill(images, pictures, make, settings, actors, "image features", inline, float(gpu))
     return images
+
+
+def pictures_of(dataset: Dataset) -> dict[str, str]:
+    """Returns content key -> picture file of all pictures of a dataset."""
+    return {dataset.contents[image]: str(path) for image, path in dataset.images.items()}
 
 
 def ensure_texts(

@@ -10,10 +10,20 @@ All attributes of a filter must fit. An attribute that an item lacks equals noth
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictBool, StrictFloat, StrictInt, StrictStr
-from pydantic import model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 ATTRIBUTE = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
 MAX_VALUES = 100
@@ -22,9 +32,17 @@ MAX_TEXT = 200
 # Integers beyond this are not exact as the 64-bit floats that ranges are compared with.
 MAX_NUMBER = 2**53
 
+
+def _no_integer(value: Any) -> Any:
+    """Pydantic's strict floats take integers too, so those beyond MAX_NUMBER would come in here."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(f"integers reach from -{MAX_NUMBER} to {MAX_NUMBER}")
+    return value
+
+
 Text = Annotated[StrictStr, Field(max_length=MAX_TEXT)]
 Integer = Annotated[StrictInt, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
-Real = Annotated[StrictFloat, Field(ge=-1e300, le=1e300, allow_inf_nan=False)]
+Real = Annotated[StrictFloat, Field(ge=-1e300, le=1e300, allow_inf_nan=False), BeforeValidator(_no_integer)]
 Number = Integer | Real
 Scalar = StrictBool | Integer | Real | Text
 Values = Annotated[list[Scalar], Field(min_length=1, max_length=MAX_VALUES)]
@@ -61,6 +79,6 @@ class Filter(RootModel[dict[Annotated[str, Field(pattern=ATTRIBUTE)], Condition]
 
     model_config = ConfigDict(frozen=True)
 
-    root: Annotated[
-        dict[Annotated[str, Field(pattern=ATTRIBUTE)], Condition], Field(max_length=MAX_CONDITIONS)
-    ] = Field(default_factory=dict)
+    root: Annotated[dict[Annotated[str, Field(pattern=ATTRIBUTE)], Condition], Field(max_length=MAX_CONDITIONS)] = (
+        Field(default_factory=dict)
+    )

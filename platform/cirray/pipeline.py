@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from cirray import bundle
 from cirray.backbone import build_encoder
+from cirray.bars import say
 from cirray.combiner import Sum, build_combining
 from cirray.config import Config
 from cirray.data import load_dataset
@@ -28,6 +28,7 @@ from cirray.evaluation import (
     ensure_images,
     ensure_texts,
     overall,
+    pictures_of,
     read_features,
     score,
     text_table,
@@ -189,9 +190,8 @@ class Training:
     def _ensure_pixels(self) -> None:
         size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
         store = FeatureStore(self.store, "pixels", pixels_fingerprint(size, preprocess))
-        items = {self.dataset.contents[image]: str(path) for image, path in self.dataset.images.items()}
         make, settings = partial(DecodePixels, size, preprocess), self.config.embed
-        fill(store, items, make, settings, self.config.workers, "pixels", settings.inline_pictures)
+        fill(store, pictures_of(self.dataset), make, settings, self.config.workers, "pixels", settings.inline_pictures)
 
     def _ensure_features(self) -> tuple[FeatureStore, FeatureStore]:
         """Fills what is missing for the current encoder; only stage 2 needs the captions of the train split."""
@@ -199,7 +199,7 @@ class Training:
         trains_here = self.config.ablation or not ahead
         captions = [*self.val.captions, *(self.train.captions if trains_here else ())]
         where = (self.folder, self.store, self.config.embed, self.config.workers, use_gpu(self.config))
-        return ensure_images(self.dataset, *where), ensure_texts(captions, *where)
+        return ensure_images(pictures_of(self.dataset), *where), ensure_texts(captions, *where)
 
     def _features(self) -> Features:
         return read_features(self.dataset, self.val, *self._ensure_features())
@@ -272,11 +272,6 @@ def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries
                 )
             )
     return examples
-
-
-def say(text: str) -> None:
-    """Tells the person at the terminal what happens now."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def _purpose(config: Config, stage: StageName) -> str:

@@ -12,20 +12,29 @@ import ray
 import cirray
 
 
-def connect(workers: int) -> None:
+def connect(workers: int, *packages: Path) -> None:
     """Joins or starts Ray, so that cirray can be imported on every node. Does nothing when already connected.
+
+    Args:
+        workers: CPUs that a local Ray has at least.
+        packages: folders of further packages that workers import.
 
     Workers' own output stays in Ray's log folder: what a person needs to know, the driver says. A local Ray gets at
     least as many CPUs as there are workers: more workers than cores is slow, not stuck.
     """
     if ray.is_initialized():
         return
-    package = Path(cirray.__file__).parent
+    shared = (Path(cirray.__file__).parent, *packages)
     if os.environ.get("RAY_ADDRESS"):
         print(f"joining the Ray cluster at {os.environ['RAY_ADDRESS']}", file=sys.stderr)
-        ray.init(runtime_env={"py_modules": [str(package)]}, logging_level=logging.WARNING, log_to_driver=False)
+        ray.init(
+            runtime_env={"py_modules": [str(package) for package in shared]},
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+        )
         return
-    _share_import_path(package.parent)
+    for package in shared:
+        _share_import_path(package.parent)
     cores = max(os.cpu_count() or 1, workers)
     print(f"starting Ray on this machine with {cores} CPUs", file=sys.stderr)
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody reclaims this machine under us

@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from cirray import bundle
+from cirray.bundle import load_combining
+from cirray.bundle_folder import read_bundle
 from cirray.combiner import Sum
 from cirray.config import Config
 from cirray.data import load_dataset
 from cirray.errors import ConfigError
-from cirray.evaluation import ensure_images, ensure_texts, read_features, score, text_table
+from cirray.evaluation import ensure_images, ensure_texts, pictures_of, read_features, score, text_table
 from cirray.files import store_folder
 from cirray.provenance import provenance
 from cirray.runtime import connect
@@ -30,7 +31,7 @@ def evaluate_bundle(folder: Path, config: Config, split: str) -> tuple[dict[str,
         BundleError: the folder is no complete bundle.
         DataError, ConfigError: the data cannot be used, or its split keeps its targets secret.
     """
-    manifest = bundle.read(folder)
+    manifest = read_bundle(folder)
     store = store_folder(config.store)
     background = manifest["preprocess"]["background"]
     dataset = load_dataset(config.data, store, background, (split,))
@@ -39,9 +40,10 @@ def evaluate_bundle(folder: Path, config: Config, split: str) -> tuple[dict[str,
         raise ConfigError(f"split {split} of {dataset.name} keeps its targets secret: it cannot be scored here")
     connect(config.workers)
     where = (folder / "encoder", store, config.embed, config.workers, use_gpu(config))
-    features = read_features(dataset, table, ensure_images(dataset, *where), ensure_texts(table.captions, *where))
+    images, texts = ensure_images(pictures_of(dataset), *where), ensure_texts(table.captions, *where)
+    features = read_features(dataset, table, images, texts)
     functions: dict[str, nn.Module] = {"sum": Sum()}
-    functions[manifest["combining"]["function"]] = bundle.load_combining(folder, manifest)
+    functions[manifest["combining"]["function"]] = load_combining(folder, manifest)
     results = score(split, table, dataset.protocol, features, functions, manifest["fine_tuned"])
     report = {
         "bundle": str(folder),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc
+import grpc  # type: ignore[import-untyped]
+from pydantic import ValidationError
 from qdrant_client import QdrantClient
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -19,9 +20,13 @@ from cirray.errors import IndexUnavailableError, SearchIndexError
 ATTEMPTS = 4
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 2.0
-_BUSY = {408, 429, 502, 503, 504}
-_BUSY_GRPC = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
-_KEY_REFUSED = {401, 403}
+_PORT = ", and that its gRPC port can be reached too (6334)"
+_BUSY = {408, 429, 502, 503, 504} | {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+_KEY_REFUSED = {401, 403, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
 class Calls:
@@ -46,7 +51,7 @@ class Calls:
         )
         try:
             return retrying(getattr(self.client, method), *arguments, **named)
-        except (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse, grpc.RpcError) as error:
+        except (ResponseHandlingException, UnexpectedResponse, QdrantException, grpc.RpcError) as error:
             raise self._ours(method, error) from None
         except ValueError as error:  # how the client's local mode says that something is not there
             raise SearchIndexError(f"{self.where}: {method}: {error}") from None
@@ -55,22 +60,31 @@ class Calls:
         if _is_temporary(error):
             return IndexUnavailableError(
                 f"{self.where}: {method} failed {ATTEMPTS} times ({_reason(error)}): check that Qdrant runs there and "
-                f"that QDRANT_URL is right"
+                f"that QDRANT_URL is right{_PORT if isinstance(error, grpc.RpcError) else ''}"
             )
-        if getattr(error, "status_code", None) in _KEY_REFUSED:
+        if _status(error) in _KEY_REFUSED:
             return SearchIndexError(f"{self.where}: the key was refused: set QDRANT_API_KEY")
         return SearchIndexError(f"{self.where}: {method}: {_reason(error)}")
 
 
 def _is_temporary(error: BaseException) -> bool:
-    if isinstance(error, UnexpectedResponse):
-        return error.status_code in _BUSY
+    if isinstance(error, (UnexpectedResponse, grpc.RpcError)):
+        return _status(error) in _BUSY
+    # The client raises the last one for "too many requests" too, when it cannot read how long to wait.
+    return isinstance(error, (ResponseHandlingException, QdrantException))
+
+
+def _status(error: BaseException) -> Any:
     if isinstance(error, grpc.RpcError):
-        return isinstance(error, grpc.Call) and error.code() in _BUSY_GRPC
-    return isinstance(error, (ResponseHandlingException, ResourceExhaustedResponse))
+        return error.code() if isinstance(error, grpc.Call) else None
+    return getattr(error, "status_code", None)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ResponseHandlingException):
+        if isinstance(error.source, ValidationError):
+            return "what answered is not Qdrant, or another version of it"
         return f"{type(error.source).__name__} {error.source}".strip()
+    if isinstance(error, grpc.Call):
+        return f"{_status(error)} {error.details()}"
     return str(error) or type(error).__name__

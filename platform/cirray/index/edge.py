@@ -25,12 +25,11 @@ import numpy as np
 import qdrant_edge as edge
 from pydantic import ValidationError
 
-from cirray.config import Indexing
 from cirray.errors import SearchIndexError
 from cirray.files import home_folder, read_json, write_json
 from cirray.filters import Filter
 from cirray.index.home import Generation, doomed, previous, same_build
-from cirray.index.items import Hit, Item, Page, item_of, point_id, unit_rows
+from cirray.index.items import Hit, Item, Page, Window, item_of, point_id, query_rows, unit_rows
 from cirray.index.translate import Words, translate
 
 MANIFEST = "generation.json"
@@ -38,12 +37,19 @@ POINTER = "published.json"
 SHARD = "shard"
 _PAGE = 1000
 
+
+def _match_value(value: Any) -> edge.MatchValue:
+    """Edge takes a Python bool for an integer, which no bool equals; NumPy's it takes for what it is."""
+    same: Any = np.bool_(value) if isinstance(value, bool) else value
+    return edge.MatchValue(same)
+
+
 _WORDS = Words(
     filter=edge.Filter,
     field=edge.FieldCondition,
     range=edge.RangeFloat,
-    has_id=edge.HasIdCondition,
-    value=edge.MatchValue,
+    has_id=lambda ids: edge.HasIdCondition(set(ids)),
+    value=_match_value,
     any_of=edge.MatchAny,
 )
 _KINDS = {
@@ -59,6 +65,7 @@ class EdgeHome:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.where = str(root)
+        self.searches = 1  # the engine holds the GIL: more threads would only wait
 
     @classmethod
     def at(cls, setting: str) -> EdgeHome:
@@ -71,11 +78,10 @@ class EdgeHome:
         try:
             self._drop_unfinished()
             folder = self._folder(plan.name)
-            base = self.published()
-            copied = base is not None and same_build(self._read(base), plan)
-            if base is not None and copied:
+            base = self._base(plan)
+            if base is not None:
                 shutil.copytree(self._folder(base) / SHARD, folder / SHARD)
-            return EdgeWriter(folder, plan, copied, lock)
+            return EdgeWriter(folder, plan, base is not None, lock)
         except BaseException:
             lock.close()
             raise
@@ -90,7 +96,9 @@ class EdgeHome:
             name: str = read_json(self.root / POINTER)["generation"]
         except FileNotFoundError:
             return None
-        return name
+        except (ValueError, KeyError, TypeError) as error:
+            raise SearchIndexError(f"{self.root / POINTER} is damaged ({error}): delete it and index again") from None
+        return name if (self._folder(name) / MANIFEST).exists() else None  # it may have been deleted by hand
 
     def publish(self, name: str) -> None:
         """See `Home`."""
@@ -115,6 +123,11 @@ class EdgeHome:
         """See `Home`."""
         return EdgeReader(self._folder(name), self._read(name))
 
+    def _base(self, plan: Generation) -> str | None:
+        """Returns the published generation if the new one can begin with a copy of it."""
+        name = self.published()
+        return name if name is not None and same_build(self._read(name), plan) else None
+
     def _folder(self, name: str) -> Path:
         return self.root / "generations" / name
 
@@ -129,7 +142,7 @@ class EdgeHome:
 
     def _drop_unfinished(self) -> None:
         for folder in self.root.glob("generations/*"):
-            if not (folder / MANIFEST).exists():
+            if folder.is_dir() and not (folder / MANIFEST).exists():
                 shutil.rmtree(folder)
 
 
@@ -176,9 +189,10 @@ class EdgeWriter:
 
     def close(self) -> None:
         """See `Writer`."""
-        if not (self._folder / MANIFEST).exists():
+        try:
             self._shard.close()
-        self._lock.close()
+        finally:
+            self._lock.close()
 
 
 class EdgeReader:
@@ -192,9 +206,7 @@ class EdgeReader:
         settings = generation.settings
         rescore = edge.QuantizationSearchParams(rescore=True, oversampling=settings.oversampling)
         quantized = settings.quantization != "none"
-        self._params = edge.SearchParams(
-            hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None
-        )
+        self._params = edge.SearchParams(hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None)
 
     def search(
         self,
@@ -206,31 +218,32 @@ class EdgeReader:
     ) -> list[list[Hit]]:
         """See `Reader`."""
         wanted = translate(filter, without, _WORDS)
+        window = Window.around(limit, offset)
         queries = [
             edge.QueryRequest(
                 query=edge.Query.Nearest(vector.tolist()),
-                limit=limit,
-                offset=offset,
+                limit=window.limit,
+                offset=window.offset,
                 filter=wanted,
                 params=self._params,
                 with_payload=True,
             )
-            for vector in np.atleast_2d(vectors)
+            for vector in query_rows(vectors, self.generation.dim)
         ]
         with _our_errors(self._folder):
             found = self._shard.query_batch(edge.QueryBatchRequest(queries))
-        return [[Hit(item_of(point.payload), point.score) for point in points] for points in found]
+        return [window.page(Hit(item_of(_payload(point)), point.score) for point in points) for points in found]
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """See `Reader`."""
-        records = self._retrieve(ids, with_vector=False)
-        return {record.payload["id"]: item_of(record.payload) for record in records}
+        found = [item_of(_payload(record)) for record in self._retrieve(ids, with_vector=False)]
+        return {item.id: item for item in found}
 
     def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
         """See `Reader`."""
+        found = [(_payload(record), record.vector) for record in self._retrieve(ids, with_vector=True)]
         return {
-            record.payload["id"]: np.asarray(record.vector, np.float32) * np.float32(record.payload["norm"])
-            for record in self._retrieve(ids, with_vector=True)
+            payload["id"]: np.asarray(vector, np.float32) * np.float32(payload["norm"]) for payload, vector in found
         }
 
     def digests(self) -> dict[str, str]:
@@ -239,12 +252,12 @@ class EdgeReader:
 
     def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
         """See `Reader`."""
-        request = edge.ScrollRequest(
-            limit=limit, offset=cursor, filter=translate(filter, None, _WORDS), with_payload=True
-        )
+        wanted = translate(filter, None, _WORDS)
         with _our_errors(self._folder):
+            request = edge.ScrollRequest(limit=limit, offset=cursor, filter=wanted, with_payload=True)
             records, following = self._shard.scroll(request)
-        return Page([item_of(record.payload) for record in records], None if following is None else str(following))
+        found = [item_of(_payload(record)) for record in records]
+        return Page(found, None if following is None else str(following))
 
     def count(self, filter: Filter | None = None) -> int:
         """See `Reader`."""
@@ -255,9 +268,9 @@ class EdgeReader:
         """See `Reader`."""
         self._shard.close()
 
-    def _retrieve(self, ids: Sequence[str], with_vector: bool) -> list[Any]:
+    def _retrieve(self, ids: Sequence[str], with_vector: bool) -> list[edge.Record]:
+        points: list[edge.PointId] = [point_id(identifier) for identifier in ids]
         with _our_errors(self._folder):
-            points = [point_id(identifier) for identifier in ids]
             return self._shard.retrieve(points, with_payload=True, with_vector=with_vector)
 
 
@@ -287,6 +300,10 @@ def _quantization(name: str) -> Any:
     return None
 
 
+def _payload(point: edge.Record | edge.ScoredPoint) -> dict[str, Any]:
+    return point.payload or {}
+
+
 def _digests(shard: edge.EdgeShard, folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     cursor: Any = None
@@ -294,7 +311,8 @@ def _digests(shard: edge.EdgeShard, folder: Path) -> dict[str, str]:
         while True:
             request = edge.ScrollRequest(limit=_PAGE, offset=cursor, with_payload=["id", "digest"])
             records, cursor = shard.scroll(request)
-            found.update({record.payload["id"]: record.payload["digest"] for record in records})
+            payloads = [_payload(record) for record in records]
+            found.update({payload["id"]: payload["digest"] for payload in payloads})
             if cursor is None:
                 return found
 
@@ -302,12 +320,13 @@ def _digests(shard: edge.EdgeShard, folder: Path) -> dict[str, str]:
 def _lock(root: Path) -> IO[str]:
     """Takes the writers' lock; it is free again when the file is closed or the process dies."""
     root.mkdir(parents=True, exist_ok=True)
-    stream = (root / "writer.lock").open("w")
+    stream = (root / "writer.lock").open("a")
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stream.close()
         raise SearchIndexError(f"another job is writing to the index {root}: wait for it, or stop it") from None
+    stream.truncate(0)
     stream.write(f"{os.getpid()}\n")
     stream.flush()
     return stream

@@ -6,11 +6,10 @@ ones. `publish` and `roll_back` are atomic: a searcher sees the old generation o
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -20,7 +19,7 @@ from cirray.errors import SearchIndexError
 from cirray.filters import Filter
 from cirray.index.items import Hit, Item, Page
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 
 class Attribute(BaseModel):
@@ -57,7 +56,7 @@ class Generation(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: int = FORMAT
+    format: Literal[1] = FORMAT
     name: str
     image_fingerprint: str
     dim: int
@@ -136,9 +135,15 @@ class Writer(Protocol):
 
 
 class Home(Protocol):
-    """Where the generations of a catalogue live."""
+    """Where the generations of a catalogue live.
+
+    Attributes:
+        where: what errors and people call it.
+        searches: so many threads may usefully search at a time.
+    """
 
     where: str
+    searches: int
 
     def create(self, plan: Generation) -> Writer:
         """Begins the generation `plan`. It starts from what is cheapest: a copy of the published one, or what a
@@ -174,6 +179,7 @@ class Home(Protocol):
         ...
 
 
+@runtime_checkable
 class LiveHome(Home, Protocol):
     """A home whose published generation can be changed item by item."""
 
@@ -184,21 +190,6 @@ class LiveHome(Home, Protocol):
     def delete(self, ids: Sequence[str]) -> None:
         """Removes items from the published generation."""
         ...
-
-
-def open_home(settings: Indexing) -> Home:
-    """Returns the server's home when QDRANT_URL is set, else the embedded one. Never one in place of the other.
-
-    Environment: QDRANT_URL, QDRANT_API_KEY.
-    """
-    url = os.environ.get("QDRANT_URL")
-    if url:
-        from cirray.index.server import connect_home  # the client takes a second to import
-
-        return connect_home(url, os.environ.get("QDRANT_API_KEY"), settings)
-    from cirray.index.edge import EdgeHome
-
-    return EdgeHome.at(settings.path)
 
 
 def same_build(one: Generation, other: Generation) -> bool:
@@ -215,7 +206,8 @@ def _build(generation: Generation) -> tuple[Any, ...]:
 
 def new_name() -> str:
     """Returns a generation name that sorts by time."""
-    return f"{datetime.now(UTC):%Y%m%dt%H%M%S}{datetime.now(UTC).microsecond // 1000:03d}-{secrets.token_hex(3)}"
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dt%H%M%S}{now.microsecond // 1000:03d}-{secrets.token_hex(3)}"
 
 
 def previous(generations: Sequence[Generation], published: str | None, where: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,10 @@ import numpy as np
 from cirray.errors import SearchIndexError
 
 Attributes = Mapping[str, str | int | float | bool | list[str]]
+SMALLEST_NORM = 1e-12
+# Qdrant leaves the order of equal scores open, and so which of them a limit cuts off. With so many hits more at either
+# end of a page, pages fit together as long as no more items than that have the same picture.
+TIES = 16
 # Qdrant's ids are unsigned integers or UUIDs; this namespace makes ours from the catalogue's own ids.
 _NAMESPACE = uuid.UUID("6f1f3d52-4f0b-5f5e-9a39-0a9a7f6f7c11")
 
@@ -87,12 +91,50 @@ def unit_rows(rows: np.ndarray, dim: int, ids: Sequence[str]) -> tuple[np.ndarra
         SearchIndexError: a feature of another width, not finite, or zero: Qdrant would take it without a word.
     """
     if rows.ndim != 2 or rows.shape[1] != dim or len(rows) != len(ids):
-        raise SearchIndexError(f"features of shape {rows.shape} do not fit {len(ids)} items of {dim} numbers each")
+        raise SearchIndexError(
+            f"features of shape {rows.shape} do not fit {len(ids)} items of {dim} numbers each ({', '.join(ids[:3])}"
+            f"{', ...' if len(ids) > 3 else ''}): the index was made with another bundle"
+        )
     norms = np.linalg.norm(rows.astype(np.float64), axis=1)
-    wrong = [ids[row] for row in np.flatnonzero(~np.isfinite(norms) | (norms < 1e-12))]
+    wrong = [ids[int(row)] for row in np.flatnonzero(~np.isfinite(norms) | (norms < SMALLEST_NORM))]
     if wrong:
         raise SearchIndexError(
             f"the features of {len(wrong)} items are zero or not finite, such as {wrong[0]}: the bundle's image "
             f"tower is broken; train or import it again"
         )
     return (rows / norms[:, None]).astype(np.float32), norms
+
+
+def query_rows(vectors: np.ndarray, dim: int) -> np.ndarray:
+    """Returns query features as rows [N, dim].
+
+    Raises:
+        SearchIndexError: one of another width, not finite, or zero: Qdrant would find nothing, or anything.
+    """
+    rows = np.atleast_2d(vectors)
+    if rows.ndim != 2 or rows.shape[1] != dim:
+        raise SearchIndexError(f"query features of shape {rows.shape} do not fit an index of {dim} numbers an item")
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    if not (np.isfinite(norms) & (norms >= SMALLEST_NORM)).all():
+        raise SearchIndexError("a query feature is zero or not finite: the bundle is broken; train or import it again")
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is asked of Qdrant for one page of hits, see TIES."""
+
+    offset: int
+    limit: int
+    skipped: int
+    wanted: int
+
+    @classmethod
+    def around(cls, limit: int, offset: int) -> Window:
+        """Returns the window for a page."""
+        start = max(0, offset - TIES)
+        return cls(start, offset - start + limit + TIES, offset - start, limit)
+
+    def page(self, hits: Iterable[Hit]) -> list[Hit]:
+        """Cuts the page out of the hits found; those of equal score come in the order of their ids."""
+        return sorted(hits, key=lambda hit: (-hit.score, hit.item.id))[self.skipped : self.skipped + self.wanted]

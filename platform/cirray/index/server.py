@@ -7,6 +7,7 @@ are named after their items, so nothing is there twice.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,11 +22,12 @@ from cirray.errors import SearchIndexError
 from cirray.filters import Filter
 from cirray.index.calls import Calls
 from cirray.index.home import Generation, doomed, previous, same_build
-from cirray.index.items import Hit, Item, Page, item_of, point_id, unit_rows
+from cirray.index.items import Hit, Item, Page, Window, item_of, point_id, query_rows, unit_rows
 from cirray.index.translate import Words, translate
 
 SEPARATOR = "--"
 _PAGE = 1000
+_CONNECTIONS = 64
 _GREEN_EVERY_S = 0.5
 
 _WORDS = Words(
@@ -51,12 +53,16 @@ def connect_home(url: str, api_key: str | None, settings: Indexing) -> ServerHom
         IndexUnavailableError: nothing answers there.
     """
     # For localhost the client turns keep-alive off and opens a connection a request, unless it is told the limits.
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=32)
+    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS // 2)
     shared: dict[str, Any] = {"url": url, "api_key": api_key, "timeout": int(settings.timeout_s) or 1}
-    rest = QdrantClient(**shared, limits=limits, check_compatibility=False)
-    bulk = QdrantClient(**shared, prefer_grpc=True, check_compatibility=False)
+    try:
+        rest = QdrantClient(**shared, limits=limits, check_compatibility=False)
+        bulk = QdrantClient(**shared, prefer_grpc=True, check_compatibility=False)
+    except ValueError as error:
+        raise SearchIndexError(f"QDRANT_URL is {url!r}: {error}: set it like http://localhost:6333") from None
     home = ServerHome(rest, bulk, settings.collection, url)
     home.check_version()
+    home.published()  # the version is told to anybody, this is not
     return home
 
 
@@ -73,14 +79,15 @@ class ServerHome:
     def __init__(self, rest: QdrantClient, bulk: QdrantClient, collection: str, where: str) -> None:
         self.collection = collection
         self.where = f"{where}, collection {collection}"
+        self.searches = _CONNECTIONS // 2
         self._rest = Calls(rest, self.where)
         self._bulk = Calls(bulk, self.where)
 
     def check_version(self) -> None:
         """Raises SearchIndexError if the server does not keep metadata."""
         version = self._rest.call("info").version
-        major, minor = (int(part) for part in version.split("-")[0].split(".")[:2])
-        if (major, minor) < (1, 16):
+        numbers = re.match(r"(\d+)\.(\d+)", version)
+        if numbers is None or (int(numbers[1]), int(numbers[2])) < (1, 16):
             raise SearchIndexError(f"{self.where}: Qdrant {version} is too old: cirray needs 1.16 or later")
 
     def create(self, plan: Generation) -> ServerWriter:
@@ -95,7 +102,10 @@ class ServerHome:
                 self._rest.call("delete_collection", name)
         if left is None:
             self._new_collection(plan)
-        return ServerWriter(self._rest, self._bulk, self._name(plan if left is None else left), left or plan)
+        else:
+            plan = plan.model_copy(update={"name": left.name})
+        self._index_attributes(plan)
+        return ServerWriter(self._rest, self._bulk, self._name(plan), plan)
 
     def generations(self) -> list[Generation]:
         """See `Home`."""
@@ -163,30 +173,46 @@ class ServerHome:
         return found
 
     def _all(self) -> list[tuple[str, Generation | None, bool]]:
-        """Returns (collection, manifest, complete) of ours, oldest first."""
+        """Returns (collection, manifest, complete) of ours, oldest first. One that cannot be read counts as complete:
+        another version of cirray may have made it, and it must not be deleted."""
+        return [(name, *self._manifest(name)) for name in self._names()]
+
+    def _names(self) -> list[str]:
         names = [entry.name for entry in self._rest.call("get_collections").collections]
-        ours = sorted(name for name in names if name.startswith(self.collection + SEPARATOR))
-        return [(name, *self._manifest(name)) for name in ours]
+        return sorted(name for name in names if name.startswith(self.collection + SEPARATOR))
 
     def _manifest(self, collection: str) -> tuple[Generation | None, bool]:
         metadata = self._rest.call("get_collection", collection).config.metadata or {}
+        complete = metadata.get("complete") is not False
         try:
-            return Generation.model_validate(metadata["manifest"]), bool(metadata.get("complete"))
+            return Generation.model_validate(metadata["manifest"]), complete
         except (KeyError, ValidationError):
-            return None, False
+            return None, complete
 
     def _new_collection(self, plan: Generation) -> None:
         name, hnsw = self._name(plan), plan.settings.hnsw
         threshold = hnsw.threshold_kb
-        self._rest.call(
-            "create_collection",
-            name,
-            vectors_config=models.VectorParams(size=plan.dim, distance=models.Distance.COSINE),
-            hnsw_config=models.HnswConfigDiff(m=hnsw.m, ef_construct=hnsw.ef_construct, full_scan_threshold=threshold),
-            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold),
-            quantization_config=_quantization(plan.settings.quantization),
-            metadata={"manifest": plan.model_dump(mode="json"), "complete": False},
-        )
+        known = self._names()
+        try:
+            self._rest.call(
+                "create_collection",
+                name,
+                vectors_config=models.VectorParams(size=plan.dim, distance=models.Distance.COSINE),
+                hnsw_config=models.HnswConfigDiff(
+                    m=hnsw.m, ef_construct=hnsw.ef_construct, full_scan_threshold=threshold
+                ),
+                optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold),
+                quantization_config=_quantization(plan.settings.quantization),
+                metadata={"manifest": plan.model_dump(mode="json"), "complete": False},
+            )
+        except SearchIndexError:
+            # Tried again after an answer that was lost, it finds the collection that it has made itself.
+            if name in known or name not in self._names():
+                raise
+
+    def _index_attributes(self, plan: Generation) -> None:
+        """Creates the payload indexes; a killed run may have left out some."""
+        name = self._name(plan)
         kinds = {attribute.name: attribute.kind for attribute in plan.attributes}
         for attribute in plan.indexed:
             self._rest.call("create_payload_index", name, f"attributes.{attribute}", _KINDS[kinds[attribute]])
@@ -218,6 +244,10 @@ class ServerWriter:
         while (info := self._rest.call("get_collection", self._collection)).status != models.CollectionStatus.GREEN:
             if info.status == models.CollectionStatus.RED:
                 raise SearchIndexError(f"collection {self._collection} failed: {info.optimizer_status}")
+            if info.status == models.CollectionStatus.GREY:
+                # A server that was started anew builds nothing until a collection is changed.
+                nothing = models.OptimizersConfigDiff()
+                self._rest.call("update_collection", self._collection, optimizers_config=nothing)
             time.sleep(_GREEN_EVERY_S)
         count = self._rest.call("count", self._collection, exact=True).count
         done = self.generation.model_copy(update={"count": count, "details": dict(details)})
@@ -239,9 +269,7 @@ class ServerReader:
         settings = generation.settings
         rescore = models.QuantizationSearchParams(rescore=True, oversampling=settings.oversampling)
         quantized = settings.quantization != "none"
-        self._params = models.SearchParams(
-            hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None
-        )
+        self._params = models.SearchParams(hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None)
 
     def search(
         self,
@@ -253,19 +281,20 @@ class ServerReader:
     ) -> list[list[Hit]]:
         """See `Reader`."""
         wanted = translate(filter, without, _WORDS)
+        window = Window.around(limit, offset)
         requests = [
             models.QueryRequest(
                 query=vector.tolist(),
-                limit=limit,
-                offset=offset,
+                limit=window.limit,
+                offset=window.offset,
                 filter=wanted,
                 params=self._params,
                 with_payload=True,
             )
-            for vector in np.atleast_2d(vectors)
+            for vector in query_rows(vectors, self.generation.dim)
         ]
         found = self._rest.call("query_batch_points", self._collection, requests)
-        return [[Hit(item_of(point.payload), point.score) for point in answer.points] for answer in found]
+        return [window.page(Hit(item_of(point.payload), point.score) for point in answer.points) for answer in found]
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """See `Reader`."""
@@ -314,6 +343,8 @@ class ServerReader:
 
 def _upsert(calls: Calls, collection: str, dim: int, items: Sequence[Item], features: np.ndarray) -> None:
     units, norms = unit_rows(features, dim, [item.id for item in items])
+    if not items:  # the server refuses to do nothing
+        return
     points = [
         models.PointStruct(id=point_id(item.id), vector=unit.tolist(), payload=item.payload(float(norm)))
         for item, unit, norm in zip(items, units, norms, strict=True)
@@ -322,6 +353,8 @@ def _upsert(calls: Calls, collection: str, dim: int, items: Sequence[Item], feat
 
 
 def _delete(calls: Calls, collection: str, ids: Sequence[str]) -> None:
+    if not ids:
+        return
     selector = models.PointIdsList(points=[point_id(identifier) for identifier in ids])
     calls.call("delete", collection, selector, wait=True)
 

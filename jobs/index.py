@@ -1,0 +1,78 @@
+#!/usr/bin/env python
+"""Indexes a catalogue with a bundle, so that it can be searched.
+
+    python jobs/index.py --bundle OUTPUT/bundle --catalog catalog.jsonl|FOLDER|items.csv|items.parquet
+                         [--index.path DIR] [--max-bad 0.05] [--output DIR] [--workers N]
+    python jobs/index.py --list | --rollback | --publish GENERATION | --collect     [--index.path DIR]
+
+The index is embedded, in --index.path, or on the Qdrant server that QDRANT_URL (and QDRANT_API_KEY) name. A new
+generation is built beside the published one, verified, and published in one step; run again, the same command embeds
+and uploads only what is new, changed or gone. With --output DIR writes DIR/index.json and DIR/config.yaml.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
+
+from cirray.cli import main, parse
+from cirray.config import Config, load_recipe
+from cirray.errors import ConfigError
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parses, then builds an index or changes which generation is published; writes one JSON result."""
+    values = parse(argv)
+    actions = {name: values.pop(name) for name in ("list", "rollback", "publish", "collect") if name in values}
+    bundle, catalog = values.pop("bundle", None), values.pop("catalog", None)
+    if "max_bad" in values:
+        values["index.max_bad"] = values.pop("max_bad")
+    config = load_recipe("default", values)
+    if len(actions) > 1 or (actions and (bundle or catalog)):
+        raise ConfigError("give either --bundle and --catalog, or one of --list, --rollback, --publish, --collect")
+    if actions:
+        (action, argument), *_ = actions.items()
+        result = _manage(action, str(argument), config)
+    else:
+        if not isinstance(bundle, str):
+            raise ConfigError("--bundle DIR is missing: the bundle folder of a finished training, OUTPUT/bundle")
+        if not isinstance(catalog, str):
+            raise ConfigError("--catalog is missing: a catalog.jsonl, a folder of pictures, a .csv or a .parquet file")
+        from cirray.index.build import build_index  # a wrong setting fails before torch and Ray are loaded
+
+        result = build_index(Path(bundle), Path(catalog), config)
+    _write(result, config)
+
+
+def _manage(action: str, argument: str, config: Config) -> dict[str, Any]:
+    from cirray.index import open_home
+
+    home = open_home(config.index)
+    result: dict[str, Any] = {"index": home.where}
+    if action == "rollback":
+        home.roll_back()
+    elif action == "publish":
+        home.publish(argument)
+    elif action == "collect":
+        result["deleted_generations"] = home.collect(config.index.keep)
+    generations = [
+        {"name": generation.name, "items": generation.count, "image_fingerprint": generation.image_fingerprint}
+        for generation in home.generations()
+    ]
+    return {**result, "published": home.published(), "generations": generations}
+
+
+def _write(result: dict[str, Any], config: Config) -> None:
+    print(json.dumps(result, indent=2))
+    if config.output:
+        from cirray.files import write_json, write_text
+
+        write_text(Path(config.output) / "config.yaml", config.to_yaml())
+        write_json(Path(config.output) / "index.json", result)
+
+
+if __name__ == "__main__":
+    main(run, __doc__ or "")

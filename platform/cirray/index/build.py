@@ -1,0 +1,208 @@
+"""The indexing job: from a catalogue to a published generation.
+
+catalogue -> pictures checked -> features (only new pictures) -> difference -> upload -> verify -> publish
+
+Every step leaves things so that the same command, run again after a kill, finishes the work: features are kept as they
+are made, points are named after their items, and searchers see a generation only after it was verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cirray.bars import bar, say
+from cirray.bundle_folder import read_bundle
+from cirray.config import Config
+from cirray.data.audit import audit_pictures
+from cirray.data.triplets import Problem
+from cirray.errors import ConfigError, DataError
+from cirray.evaluation import ensure_images
+from cirray.features.store import FeatureStore
+from cirray.files import store_folder
+from cirray.index import open_home
+from cirray.index.catalog import describe_attributes, read_catalog
+from cirray.index.home import Attribute, Generation, Home, Reader, new_name, same_build
+from cirray.index.items import Item
+from cirray.index.verify import verify
+from cirray.provenance import provenance
+from cirray.runtime import connect
+from cirray.training.stages import use_gpu
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a catalogue has more, other and less than a generation."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+
+
+def build_index(bundle: Path, catalog: Path, config: Config) -> dict[str, Any]:
+    """Indexes a catalogue with a bundle's image side and publishes the result.
+
+    Returns:
+        The JSON report: what changed, and every unusable entry.
+
+    Raises:
+        BundleError, DataError, ConfigError: what was given cannot be used.
+        SearchIndexError: the index cannot be reached, or failed its verification and was not published.
+    """
+    manifest = read_bundle(bundle)
+    home = open_home(config.index)
+    items, bad, attributes = _read(catalog, manifest["preprocess"]["background"], config)
+    plan = _plan(manifest, attributes, config)
+    wanted = {item.id: item.digest() for item in items}
+    published = home.published()
+    change = difference(wanted, _digests(home.open(published)) if published else {})
+    generation, embedded = _same(home, plan, wanted), 0
+    if generation is None:
+        images, embedded = _features(items, bundle / "encoder", config)
+        generation = _fill(home, plan, items, images, config)
+    if generation.name != published:
+        say(f"verifying generation {generation.name}: its count and {config.index.self_queries} self-queries")
+        verify(home.open(generation.name), wanted, config.index.self_queries)
+        home.publish(generation.name)
+    dropped = home.collect(config.index.keep)
+    say(_summary(home, generation, published, change, bad))
+    return {
+        "index": home.where,
+        "generation": generation.name,
+        "replaces": published,
+        "items": len(items),
+        "added": len(change.added),
+        "changed": len(change.changed),
+        "removed": len(change.removed),
+        "unchanged": len(items) - len(change.added) - len(change.changed),
+        "embedded": embedded,
+        "deleted_generations": dropped,
+        "bad": [{"where": problem.where, "what": problem.what} for problem in bad],
+        "bundle": str(bundle),
+        "image_fingerprint": plan.image_fingerprint,
+        "provenance": provenance(config.seed),
+    }
+
+
+def difference(wanted: Mapping[str, str], present: Mapping[str, str]) -> Change:
+    """Compares id -> digest of a catalogue with that of a generation."""
+    return Change(
+        added=[identifier for identifier in wanted if identifier not in present],
+        changed=[
+            identifier for identifier in wanted if present.get(identifier, wanted[identifier]) != wanted[identifier]
+        ],
+        removed=[identifier for identifier in present if identifier not in wanted],
+    )
+
+
+def _read(catalog: Path, background: Any, config: Config) -> tuple[list[Item], list[Problem], list[Attribute]]:
+    """Returns the usable items, what is wrong with the others, and what is known of the attributes."""
+    entries, problems = read_catalog(catalog)
+    say(f"{len(entries)} entries in {catalog}")
+    contents, broken = audit_pictures(
+        {entry.id: entry.image for entry in entries}, store_folder(config.store), background
+    )
+    places = {entry.id: entry.where for entry in entries if entry.id not in contents}
+    bad = [*problems]
+    for (identifier, where), problem in zip(places.items(), broken, strict=True):
+        bad.append(Problem(where, f"picture of {identifier!r}: {problem}"))
+    _check_share(catalog, bad, len(entries) + len(problems), config.index.max_bad)
+    good = [entry for entry in entries if entry.id in contents]
+    items = [Item(entry.id, str(entry.image), contents[entry.id], entry.title, entry.attributes) for entry in good]
+    return items, bad, describe_attributes(good)
+
+
+def _check_share(catalog: Path, bad: Sequence[Problem], total: int, most: float) -> None:
+    if len(bad) == total or len(bad) > most * total:
+        lines = [
+            f"{len(bad)} of {total} entries of {catalog} cannot be used, more than max_bad allows ({most:.0%}): "
+            f"correct them, or allow more with --max-bad 0.5"
+        ]
+        lines += [f"  {problem}" for problem in bad[:_SHOWN]]
+        lines += [f"  and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
+        raise DataError("\n".join(lines))
+
+
+def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: Config) -> Generation:
+    known = [attribute.name for attribute in attributes]
+    indexed = known if config.index.filters is None else list(config.index.filters)
+    unknown = [name for name in indexed if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"index.filters names {', '.join(unknown)}, which no catalogue entry has; there are: "
+            f"{', '.join(known) or 'none'}"
+        )
+    return Generation(
+        name=new_name(),
+        image_fingerprint=manifest["image_fingerprint"],
+        dim=manifest["dim"],
+        settings=config.index,
+        attributes=attributes,
+        indexed=indexed,
+    )
+
+
+def _same(home: Home, plan: Generation, wanted: Mapping[str, str]) -> Generation | None:
+    """Returns a complete generation that already holds just this: the published one, or one left by a killed run."""
+    published = home.published()
+    candidates = [generation for generation in home.generations() if same_build(generation, plan)]
+    candidates.sort(key=lambda generation: (generation.name == published, generation.name), reverse=True)
+    for generation in candidates:
+        if generation.count == len(wanted) and _digests(home.open(generation.name)) == wanted:
+            return generation
+    return None
+
+
+def _digests(reader: Reader) -> dict[str, str]:
+    try:
+        return reader.digests()
+    finally:
+        reader.close()
+
+
+def _features(items: Sequence[Item], encoder: Path, config: Config) -> tuple[FeatureStore, int]:
+    """Computes what the store lacks; a catalogue without a new picture starts no Ray."""
+    pictures = {item.content: item.image for item in items}
+    store = store_folder(config.store)
+    fingerprint = read_bundle(encoder.parent)["image_fingerprint"]
+    missing = len(FeatureStore(store, "image", fingerprint).missing(list(pictures)))
+    if missing:
+        connect(config.workers)
+    gpu = use_gpu(config) if missing else False
+    return ensure_images(pictures, encoder, store, config.embed, config.workers, gpu), missing
+
+
+def _fill(home: Home, plan: Generation, items: Sequence[Item], images: FeatureStore, config: Config) -> Generation:
+    """Builds a complete generation; uploads only what it does not hold already."""
+    writer = home.create(plan)
+    try:
+        missing = difference({item.id: item.digest() for item in items}, writer.state())
+        upload = {*missing.added, *missing.changed}
+        pending = [item for item in items if item.id in upload]
+        with bar(len(pending), "uploading", "items") as shown:
+            for start in range(0, len(pending), config.index.batch):
+                batch = pending[start : start + config.index.batch]
+                writer.upload(batch, images.read([item.content for item in batch]).numpy().astype(np.float32))
+                shown.update(len(batch))
+        if missing.removed:
+            writer.remove(missing.removed)
+        say("building the graph and the payload indexes")
+        return writer.finish(provenance(config.seed))
+    finally:
+        writer.close()
+
+
+def _summary(home: Home, generation: Generation, published: str | None, change: Change, bad: Sequence[Problem]) -> str:
+    unusable = f"; {len(bad)} entries were unusable and are listed in the report" if bad else ""
+    if generation.name == published:
+        return f"{home.where}: generation {generation.name} already holds this catalogue{unusable}"
+    return (
+        f"{home.where}: generation {generation.name} is published with {generation.count} items "
+        f"({len(change.added)} added, {len(change.changed)} changed, {len(change.removed)} removed){unusable}"
+    )

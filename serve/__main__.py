@@ -1,0 +1,56 @@
+"""Serves a catalogue: the search page and the HTTP interface.
+
+    python -m serve --serve.bundle OUTPUT/bundle [--serve.index DIR] [--serve.port 8000] [--any.field VALUE]
+
+The index is the one that jobs/index.py has published: embedded in --serve.index, or on the Qdrant server that
+QDRANT_URL names. Runs until Ctrl-C, then finishes what it has. New generations, and a new bundle under the same path,
+are taken over while it runs. CIRRAY_API_KEY makes every request need that key; without it nothing can be written.
+"""
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
+
+from cirray.cli import main, parse
+from cirray.config import Config, load_recipe
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parses, checks, starts, says where to look, waits for the end."""
+    config = load_recipe("default", parse(argv))
+    from serve.app import check  # a wrong setting fails before Ray is started
+
+    check(config.serve)
+    _start(config)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    print("finishing the requests under way", file=sys.stderr)
+    from ray import serve
+
+    serve.shutdown()
+
+
+def _start(config: Config) -> None:
+    from ray import serve
+
+    from cirray.runtime import connect
+    from serve.app import build_app
+    from serve.greeting import greeting
+
+    settings = config.serve
+    replicas = settings.ingress_replicas + settings.encoder_replicas_max
+    connect(-(-int(replicas * settings.cpus * 10) // 10), Path(__file__).parent)
+    print("starting the service: the encoder loads its model", file=sys.stderr)
+    serve.start(http_options={"host": settings.host, "port": settings.port})
+    serve.run(build_app(settings), name="cirray", route_prefix="/")
+    print(greeting(settings), flush=True)
+
+
+if __name__ == "__main__":
+    main(run, __doc__ or "")

@@ -1,0 +1,87 @@
+"""The application: how deployments are sized and wired.
+
+serve run serve.app:build_app bundle=OUT/bundle index=INDEX
+serve deploy serve/config.yaml
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from cirray.bars import say
+from cirray.bundle_folder import read_bundle
+from cirray.config import Indexing, Serving
+from cirray.errors import ConfigError
+from cirray.index import open_home
+from cirray.index.home import check_fingerprint
+from serve.encoder import Encoder
+from serve.ingress import Ingress
+
+_RETRY_AFTER_S = 1
+
+
+def build_app(args: Serving) -> Application:
+    """Builds the application; a wrong setting fails here, before anything is deployed.
+
+    Raises:
+        ConfigError, BundleError: no bundle was named, or it is not complete.
+        SearchIndexError: the index was made with another image side.
+    """
+    check(args)
+    ingress: Any = serve.deployment(Ingress, name="ingress").options(**_ingress(args))
+    encoder: Any = serve.deployment(Encoder, name="encoder").options(**_encoder(args))
+    application: Application = ingress.bind(args, encoder.bind(args))
+    return application
+
+
+def check(settings: Serving) -> None:
+    """Refuses settings that cannot be served; an index without a published generation may still come."""
+    if not settings.bundle:
+        raise ConfigError("bundle is not set: give the bundle folder of a finished training, OUTPUT/bundle")
+    manifest = read_bundle(Path(settings.bundle).expanduser())
+    home = open_home(Indexing(path=settings.index, collection=settings.collection))
+    published = home.published()
+    if published is None:
+        say(f"{home.where}: nothing is published yet; searches are answered once jobs/index.py has published")
+        return
+    generation = next(found for found in home.generations() if found.name == published)
+    check_fingerprint(generation, manifest["image_fingerprint"], settings.bundle, home.where)
+
+
+def _shared(settings: Serving) -> dict[str, Any]:
+    return {
+        "max_ongoing_requests": settings.max_ongoing,
+        "max_queued_requests": settings.max_queued,
+        "backpressure_config": {"status_code": 429, "retry_after_s": _RETRY_AFTER_S},
+        "graceful_shutdown_timeout_s": settings.drain_s,
+        "graceful_shutdown_wait_loop_s": 0.5,
+        "health_check_period_s": 5.0,
+        "max_surge_percent": 100,  # a replacement runs before its predecessor drains
+    }
+
+
+def _ingress(settings: Serving) -> dict[str, Any]:
+    return {
+        **_shared(settings),
+        "num_replicas": settings.ingress_replicas,
+        "ray_actor_options": {"num_cpus": settings.cpus},
+    }
+
+
+def _encoder(settings: Serving) -> dict[str, Any]:
+    scaling = {
+        "min_replicas": settings.encoder_replicas,
+        "max_replicas": settings.encoder_replicas_max,
+        "target_ongoing_requests": max(1, settings.max_batch // 2),
+    }
+    scales = settings.encoder_replicas_max > settings.encoder_replicas
+    replicas = {"autoscaling_config": scaling} if scales else {"num_replicas": settings.encoder_replicas}
+    return {
+        **_shared(settings),
+        **replicas,
+        "ray_actor_options": {"num_cpus": settings.cpus, "num_gpus": settings.gpus},
+    }

@@ -1,0 +1,101 @@
+"""The catalogue as the ingress sees it: the published generation, and the change to the next between two requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cirray.bars import say
+from cirray.errors import SearchIndexError
+from cirray.index.home import Home, Reader, check_fingerprint
+
+
+class NotPublishedError(SearchIndexError):
+    """There is no generation to search yet."""
+
+
+class Catalogue:
+    """Holds the published generation open. A request keeps the one that it began with; it is closed after the last.
+
+    Args:
+        home: where generations live.
+        bundle: what errors call the bundle.
+    """
+
+    def __init__(self, home: Home, bundle: str) -> None:
+        self.home = home
+        self.refused = ""
+        self._bundle = bundle
+        self._current: Reader | None = None
+        self._uses: dict[Reader, int] = {}
+        self._lock = threading.Lock()
+
+    def refresh(self, image_fingerprint: str) -> None:
+        """Opens the generation that is published now, if it is another one, and lets it take over.
+
+        A generation that the served model does not fit is not taken over, and `refused` says why.
+
+        Raises:
+            SearchIndexError: it does not fit and there is no other to stay with, or the index cannot be read.
+        """
+        name = self.home.published()
+        current = self._current
+        if name is None or (current is not None and name == current.generation.name):
+            return
+        reader = self.home.open(name)
+        try:
+            check_fingerprint(reader.generation, image_fingerprint, self._bundle, self.home.where)
+        except SearchIndexError as error:
+            reader.close()
+            self.refused = str(error)
+            if current is None:
+                raise
+            return
+        self.refused = ""
+        self._replace(reader)
+        say(f"searching generation {name} with {reader.generation.count} items")
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Lends the current generation for one request.
+
+        Raises:
+            NotPublishedError: there is none yet.
+        """
+        with self._lock:
+            reader = self._current
+            if reader is None:
+                raise NotPublishedError(
+                    f"{self.home.where}: no generation is published: run jobs/index.py --bundle {self._bundle} "
+                    f"--catalog ..."
+                )
+            self._uses[reader] += 1
+        try:
+            yield reader
+        finally:
+            self._return(reader)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a generation to search."""
+        return self._current is not None
+
+    def _replace(self, reader: Reader) -> None:
+        with self._lock:
+            old, self._current = self._current, reader
+            self._uses[reader] = 0
+            idle = old is not None and self._uses[old] == 0
+            if old is not None and idle:
+                del self._uses[old]
+        if old is not None and idle:
+            old.close()
+
+    def _return(self, reader: Reader) -> None:
+        with self._lock:
+            self._uses[reader] -= 1
+            last = self._uses[reader] == 0 and reader is not self._current
+            if last:
+                del self._uses[reader]
+        if last:
+            reader.close()

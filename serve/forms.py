@@ -1,0 +1,68 @@
+"""Reads a search request from JSON or from a form with a picture file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from cirray.api import SearchRequest
+
+FORM = "multipart/form-data"
+_JSON_FIELDS = ("refinements", "filter")
+_FIELDS = ("text", "weight", "limit", "offset", "include_reference", "id", *_JSON_FIELDS)
+
+
+async def read_search(request: Request) -> tuple[SearchRequest, bytes | None]:
+    """Returns the query, and the uploaded picture's bytes where there is one.
+
+    Raises:
+        ValidationError: the request does not fit.
+        HTTPException: 415 for another content type, 400 for a form that cannot be read.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return SearchRequest.model_validate_json(await request.body()), None
+    if kind != FORM:
+        raise HTTPException(415, f"send application/json or {FORM}, not {kind or 'nothing'}")
+    async with request.form(max_files=1, max_fields=len(_FIELDS) + 1) as form:
+        upload = form.get("image")
+        picture = await upload.read() if isinstance(upload, UploadFile) else None
+        return _from_form(form, picture is not None), picture
+
+
+def _from_form(form: FormData, has_picture: bool) -> SearchRequest:
+    """Builds the request of a form's text fields. Its picture stands for the reference image."""
+    unknown = [name for name in form if name not in (*_FIELDS, "image")]
+    if unknown:
+        raise HTTPException(
+            422, f"unknown form fields {', '.join(unknown)[:100]}: there are image, {', '.join(_FIELDS)}"
+        )
+    values: dict[str, Any] = {name: form[name] for name in _FIELDS if name in form}
+    for name in _JSON_FIELDS:
+        if name in values:
+            values[name] = _json(name, values[name])
+    identifier = values.pop("id", None)
+    if identifier is not None and has_picture:
+        raise HTTPException(422, "give either image or id as the reference, not both")
+    if identifier is not None:
+        values["reference"] = {"id": identifier}
+    if has_picture:
+        return _with_picture(values)
+    return SearchRequest.model_validate(values)
+
+
+def _with_picture(values: dict[str, Any]) -> SearchRequest:
+    """Validates as if the picture were an item: what a reference allows, a picture allows."""
+    checked = SearchRequest.model_validate({**values, "reference": {"id": "uploaded"}})
+    return checked.model_copy(update={"reference": None})
+
+
+def _json(name: str, text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        raise HTTPException(422, f"form field {name} must be JSON") from None

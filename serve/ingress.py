@@ -1,0 +1,39 @@
+"""The ingress deployment: validates, fetches, searches. It holds no model and imports no torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from cirray.config import Indexing, Serving
+from cirray.index import open_home
+from serve.access import Access
+from serve.catalogue import Catalogue
+from serve.remote import RemoteEncoder
+from serve.routes import create_app
+from serve.service import Service
+
+
+@serve.ingress()
+class Ingress:
+    """One replica: the app around a service of its own."""
+
+    async def __init__(self, settings: Serving, encoder: DeploymentHandle) -> None:  # type: ignore[misc]
+        home = open_home(Indexing(path=settings.index, collection=settings.collection))
+        catalogue = Catalogue(home, str(Path(settings.bundle)))
+        self._service = Service(settings, catalogue, RemoteEncoder(encoder), home.searches)
+        await self._service.start()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Ray Serve after the constructor."""
+        return create_app(self._service, Access(os.environ.get("CIRRAY_API_KEY")))
+
+    def check_health(self) -> None:
+        """Called by Ray Serve now and then: this process answers."""
+
+    async def __del__(self) -> None:
+        await self._service.close()

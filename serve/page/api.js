@@ -1,0 +1,110 @@
+// The HTTP side of the page: requests to /v1, with the key, the problems and the waiting.
+import { askForKey, currentKey } from "./key.js";
+
+const RETRIES = 3;
+const LONGEST_WAIT = 30;
+
+// What went wrong, in words for a visitor.
+export class Problem extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+async function send(path, options) {
+  const headers = new Headers(options.headers);
+  if (currentKey() !== null) headers.set("X-API-Key", currentKey());
+  try {
+    return await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "The service cannot be reached. Is the network on?");
+  }
+}
+
+async function problemOf(response) {
+  const body = await response.json().catch(() => ({}));
+  return new Problem(response.status, body.detail || body.title || `The service answered ${response.status}.`);
+}
+
+// Retry-After is seconds or a date; without it the waits grow.
+function secondsToWait(response, attempt) {
+  const header = response.headers.get("Retry-After");
+  const seconds = Number(header ?? 2 ** attempt);
+  const wait = Number.isNaN(seconds) ? (Date.parse(header) - Date.now()) / 1000 : seconds;
+  return Math.min(LONGEST_WAIT, Math.max(1, Math.ceil(wait) || 1));
+}
+
+function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+    setTimeout(resolve, seconds * 1000);
+  });
+}
+
+async function request(path, { onWait, ...options } = {}) {
+  let attempt = 0;
+  for (;;) {
+    const key = currentKey();
+    const response = await send(path, options);
+    if (response.ok) return response.json();
+    const problem = await problemOf(response);
+    if (response.status === 401) {
+      // Another request may have asked meanwhile: then the new key is tried first.
+      if (key === currentKey() && !(await askForKey())) throw problem;
+      options.signal?.throwIfAborted();
+    } else if ([429, 503].includes(response.status) && attempt < RETRIES) {
+      attempt += 1;
+      const seconds = secondsToWait(response, attempt);
+      onWait?.(seconds, attempt, RETRIES);
+      await pause(seconds, options.signal);
+    } else {
+      throw problem;
+    }
+  }
+}
+
+const itemPath = (id) => `/v1/items/${encodeURIComponent(id)}`;
+const json = (body) => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+});
+
+export const thumbnail = (id, size) => `${itemPath(id)}/image?size=${size}`;
+
+export const getModel = (options) => request("/v1/model", options);
+export const getItem = (id, options) => request(itemPath(id), options);
+
+export function getItems({ filter, limit, cursor }, options) {
+  const query = new URLSearchParams({ limit });
+  if (cursor) query.set("cursor", cursor);
+  if (Object.keys(filter).length > 0) query.set("filter", JSON.stringify(filter));
+  return request(`/v1/items?${query}`, options);
+}
+
+// query: {id or picture (a Blob), texts, weight, filter, limit, offset}
+export function search({ id, picture, texts, weight, filter, limit, offset }, options) {
+  const [text, ...refinements] = texts;
+  const body = { filter, limit, offset };
+  if (text !== undefined) Object.assign(body, { text, refinements });
+  if (weight !== null) body.weight = weight;
+  if (picture) return request("/v1/search", { method: "POST", body: formOf(body, picture), ...options });
+  if (id) body.reference = { id };
+  return request("/v1/search", { ...json(body), ...options });
+}
+
+function formOf(body, picture) {
+  const form = new FormData();
+  form.set("image", picture, "reference");
+  for (const [name, value] of Object.entries(body)) {
+    form.set(name, typeof value === "object" ? JSON.stringify(value) : String(value));
+  }
+  return form;
+}
+
+// Nobody waits for feedback, and nobody is told when it is lost.
+export function sendFeedback(feedback) {
+  send("/v1/feedback", { ...json(feedback), keepalive: true }).catch(() => {});
+}

@@ -1,0 +1,107 @@
+// The grid of pictures: cards, skeletons, and the arrow keys.
+import { byId, element, onPlainClick } from "./dom.js";
+
+const SKELETONS = 24;
+// A picture is cropped to its tile while no more than this part of it is lost; else it is shown whole.
+const MOST_CROPPED = 0.22;
+
+const grid = byId("grid");
+
+export const nameOf = (item) => item.title || `item ${item.id}`;
+
+// What stands below a picture: the title, or some words about the item rather than a bare id.
+export function captionOf(item) {
+  const words = Object.values(item.attributes ?? {}).filter((value) => typeof value === "string");
+  return item.title || words.slice(0, 4).join(" · ") || item.id;
+}
+
+function fit(image) {
+  const tile = image.width / image.height;
+  const picture = image.naturalWidth / image.naturalHeight;
+  const lost = 1 - Math.min(tile / picture, picture / tile);
+  image.classList.toggle("whole", lost > MOST_CROPPED);
+  image.classList.add("shown");
+}
+
+function imageOf(item, eager) {
+  const image = element("img", {
+    alt: nameOf(item),
+    width: 250,
+    height: 300,
+    loading: eager ? "eager" : "lazy",
+    decoding: "async",
+    draggable: false,
+    sizes: "(max-width: 640px) 45vw, 220px",
+  });
+  image.addEventListener("load", () => fit(image), { once: true });
+  image.srcset = `${item.image}?size=256 256w, ${item.image}?size=512 512w`;
+  image.src = `${item.image}?size=256`;
+  return image;
+}
+
+function card(item, index, { href, pick }) {
+  const picture = element("span", { className: "tile" }, imageOf(item, index < 8));
+  if (item.score !== undefined) {
+    const score = item.score.toFixed(2);
+    picture.append(element("span", { className: "score", title: "similarity to the query" }, score));
+  }
+  const link = element("a", { className: "card", href: href(item), draggable: false, tabIndex: -1 });
+  link.dataset.testid = "item";
+  link.dataset.id = item.id;
+  link.append(picture, element("span", { className: "caption", "aria-hidden": "true" }, captionOf(item)));
+  onPlainClick(link, () => pick(item));
+  return element("li", {}, link);
+}
+
+// Shows items, in place of the earlier ones or after them. links: {href(item), pick(item)}
+export function showItems(items, links, after = false) {
+  const first = after ? grid.childElementCount : 0;
+  const cards = items.map((item, index) => card(item, first + index, links));
+  if (after) grid.append(...cards);
+  else grid.replaceChildren(...cards);
+  grid.classList.remove("loading");
+  grid.setAttribute("aria-busy", "false");
+  // One stop of the Tab key for the whole grid; the arrow keys move inside.
+  if (!grid.querySelector("a[tabindex='0']")) grid.querySelector("a")?.setAttribute("tabindex", "0");
+}
+
+// Old results stay, dimmed, while new ones are fetched; where there are none, skeletons keep their place.
+export function showLoading() {
+  grid.setAttribute("aria-busy", "true");
+  if (grid.querySelector("a")) {
+    grid.classList.add("loading");
+  } else {
+    const skeleton = () => element("li", { className: "skeleton", "aria-hidden": "true" }, element("span"), element("span"));
+    grid.replaceChildren(...Array.from({ length: SKELETONS }, skeleton));
+  }
+}
+
+export function focusFirst() {
+  grid.querySelector("a")?.focus();
+}
+
+function columns() {
+  return getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+}
+
+grid.addEventListener("keydown", (event) => {
+  const links = [...grid.querySelectorAll("a")];
+  const at = links.indexOf(document.activeElement);
+  const targets = {
+    ArrowRight: at + 1,
+    ArrowLeft: at - 1,
+    ArrowDown: at + columns(),
+    ArrowUp: at - columns(),
+    Home: 0,
+    End: links.length - 1,
+  };
+  if (at < 0 || !(event.key in targets) || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  links[targets[event.key]]?.focus();
+});
+
+grid.addEventListener("focusin", (event) => {
+  const link = event.target.closest("a");
+  grid.querySelector("a[tabindex='0']")?.setAttribute("tabindex", "-1");
+  link?.setAttribute("tabindex", "0");
+});

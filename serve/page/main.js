@@ -1,0 +1,171 @@
+// Puts the parts together: what a visitor does becomes a new state, and a state becomes what is shown.
+import { button, byId, isTextField, number, onPlainClick, toast } from "./dom.js";
+import { getModel, sendFeedback } from "./api.js";
+import { showAbout } from "./facts.js";
+import { Filters } from "./filters.js";
+import { focusFirst, showLoading } from "./grid.js";
+import { keepPicture, makeSmall, ownPicture, watchPictures } from "./picture.js";
+import { focusChange, showChips, showField, showReference, showWeight, watchWeight } from "./query.js";
+import { Results } from "./results.js";
+import { MOST_TEXTS, Store, current, hasReference, isBrowsing, isComposed, start, urlOf, withStep, withWeight } from "./state.js";
+import { describe, showTrail } from "./trail.js";
+
+const change = byId("change");
+const store = new Store(() => show());
+const go = (state) => store.go(state);
+const step = () => current(store.state);
+
+let model = null;
+let filters = null;
+
+const results = new Results({
+  links: { href: (item) => urlOf(withStep(store.state, { id: item.id })), pick },
+  combining: () => model?.combining,
+  clearFilters: () => setFilter({}),
+});
+
+const setFilter = (filter) => go({ ...store.state, filter });
+
+// ---- what a visitor does
+
+function pick(item) {
+  tellChoice(item);
+  go(withStep(store.state, { id: item.id }));
+  focusChange();
+}
+
+// Somebody chose this item for a query in words: that is what the Combiner can learn from.
+function tellChoice(item) {
+  const { id, texts } = step();
+  if (texts.length === 0 || !results.answer) return;
+  sendFeedback({ reference: id, texts, chosen: item.id, generation: results.answer.generation });
+}
+
+function ask() {
+  const text = change.value.trim();
+  if (!text) return;
+  if (!hasReference(step())) return go(withStep(store.state, { texts: [text] }));
+  if (step().texts.length >= MOST_TEXTS) return toast(`At most ${MOST_TEXTS} changes: remove one, or pick a result.`);
+  go(withStep(store.state, { ...step(), texts: [...step().texts, text] }));
+}
+
+function removeChange(index) {
+  const texts = step().texts.toSpliced(index, 1);
+  const weight = texts.length > 0 ? step().weight : null;
+  go(withStep(store.state, { ...step(), texts, weight }));
+  focusChange();
+}
+
+function removeReference() {
+  const texts = step().texts;
+  const joined = texts.join(", ");
+  if (texts.length === 0) go({ ...store.state, at: -1 });
+  else go(withStep(store.state, { texts: [joined.length <= change.maxLength ? joined : texts.at(-1)] }));
+  focusChange();
+}
+
+async function takePicture(file) {
+  const blob = await makeSmall(file).catch(() => null);
+  if (!blob) return toast("Your browser cannot read this picture. Please try a JPEG or PNG.");
+  const { picture, texts } = step();
+  if (picture !== null && !ownPicture(picture)) {
+    // A link was opened that misses its picture: now it is here again.
+    keepPicture(blob, "Your picture", picture);
+    return show();
+  }
+  const typed = change.value.trim();
+  go(withStep(store.state, { picture: keepPicture(blob, "Your picture") }));
+  if (typed !== texts.join(", ")) change.value = typed;
+  focusChange();
+}
+
+async function share() {
+  const copied = await copy(location.href);
+  const own = step().picture !== null ? " Your own picture is not part of it." : "";
+  toast(copied ? `Link copied.${own}` : "The link stands in the address bar: copy it from there.");
+}
+
+// The clipboard is only open to pages from https or localhost.
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// ---- what is shown
+
+function heading() {
+  if (isBrowsing(step())) return "Catalogue";
+  return step().texts.length > 0 ? `“${describe(step())}”` : "Similar items";
+}
+
+function show() {
+  const { state } = store;
+  const name = model?.name || "Catalogue";
+  byId("heading").textContent = heading();
+  document.title = isBrowsing(step()) ? name : `${describe(step())} – ${name}`;
+  byId("undo").disabled = !store.canUndo;
+  byId("search").textContent = isComposed(step()) ? "Refine" : "Search";
+  showTrail(state, go);
+  showReference(step());
+  showChips(step(), removeChange);
+  showField(step());
+  showWeight(step(), model?.combining);
+  filters?.sync();
+  results.show(state);
+}
+
+async function begin() {
+  byId("error").hidden = true;
+  showLoading();
+  try {
+    model = await getModel();
+  } catch (problem) {
+    byId("error").replaceChildren(problem.message, button("Try again", begin));
+    byId("error").hidden = false;
+    byId("grid").replaceChildren();
+    return;
+  }
+  byId("catalogue").textContent = model.name || "Catalogue";
+  change.title = `${number.format(model.items)} items`;
+  filters = new Filters(model.attributes, () => store.state.filter, setFilter);
+  showAbout(model);
+  show();
+}
+
+// ---- wiring
+
+byId("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  ask();
+});
+byId("reference-remove").addEventListener("click", removeReference);
+byId("undo").addEventListener("click", () => store.undo());
+byId("share").addEventListener("click", share);
+onPlainClick(byId("home"), () => go(start()));
+// Not a plain anchor: the fragment of the URL is the state.
+onPlainClick(byId("skip"), () => byId("results").focus());
+watchPictures(takePicture);
+watchWeight((weight) => isComposed(step()) && go(withWeight(store.state, weight)));
+
+window.addEventListener("keydown", (event) => {
+  const typing = isTextField(event.target);
+  if (event.key === "Escape" && !byId("key-dialog").open) document.activeElement?.blur();
+  else if (event.key === "/" && !typing) focusOn(event);
+  else if (event.key === "ArrowDown" && event.target === change) focusFirst();
+  else if (event.key?.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !typing) {
+    event.preventDefault();
+    store.undo();
+  }
+});
+
+function focusOn(event) {
+  event.preventDefault();
+  change.focus();
+  change.select();
+}
+
+begin();

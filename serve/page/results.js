@@ -1,0 +1,174 @@
+// The results of a state: fetched page by page, with loading, waiting, emptiness and errors.
+import { button, byId, number } from "./dom.js";
+import { getItems, search } from "./api.js";
+import { showItems, showLoading } from "./grid.js";
+import { showFacts } from "./facts.js";
+import { ownPicture } from "./picture.js";
+import { remember, showChosenBalance } from "./query.js";
+import { current, isBrowsing } from "./state.js";
+
+const PAGE = 36;
+const MOST_OFFSET = 10_000;
+const SLOW_MS = 150;
+
+const error = byId("error");
+const note = byId("note");
+const more = byId("more");
+
+// Answers {items, next, total, answer}; next: where the following page begins, null at the end.
+async function fetchPage(state, from, options) {
+  const step = current(state);
+  if (isBrowsing(step)) {
+    const page = await getItems({ filter: state.filter, limit: PAGE, cursor: from }, options);
+    return { items: page.items, next: page.cursor, total: page.total, answer: null };
+  }
+  const offset = from ?? 0;
+  const query = { id: step.id, texts: step.texts, weight: weightOf(step), filter: state.filter, limit: PAGE, offset };
+  const answer = await search({ ...query, picture: ownPicture(step.picture)?.blob }, options);
+  const next = answer.hits.length === PAGE && offset + PAGE <= MOST_OFFSET ? offset + PAGE : null;
+  return { items: answer.hits, next, total: null, answer };
+}
+
+// A weight may stay in a link whose texts were cut off; the service would refuse it there.
+const weightOf = (step) => (step.texts.length > 0 ? step.weight : null);
+
+export class Results {
+  // links: see grid.js; combining(): how the served model combines; clearFilters()
+  constructor({ links, combining, clearFilters }) {
+    Object.assign(this, { links, combining, clearFilters });
+    this.abort = new AbortController();
+    this.busy = false;
+    this.answer = null;
+    more.addEventListener("click", () => this.loadMore());
+    this.observer = new IntersectionObserver(([entry]) => entry.isIntersecting && this.loadMore(), { rootMargin: "500px" });
+  }
+
+  // Shows a state from its first page. A request that is still running is for an older state.
+  async show(state) {
+    this.state = state;
+    this.answer = null;
+    this.next = null;
+    this.shown = 0;
+    note.hidden = true;
+    more.hidden = true;
+    if (this.pictureMissing()) return this.explainMissingPicture();
+    showLoading();
+    await this.load(false);
+  }
+
+  async loadMore() {
+    if (this.busy || this.next === null) return;
+    more.textContent = "Loading…";
+    await this.load(true);
+    more.textContent = "Show more";
+  }
+
+  async load(after) {
+    this.stop();
+    const { signal } = (this.abort = new AbortController());
+    this.start();
+    try {
+      const page = await fetchPage(this.state, this.next, { signal, onWait: (...wait) => this.sayWaiting(...wait) });
+      if (!signal.aborted) this.showPage(page, after);
+    } catch (problem) {
+      if (!signal.aborted) this.showError(problem, after);
+    } finally {
+      if (!signal.aborted) this.finish();
+    }
+  }
+
+  start() {
+    this.busy = true;
+    error.hidden = true;
+    // A fast answer needs no sign of waiting.
+    this.slow = setTimeout(() => (byId("progress").hidden = false), SLOW_MS);
+  }
+
+  finish() {
+    this.busy = false;
+    clearTimeout(this.slow);
+    byId("progress").hidden = true;
+  }
+
+  stop() {
+    this.abort.abort();
+    this.finish();
+  }
+
+  showPage({ items, next, total, answer }, after) {
+    remember(items);
+    showItems(items, this.links, after);
+    this.shown += items.length;
+    this.next = next;
+    if (!after) this.answer = answer;
+    if (!after) showFacts(answer, current(this.state), this.combining());
+    if (answer && !after) showChosenBalance(current(this.state), answer.balance);
+    if (!after) scrollTo({ top: 0 });
+    this.sayCount(total);
+    this.offerMore();
+    if (this.shown === 0) this.explainNothing();
+  }
+
+  offerMore() {
+    more.hidden = this.next === null;
+    this.observer.unobserve(more);
+    // Observed anew, it reports at once when the button is already in sight.
+    if (this.next !== null) setTimeout(() => this.observer.observe(more));
+  }
+
+  sayCount(total) {
+    const count = total ?? this.shown;
+    const words = `${number.format(count)}${total === null && this.next !== null ? "+" : ""}`;
+    byId("status").textContent = total === null
+      ? `${words} ${count === 1 ? "result" : "results"}`
+      : `${words} ${count === 1 ? "item" : "items"}`;
+  }
+
+  sayWaiting(seconds, attempt, attempts) {
+    byId("status").textContent =
+      `The service is busy. Trying again in ${seconds} s (${attempt} of ${attempts}) …`;
+  }
+
+  explainNothing() {
+    const filtered = Object.keys(this.state.filter).length > 0;
+    note.replaceChildren(filtered ? "Nothing fits these filters." : "Nothing was found.");
+    if (filtered) note.append(button("Clear the filters", this.clearFilters));
+    note.hidden = false;
+  }
+
+  pictureMissing() {
+    const { picture } = current(this.state);
+    return picture !== null && !ownPicture(picture);
+  }
+
+  explainMissingPicture() {
+    this.stop();
+    error.hidden = true;
+    showItems([], this.links);
+    showFacts(null);
+    byId("status").textContent = "";
+    note.replaceChildren(
+      "This search started from somebody's own picture. Such a picture stays on their device and is not part of a link. ",
+      "If you have it, choose it here and the search goes on.",
+      button("Choose the picture", () => byId("file").click()),
+    );
+    note.hidden = false;
+  }
+
+  showError(problem, after) {
+    const words = problem.message || "Something went wrong.";
+    const retry = button("Try again", () => (after ? this.loadMore() : this.show(this.state)));
+    error.replaceChildren(words, retry);
+    if (Object.keys(this.state.filter).length > 0 && problem.status === 422) {
+      error.append(button("Clear the filters", this.clearFilters));
+    }
+    if (after) byId("grid").after(error);
+    else byId("grid").before(error);
+    if (!after) {
+      showItems([], this.links);
+      showFacts(null);
+      byId("status").textContent = "";
+    }
+    error.hidden = false;
+  }
+}

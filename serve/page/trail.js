@@ -1,0 +1,47 @@
+// The trail: every step so far, each a way back.
+import { byId, element, onPlainClick } from "./dom.js";
+import { thumbnail } from "./api.js";
+import { ownPicture } from "./picture.js";
+import { hasReference, urlOf } from "./state.js";
+
+export function describe(step) {
+  if (step.texts.length > 0) return step.texts.join(", ");
+  return step.picture === null ? "similar items" : "similar to your picture";
+}
+
+function thumbnailOf(step) {
+  const source = step.picture === null ? thumbnail(step.id, 96) : ownPicture(step.picture)?.url;
+  if (!source) return element("span", { className: "step-none" }, "?");
+  return element("img", { src: source, alt: "", width: 36, height: 36 });
+}
+
+function entry(state, at, go) {
+  const step = state.steps[at];
+  const target = { ...state, at };
+  const link = element("a", { href: urlOf(target), className: "step" });
+  link.dataset.testid = "step";
+  link.title = describe(step);
+  if (at === state.at) link.setAttribute("aria-current", "step");
+  if (hasReference(step)) link.append(thumbnailOf(step));
+  link.append(element("span", { className: "step-text" }, describe(step)));
+  onPlainClick(link, () => go(target));
+  return element("li", { className: at > state.at ? "later" : "" }, link);
+}
+
+function catalogueEntry(state, go) {
+  const target = { ...state, at: -1 };
+  const link = element("a", { href: urlOf(target), className: "step" }, element("span", { className: "step-text" }, "Catalogue"));
+  if (state.at === -1) link.setAttribute("aria-current", "step");
+  onPlainClick(link, () => go(target));
+  return element("li", {}, link);
+}
+
+export function showTrail(state, go) {
+  byId("trail-nav").hidden = state.steps.length === 0;
+  const entries = state.steps.map((_, at) => entry(state, at, go));
+  const focused = byId("trail").contains(document.activeElement);
+  byId("trail").replaceChildren(catalogueEntry(state, go), ...entries);
+  const shown = byId("trail").querySelector("[aria-current]");
+  byId("trail").scrollLeft = shown.parentElement.offsetLeft - byId("trail").clientWidth / 2;
+  if (focused) shown.focus({ preventScroll: true });
+}

@@ -1,0 +1,98 @@
+"""Errors as RFC 9457 problems: application/problem+json with a sentence that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from cirray.api import Problem
+from cirray.data.pictures import PictureError
+from cirray.errors import CirrayError, IndexUnavailableError, SearchIndexError
+from serve.catalogue import NotPublishedError
+from serve.encoding import BusyError
+from serve.feedback import FeedbackFullError
+from serve.service import NoSuchItemError, NotWritableError, UnfitRequestError
+
+MEDIA_TYPE = "application/problem+json"
+_SHOWN_ERRORS = 20
+_LONGEST_INPUT = 200
+# The first class that fits decides; (status, Retry-After in seconds).
+_STATUS: tuple[tuple[type[CirrayError], int, int | None], ...] = (
+    (NoSuchItemError, 404, None),
+    (NotWritableError, 409, None),
+    (UnfitRequestError, 422, None),
+    (PictureError, 422, None),
+    (FeedbackFullError, 507, None),
+    (NotPublishedError, 503, 5),
+    (IndexUnavailableError, 503, 2),
+    (SearchIndexError, 503, 5),
+)
+_log = logging.getLogger("cirray.serve")
+
+
+def problem(
+    status: int,
+    detail: str,
+    errors: list[dict[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Makes the response for an error."""
+    content = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
+    return JSONResponse(content.model_dump(exclude_none=True), status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answers every error of an app with a problem."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ValidationError, _invalid)
+    app.add_exception_handler(CirrayError, _ours)
+    app.add_exception_handler(BusyError, _busy)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, (RequestValidationError, ValidationError))
+    found = [
+        {"where": ".".join(str(part) for part in item["loc"]), "what": item["msg"].removeprefix("Value error, ")}
+        for item in list(error.errors())[:_SHOWN_ERRORS]
+    ]
+    said = "; ".join(f"{item['where']}: {item['what']}" if item["where"] else item["what"] for item in found[:3])
+    return problem(422, said[:_LONGEST_INPUT], errors=found)
+
+
+def _ours(request: Request, error: Exception) -> JSONResponse:
+    for kind, status, retry_after in _STATUS:
+        if isinstance(error, kind):
+            return problem(status, str(error), headers=_retry_after(retry_after))
+    return _unexpected(request, error)
+
+
+def _busy(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, BusyError)
+    return problem(503, "too many queries wait: come again later", headers=_retry_after(error.retry_after_s))
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, asyncio.CancelledError):
+        raise error
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, "something went wrong here; the service's log says what")
+
+
+def _retry_after(seconds: int | None) -> dict[str, str]:
+    return {} if seconds is None else {"Retry-After": str(seconds)}

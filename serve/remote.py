@@ -1,0 +1,61 @@
+"""The way from the ingress to the encoder replicas, across the loss of a replica.
+
+Encoding changes nothing, so a query that was under way in a replica that died is asked again of another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ray.exceptions import RayActorError, RaySystemError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from serve.encoding import Ask, BusyError, Composed, ModelInfo
+
+ATTEMPTS = 6
+FIRST_WAIT_S = 0.05
+_LOST = (RayActorError, RaySystemError, ReplicaUnavailableError)
+
+
+class RemoteEncoder:
+    """`QueryEncoder` over a deployment handle."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def info(self) -> ModelInfo:
+        """See `QueryEncoder`."""
+        info: ModelInfo = await _again(lambda: self._handle.info.remote())
+        return info
+
+    async def compose(self, ask: Ask) -> Composed:
+        """See `QueryEncoder`."""
+        composed: Composed = await _again(lambda: self._handle.compose.remote(ask))
+        return composed
+
+    async def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """See `QueryEncoder`."""
+        feature: np.ndarray = await _again(lambda: self._handle.embed.remote(pixels))
+        return feature
+
+
+async def _again(send: Callable[[], Any]) -> Any:
+    """Awaits what `send` starts; starts it again when the replica was lost.
+
+    Raises:
+        BusyError: the replicas' queue is full, or none is left just now.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            return await send()
+        except BackPressureError:
+            raise BusyError from None
+        except _LOST:
+            await asyncio.sleep(FIRST_WAIT_S * 2**attempt)
+        except DeploymentUnavailableError:
+            break
+    raise BusyError(retry_after_s=5)

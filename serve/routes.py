@@ -1,0 +1,159 @@
+"""The HTTP interface: from requests to calls of the service, and back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, Path, Query, Request, Response, Security
+from fastapi.responses import FileResponse
+from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
+
+from cirray import __version__, api
+from cirray.filters import Filter
+from serve import openapi, problems
+from serve.access import HEADER, Access
+from serve.forms import read_search
+from serve.limits import Deadline, LimitBody
+from serve.service import Service
+from serve.thumbnails import MEDIA_TYPE
+
+PAGE = FilePath(__file__).parent / "page"
+_ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
+_POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+
+Id = Annotated[str, Path(min_length=1, max_length=api.MAX_ID, description="the catalogue's own id, percent-encoded")]
+Limit = Annotated[int, Query(ge=1, le=api.MAX_LIMIT)]
+Cursor = Annotated[
+    str | None,
+    Query(description="as the page before said", pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
+]
+Filters = Annotated[str | None, Query(max_length=8192, description="a filter as JSON, as in a search")]
+Size = Literal[96, 256, 512]
+
+
+def create_app(service: Service, access: Access) -> FastAPI:
+    """Builds the app around a started service."""
+    # No pages of FastAPI's own: they load scripts from elsewhere.
+    app = FastAPI(title="cirray", version=__version__, description=openapi.DESCRIPTION, docs_url=None, redoc_url=None)
+    problems.install(app)
+    settings = service.settings
+    app.add_middleware(LimitBody, max_bytes=int(settings.max_upload_mb * 2**20))
+    app.add_middleware(Deadline, seconds=settings.timeout_s)
+    may_read = [Depends(access.read), Security(HEADER)]
+    may_write = [Depends(access.write), Security(HEADER)]
+    _add_reading(app, service, access, may_read)
+    _add_writing(app, service, may_read, may_write)
+    _add_health(app, service)
+    _add_page(app)
+    openapi.install(app)
+    return app
+
+
+def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[Any]) -> None:
+    @app.post("/v1/search", dependencies=guards, responses=openapi.errors(404, 413, 415), tags=["search"])
+    async def search(request: Request) -> api.SearchAnswer:
+        """Searches with a reference image, a sentence, or both: composed retrieval, similar items, text search."""
+        began = time.perf_counter()
+        query, picture = await read_search(request)
+        return await service.search(query, picture, began)
+
+    @app.get("/v1/items", dependencies=guards, responses=openapi.errors(), tags=["catalogue"])
+    async def browse(limit: Limit = 50, cursor: Cursor = None, filter: Filters = None) -> api.ItemPage:
+        """Pages through the catalogue."""
+        wanted = Filter() if filter is None else TypeAdapter(Filter).validate_json(filter)
+        return await service.items(limit, cursor, wanted)
+
+    @app.get(
+        "/v1/items/{id:path}/image",
+        dependencies=guards,
+        responses={**openapi.errors(404), 200: {"content": {MEDIA_TYPE: {}}}, 304: {"description": "not modified"}},
+        response_class=Response,
+        tags=["catalogue"],
+    )
+    async def image(request: Request, id: Id, size: Size = 256) -> Response:
+        """Returns an item's thumbnail, which fits into a square of `size` pixels."""
+        content, tag = await service.thumbnail(id, size)
+        headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=3600"}
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=MEDIA_TYPE, headers=headers)
+
+    @app.get("/v1/items/{id:path}", dependencies=guards, responses=openapi.errors(404), tags=["catalogue"])
+    async def item(id: Id) -> api.ItemAnswer:
+        """Returns an item."""
+        return await service.item(id)
+
+    @app.get("/v1/model", dependencies=guards, responses=openapi.errors(), tags=["service"])
+    async def model() -> api.ModelAnswer:
+        """Says which bundle and generation are served, and what can be filtered by."""
+        return service.model(access.key_needed)
+
+
+def _add_writing(app: FastAPI, service: Service, may_read: list[Any], may_write: list[Any]) -> None:
+    @app.post("/v1/items/batch", dependencies=may_write, responses=openapi.errors(403, 409, 413), tags=["catalogue"])
+    async def batch(changes: api.BatchWrite) -> api.WriteAnswer:
+        """Puts items, then deletes others."""
+        put = await service.put(changes.put) if changes.put else 0
+        deleted = await service.delete(changes.delete) if changes.delete else 0
+        return api.WriteAnswer(put=put, deleted=deleted)
+
+    @app.put("/v1/items/{id:path}", dependencies=may_write, responses=openapi.errors(403, 409, 413), tags=["catalogue"])
+    async def put(id: Id, item: api.ItemWrite) -> api.ItemAnswer:
+        """Adds or replaces an item."""
+        await service.put([api.ItemPut(id=id, **item.model_dump())])
+        return await service.item(id)
+
+    @app.delete(
+        "/v1/items/{id:path}",
+        dependencies=may_write,
+        responses=openapi.errors(403, 404, 409),
+        status_code=204,
+        tags=["catalogue"],
+    )
+    async def delete(id: Id) -> None:
+        """Removes an item."""
+        if not await service.delete([id]):
+            raise HTTPException(404, f"there is no item {id!r}")
+
+    @app.post(
+        "/v1/feedback", dependencies=may_read, responses=openapi.errors(404, 507), status_code=201, tags=["feedback"]
+    )
+    async def feedback(feedback: api.Feedback) -> api.FeedbackAnswer:
+        """Keeps which item somebody chose for a query; `jobs/feedback.py` makes triplets of it."""
+        return api.FeedbackAnswer(id=await service.feedback(feedback))
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", tags=["service"])
+    async def healthz() -> dict[str, str]:
+        """Says that the process lives."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", responses=openapi.only(503), tags=["service"])
+    async def readyz() -> dict[str, str]:
+        """Says whether searches are answered."""
+        with service.catalogue.reader() as reader:
+            return {"status": "ready", "generation": reader.generation.name}
+
+
+def _add_page(app: FastAPI) -> None:
+    headers = {
+        "Content-Security-Policy": _POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+    }
+    files = {path.name: path for path in PAGE.iterdir() if path.suffix in _ASSETS}
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers=headers)
+
+    @app.get("/assets/{name}", include_in_schema=False)
+    async def asset(name: str) -> FileResponse:
+        if name not in files:
+            raise HTTPException(404, f"there is no {name}")
+        media = _ASSETS[files[name].suffix]
+        return FileResponse(files[name], media_type=media, headers=headers)
