@@ -6,12 +6,13 @@ DEMO   ?= build/demo
 # Real data beside the checkout is used when it is there; tests that need it say so when it is not.
 export CIRRAY_TEST_DATA ?= $(abspath ../shared/data)
 
-.PHONY: install demo test test-fast lint bench lock clean
+.PHONY: install demo serve test test-fast lint bench lock clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:
-	@echo "make demo       draw a small garment catalogue, train on it with 2 Ray workers, print the ablation table"
+	@echo "make demo       draw a small garment catalogue, train on it with 2 Ray workers, index it"
+	@echo "make serve      search that catalogue in the browser"
 	@echo "make test       lint, types and every test"
 	@echo "make test-fast  the tests that start no training"
 	@echo "make lint       ruff and mypy"
@@ -30,6 +31,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 demo: install
 	$(BIN)/python jobs/demo.py --output $(DEMO)
+
+serve: install
+	$(BIN)/python -m serve --serve.bundle $(DEMO)/training/bundle --serve.index $(DEMO)/index --serve.name "Demo garments"
 
 lint: install
 	$(BIN)/ruff check .

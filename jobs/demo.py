@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""The whole way on one machine: draws a small garment catalogue and trains on it with two Ray workers.
+"""The whole way on one machine: draws a small garment catalogue, trains on it with two Ray workers, and indexes it.
 
     python jobs/demo.py --output build/demo [--any.field VALUE]
 
 Prints the paper's ablation table. OUTPUT gets catalogue/ (pictures and triplets in FashionIQ's layout), training/ (as
-jobs/train.py writes it) and store/. The same command again continues, or shows the finished result.
+jobs/train.py writes it), index/ (the catalogue, ready to be served) and store/. The same command again continues, or shows the finished result.
 """
 
 import sys
@@ -19,13 +19,18 @@ from cirray.errors import ConfigError
 
 
 def run(argv: Sequence[str]) -> None:
-    """Draws, trains, says what to do next."""
+    """Draws, trains, indexes, says what to do next."""
     values = parse(argv)
     output = values.pop("output", None)
     if not isinstance(output, str):
         raise ConfigError("--output DIR is missing: the folder for everything the demo makes, such as build/demo")
     root = Path(output).expanduser()
-    places = {"data.root": str(root / "catalogue"), "store": str(root / "store"), "output": str(root / "training")}
+    places = {
+        "data.root": str(root / "catalogue"),
+        "store": str(root / "store"),
+        "output": str(root / "training"),
+        "index.path": str(root / "index"),
+    }
     config = load_recipe("demo", {**places, **values})
     from cirray.demo.catalogue import write_catalogue
 
@@ -34,12 +39,17 @@ def run(argv: Sequence[str]) -> None:
     from cirray.pipeline import train  # a wrong setting fails before torch and Ray are loaded
 
     train(config)
+    from cirray.index.build import build_index
+
+    print(f"indexing the catalogue in {root / 'index'}", file=sys.stderr)
+    build_index(root / "training" / "bundle", root / "catalogue" / "catalog.jsonl", config)
     print(_next_steps(root), file=sys.stderr)
 
 
 def _next_steps(root: Path) -> str:
     return f"""
 What next:
+  search      make serve     (or: python -m serve --serve.bundle {root / "training" / "bundle"} --serve.index {root / "index"})
   look at     {root / "training" / "queries.png"}
   in Python   import cirray; model = cirray.load("{root / "training" / "bundle"}")
               model.encode_query("dress.png", "the same in red")

@@ -15,7 +15,7 @@ class Access:
     """Checks requests against one key; None means that none is set."""
 
     def __init__(self, key: str | None) -> None:
-        self._key = key or None
+        self._key = (key or "").strip() or None
 
     @property
     def key_needed(self) -> bool:

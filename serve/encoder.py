@@ -75,6 +75,12 @@ class Encoder:
         self._queries.set_batch_wait_timeout_s(settings.batch_wait_s)
         self._watcher: asyncio.Task[None] | None = None
 
+    async def close(self) -> None:
+        """Stops looking for a new bundle."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self._thread.shutdown(wait=False)
+
     async def info(self) -> ModelInfo:
         """See `QueryEncoder`. The first call starts the watch over the bundle."""
         if self._watcher is None:

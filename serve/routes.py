@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request, Response, Security
-from fastapi.responses import FileResponse
-from pydantic import TypeAdapter
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import AfterValidator, TypeAdapter
 from starlette.exceptions import HTTPException
 
 from cirray import __version__, api
@@ -20,9 +20,17 @@ from serve.limits import Deadline, LimitBody
 from serve.service import Service
 from serve.thumbnails import MEDIA_TYPE
 
+SIZES = (96, 256, 512)
 PAGE = FilePath(__file__).parent / "page"
 _ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+
+
+def _known_size(size: int) -> int:
+    if size not in SIZES:
+        raise ValueError(f"size must be one of {', '.join(map(str, SIZES))}")
+    return size
+
 
 Id = Annotated[str, Path(min_length=1, max_length=api.MAX_ID, description="the catalogue's own id, percent-encoded")]
 Limit = Annotated[int, Query(ge=1, le=api.MAX_LIMIT)]
@@ -31,7 +39,7 @@ Cursor = Annotated[
     Query(description="as the page before said", pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
 ]
 Filters = Annotated[str | None, Query(max_length=8192, description="a filter as JSON, as in a search")]
-Size = Literal[96, 256, 512]
+Size = Annotated[int, Query(description="pixels", json_schema_extra={"enum": list(SIZES)}), AfterValidator(_known_size)]
 
 
 def create_app(service: Service, access: Access) -> FastAPI:
@@ -75,6 +83,8 @@ def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[An
     )
     async def image(request: Request, id: Id, size: Size = 256) -> Response:
         """Returns an item's thumbnail, which fits into a square of `size` pixels."""
+        if _names_an_item(request):
+            return JSONResponse((await service.item(f"{id}/image")).model_dump())
         content, tag = await service.thumbnail(id, size)
         headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=3600"}
         if request.headers.get("If-None-Match") == headers["ETag"]:
@@ -92,6 +102,11 @@ def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[An
         return service.model(access.key_needed)
 
 
+def _names_an_item(request: Request) -> bool:
+    """Whether "/image" is the end of an id here: then its slash came encoded, which decoding has hidden."""
+    return bytes(request.scope.get("raw_path") or b"").lower().endswith(b"%2fimage")
+
+
 def _add_writing(app: FastAPI, service: Service, may_read: list[Any], may_write: list[Any]) -> None:
     @app.post("/v1/items/batch", dependencies=may_write, responses=openapi.errors(403, 409, 413), tags=["catalogue"])
     async def batch(changes: api.BatchWrite) -> api.WriteAnswer:
@@ -101,22 +116,22 @@ def _add_writing(app: FastAPI, service: Service, may_read: list[Any], may_write:
         return api.WriteAnswer(put=put, deleted=deleted)
 
     @app.put("/v1/items/{id:path}", dependencies=may_write, responses=openapi.errors(403, 409, 413), tags=["catalogue"])
-    async def put(id: Id, item: api.ItemWrite) -> api.ItemAnswer:
+    async def put(id: Id, item: api.ItemWrite) -> api.WriteAnswer:
         """Adds or replaces an item."""
-        await service.put([api.ItemPut(id=id, **item.model_dump())])
-        return await service.item(id)
+        return api.WriteAnswer(put=await service.put([api.ItemPut(id=id, **item.model_dump())]), deleted=0)
 
     @app.delete(
         "/v1/items/{id:path}",
         dependencies=may_write,
         responses=openapi.errors(403, 404, 409),
-        status_code=204,
         tags=["catalogue"],
     )
-    async def delete(id: Id) -> None:
+    async def delete(id: Id) -> api.WriteAnswer:
         """Removes an item."""
-        if not await service.delete([id]):
+        deleted = await service.delete([id])
+        if not deleted:
             raise HTTPException(404, f"there is no item {id!r}")
+        return api.WriteAnswer(put=0, deleted=deleted)
 
     @app.post(
         "/v1/feedback", dependencies=may_read, responses=openapi.errors(404, 507), status_code=201, tags=["feedback"]

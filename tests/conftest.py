@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.service_fixtures import Shop
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +29,17 @@ def ray_session() -> Iterator[None]:
 
     from cirray.runtime import connect
 
-    connect(2)
+    connect(2, Path(__file__).parents[1] / "serve")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def shop(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A small indexed catalogue with an encoder replica; tests may not change it."""
+    from ray import serve
+
+    from tests.service_fixtures import deploy, write_shop
+
+    yield deploy(write_shop(tmp_path_factory.mktemp("shop")), "encoder")
+    serve.shutdown()

@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "bars", "backbones", "recipes"),
     ("config", "filters"),
     ("cli", "provenance", "api"),
+    ("client",),
     ("data", "demo"),
     ("cuttext", "losses", "gradcache", "ranking", "combiner", "tables", "encoder_folder", "bundle_folder"),
     ("encoders", "recall"),
@@ -157,6 +158,7 @@ def test_the_platform_folder_is_no_package() -> None:
         "import cirray; assert cirray.load and cirray.__version__",
         "import cirray.config, cirray.cli, cirray.errors, cirray.files",
         "import cirray.data; cirray.data.load_dataset",
+        "import cirray.client",
     ],
 )
 def test_importing_loads_neither_torch_nor_ray(statement: str) -> None:

@@ -92,7 +92,7 @@ class Client:
             retries: how often a request is sent again.
 
         Raises:
-            ConfigError: base_url is no address.
+            ConfigError: base_url is no address, or the key no key.
         """
         self._http = httpx.Client(**_settings(base_url, api_key, timeout))
         self._retries = retries
@@ -128,7 +128,7 @@ class Client:
         return self._send(_item(id))
 
     def thumbnail(self, id: str, size: int = 256) -> bytes:
-        """Returns an item's picture file, scaled down to `size` pixels."""
+        """Returns an item's picture, scaled into a square of `size` pixels (96, 256 or 512), as a file's bytes."""
         return self._send(_thumbnail(id, size))
 
     def put(
@@ -217,7 +217,7 @@ class AsyncClient:
         return await self._send(_item(id))
 
     async def thumbnail(self, id: str, size: int = 256) -> bytes:
-        """Returns an item's picture file, scaled down to `size` pixels."""
+        """Returns an item's picture, scaled into a square of `size` pixels (96, 256 or 512), as a file's bytes."""
         return await self._send(_thumbnail(id, size))
 
     async def put(
@@ -412,7 +412,7 @@ def _checked(model: type[M], **values: Any) -> M:
 
 
 def _wrong(error: ValidationError) -> str:
-    parts = [(".".join(map(str, part["loc"])), part["msg"]) for part in error.errors()]
+    parts = [(".".join(map(str, part["loc"])), part["msg"].removeprefix("Value error, ")) for part in error.errors()]
     return "; ".join(f"{where}: {what}" if where else what for where, what in parts)
 
 
@@ -448,9 +448,10 @@ def _settings(base_url: str, api_key: str | None, timeout: float) -> dict[str, A
         raise ConfigError(f"base_url {base_url!r} is no address: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigError(f"base_url {base_url!r} is no address: write it as http://host:port")
-    key = os.environ.get("CIRRAY_API_KEY") if api_key is None else api_key
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return {"base_url": url, "headers": headers, "timeout": timeout}
+    key = (os.environ.get("CIRRAY_API_KEY", "") if api_key is None else api_key).strip()
+    if not (key.isascii() and key.isprintable()):  # httpx would show it in its error
+        raise ConfigError("the API key (CIRRAY_API_KEY) has characters that no header can have: copy it again")
+    return {"base_url": url, "headers": {"X-API-Key": key} if key else {}, "timeout": timeout}
 
 
 def _policy(call: _Call[Any], retries: int) -> dict[str, Any]:

@@ -40,4 +40,5 @@ export function toast(text) {
   toastTimer = setTimeout(() => (node.hidden = true), 4000);
 }
 
-export const number = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
+// The page is in English, whatever the browser speaks.
+export const number = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });

@@ -111,7 +111,8 @@ export class Filters {
 }
 
 function bound(label, placeholder) {
-  const shown = placeholder === null ? "" : number.format(placeholder);
+  // No grouping: a bound may be a year.
+  const shown = placeholder === null ? "" : String(Number(placeholder.toFixed(2)));
   return element("input", { type: "number", step: "any", inputMode: "decimal", "aria-label": label, placeholder: shown });
 }
 

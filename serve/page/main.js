@@ -1,5 +1,5 @@
 // Puts the parts together: what a visitor does becomes a new state, and a state becomes what is shown.
-import { button, byId, isTextField, number, onPlainClick, toast } from "./dom.js";
+import { button, byId, isTextField, onPlainClick, toast } from "./dom.js";
 import { getModel, sendFeedback } from "./api.js";
 import { showAbout } from "./facts.js";
 import { Filters } from "./filters.js";
@@ -130,7 +130,6 @@ async function begin() {
     return;
   }
   byId("catalogue").textContent = model.name || "Catalogue";
-  change.title = `${number.format(model.items)} items`;
   filters = new Filters(model.attributes, () => store.state.filter, setFilter);
   showAbout(model);
   show();

@@ -55,11 +55,10 @@ export function watchPictures(take) {
 function watchDrops(take) {
   const overlay = byId("drop");
   const bringsFiles = (event) => event.dataTransfer?.types.includes("Files");
-  window.addEventListener("dragenter", (event) => {
-    if (bringsFiles(event)) overlay.hidden = false;
-  });
   window.addEventListener("dragover", (event) => {
-    if (bringsFiles(event)) event.preventDefault();
+    if (!bringsFiles(event)) return;
+    event.preventDefault();
+    overlay.hidden = false;
   });
   window.addEventListener("dragleave", (event) => {
     if (event.relatedTarget === null) overlay.hidden = true;

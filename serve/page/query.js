@@ -53,7 +53,7 @@ export function showChips(step, remove) {
     ...texts.map((text, index) => {
       const cross = element("button", { type: "button", "aria-label": `Remove the change: ${text}` }, "×");
       cross.addEventListener("click", () => remove(index));
-      const chip = element("li", { className: "chip" }, element("span", {}, text), cross);
+      const chip = element("li", { className: "chip" }, element("span", { title: text }, text), cross);
       chip.dataset.testid = "chip";
       return chip;
     }),

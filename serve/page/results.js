@@ -5,7 +5,7 @@ import { showItems, showLoading } from "./grid.js";
 import { showFacts } from "./facts.js";
 import { ownPicture } from "./picture.js";
 import { remember, showChosenBalance } from "./query.js";
-import { current, isBrowsing } from "./state.js";
+import { current, isBrowsing, isComposed } from "./state.js";
 
 const PAGE = 36;
 const MOST_OFFSET = 10_000;
@@ -29,8 +29,8 @@ async function fetchPage(state, from, options) {
   return { items: answer.hits, next, total: null, answer };
 }
 
-// A weight may stay in a link whose texts were cut off; the service would refuse it there.
-const weightOf = (step) => (step.texts.length > 0 ? step.weight : null);
+// A weight may stay in a link that was cut; without both a reference and a text the service refuses it.
+const weightOf = (step) => (isComposed(step) ? step.weight : null);
 
 export class Results {
   // links: see grid.js; combining(): how the served model combines; clearFilters()
@@ -66,7 +66,7 @@ export class Results {
   async load(after) {
     this.stop();
     const { signal } = (this.abort = new AbortController());
-    this.start();
+    this.start(after);
     try {
       const page = await fetchPage(this.state, this.next, { signal, onWait: (...wait) => this.sayWaiting(...wait) });
       if (!signal.aborted) this.showPage(page, after);
@@ -77,11 +77,14 @@ export class Results {
     }
   }
 
-  start() {
+  start(after) {
     this.busy = true;
     error.hidden = true;
     // A fast answer needs no sign of waiting.
-    this.slow = setTimeout(() => (byId("progress").hidden = false), SLOW_MS);
+    this.slow = setTimeout(() => {
+      byId("progress").hidden = false;
+      if (!after) byId("status").textContent = "Searching …";
+    }, SLOW_MS);
   }
 
   finish() {
@@ -125,6 +128,7 @@ export class Results {
   }
 
   sayWaiting(seconds, attempt, attempts) {
+    clearTimeout(this.slow);
     byId("status").textContent =
       `The service is busy. Trying again in ${seconds} s (${attempt} of ${attempts}) …`;
   }
@@ -148,7 +152,7 @@ export class Results {
     showFacts(null);
     byId("status").textContent = "";
     note.replaceChildren(
-      "This search started from somebody's own picture. Such a picture stays on their device and is not part of a link. ",
+      "This search started from somebody's own picture. Such a picture is never part of a link. ",
       "If you have it, choose it here and the search goes on.",
       button("Choose the picture", () => byId("file").click()),
     );

@@ -4,6 +4,9 @@ import { thumbnail } from "./api.js";
 import { ownPicture } from "./picture.js";
 import { hasReference, urlOf } from "./state.js";
 
+// How much of the following step shows that the strip can be scrolled.
+const NEXT_PEEKS = 32;
+
 export function describe(step) {
   if (step.texts.length > 0) return step.texts.join(", ");
   return step.picture === null ? "similar items" : "similar to your picture";
@@ -42,6 +45,7 @@ export function showTrail(state, go) {
   const focused = byId("trail").contains(document.activeElement);
   byId("trail").replaceChildren(catalogueEntry(state, go), ...entries);
   const shown = byId("trail").querySelector("[aria-current]");
-  byId("trail").scrollLeft = shown.parentElement.offsetLeft - byId("trail").clientWidth / 2;
+  const end = shown.parentElement.offsetLeft + shown.parentElement.offsetWidth;
+  byId("trail").scrollLeft = end - byId("trail").clientWidth + NEXT_PEEKS;
   if (focused) shown.focus({ preventScroll: true });
 }

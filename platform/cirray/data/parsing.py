@@ -73,6 +73,10 @@ class Record:
             return None
         return Record(self.where, value, self._problems)
 
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Yields all keys and values."""
+        yield from self._values.items()
+
     def value(self, key: str) -> Any:
         """Returns the value under a key as it is; None if there is none."""
         return self._values.get(key)

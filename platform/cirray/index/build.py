@@ -167,14 +167,15 @@ def _digests(reader: Reader) -> dict[str, str]:
 
 
 def _features(items: Sequence[Item], encoder: Path, config: Config) -> tuple[FeatureStore, int]:
-    """Computes what the store lacks; a catalogue without a new picture starts no Ray."""
+    """Computes what the store lacks; a catalogue with few new pictures starts no Ray."""
     pictures = {item.content: item.image for item in items}
     store = store_folder(config.store)
     fingerprint = read_bundle(encoder.parent)["image_fingerprint"]
     missing = len(FeatureStore(store, "image", fingerprint).missing(list(pictures)))
-    if missing:
+    elsewhere = missing > config.embed.inline_pictures or (missing and config.compute.device == "cuda")
+    if elsewhere:
         connect(config.workers)
-    gpu = use_gpu(config) if missing else False
+    gpu = use_gpu(config) if elsewhere else False
     return ensure_images(pictures, encoder, store, config.embed, config.workers, gpu), missing
 
 

@@ -6,6 +6,7 @@ pickled, which Ray would need. All calls of ours may be repeated: they name what
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -26,6 +27,7 @@ _BUSY = {408, 429, 502, 503, 504} | {
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+_GARBAGE = (json.JSONDecodeError, UnicodeDecodeError)
 _KEY_REFUSED = {401, 403, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
@@ -53,6 +55,8 @@ class Calls:
             return retrying(getattr(self.client, method), *arguments, **named)
         except (ResponseHandlingException, UnexpectedResponse, QdrantException, grpc.RpcError) as error:
             raise self._ours(method, error) from None
+        except _GARBAGE as error:
+            raise self._ours(method, error) from None
         except ValueError as error:  # how the client's local mode says that something is not there
             raise SearchIndexError(f"{self.where}: {method}: {error}") from None
 
@@ -70,8 +74,8 @@ class Calls:
 def _is_temporary(error: BaseException) -> bool:
     if isinstance(error, (UnexpectedResponse, grpc.RpcError)):
         return _status(error) in _BUSY
-    # The client raises the last one for "too many requests" too, when it cannot read how long to wait.
-    return isinstance(error, (ResponseHandlingException, QdrantException))
+    # The client raises QdrantException for "too many requests" too, when it cannot read how long to wait.
+    return isinstance(error, (ResponseHandlingException, QdrantException, *_GARBAGE))
 
 
 def _status(error: BaseException) -> Any:
@@ -81,10 +85,11 @@ def _status(error: BaseException) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ResponseHandlingException):
-        if isinstance(error.source, ValidationError):
-            return "what answered is not Qdrant, or another version of it"
-        return f"{type(error.source).__name__} {error.source}".strip()
+    cause = error.source if isinstance(error, ResponseHandlingException) else error
+    if isinstance(cause, (ValidationError, *_GARBAGE)):
+        return "what answered is not Qdrant, or another version of it"
+    if cause is not error:
+        return f"{type(cause).__name__} {cause}".strip()
     if isinstance(error, grpc.Call):
         return f"{_status(error)} {error.details()}"
     return str(error) or type(error).__name__

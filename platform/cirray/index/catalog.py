@@ -22,7 +22,7 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 from PIL import Image
 from pyarrow import parquet
 
@@ -43,10 +43,10 @@ _REQUIRED = ("id", "image")
 _RESERVED = (*_REQUIRED, "title")
 _KINDS = {"keyword": "text", "number": "a number", "bool": "true or false"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Leading zeros and a plus sign mark codes, such as article numbers: they stay text.
+# Leading zeros, a plus sign and more than 15 digits mark codes, such as article numbers: they stay text.
 _LOOKS_LIKE: tuple[tuple[re.Pattern[str], Callable[[str], Value]], ...] = (
-    (re.compile(r"-?(0|[1-9][0-9]{0,99})"), int),
-    (re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"), float),
+    (re.compile(r"-?(0|[1-9][0-9]{0,14})"), int),
+    (re.compile(r"-?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"), float),
     (re.compile(r"true|false", re.IGNORECASE), lambda cell: cell.lower() == "true"),
 )
 _SCALARS = (
@@ -131,9 +131,12 @@ def _description(name: str, values: Sequence[Any]) -> Attribute:
 
 def _file_of(path: Path) -> Path:
     """Returns the file or folder that is to be read."""
-    if not path.exists():
-        raise DataError(f"{path} does not exist: a catalogue is {EXPECTED}")
-    file = path / CATALOG if (path / CATALOG).is_file() else path
+    try:
+        if not path.exists():
+            raise DataError(f"{path} does not exist: a catalogue is {EXPECTED}")
+        file = path / CATALOG if (path / CATALOG).is_file() else path
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if not file.is_dir() and file.suffix.lower() not in _READERS:
         raise DataError(f"{file} is no catalogue: a catalogue is {EXPECTED}")
     return file
@@ -212,8 +215,9 @@ def _csv_rows(file: Path) -> list[tuple[int, list[str]]]:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             for cells in reader:
-                if cells:
-                    rows.append((line, [cell.strip() for cell in cells]))
+                stripped = [cell.strip() for cell in cells]
+                if any(stripped):  # spreadsheets write their empty rows as well
+                    rows.append((line, stripped))
                 line = reader.line_num + 1
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}:{line}: cannot be read as UTF-8 text separated by commas ({error})") from None
@@ -321,8 +325,8 @@ def _is_unicode(values: list[Any]) -> bool:
 
 def _attributes(record: Record, misnamed: dict[str, Problem]) -> dict[str, Value]:
     attributes: dict[str, Value] = {}
-    for key, given in record._values.items():
-        if key in _RESERVED or given is None:
+    for key, given in record.items():
+        if key in _RESERVED or given in (None, "", []):
             continue
         if not re.fullmatch(ATTRIBUTE, key):
             what = (

@@ -8,7 +8,8 @@ INDEX/
     └── generation.json       the manifest, written last: it exists means complete
 
 Generations are written without a log, so a crash may leave half a shard: an unfinished one is thrown away, and the next
-begins with a copy of the published one. Complete ones never change, so any number of processes may search them.
+begins with a copy of the published one. Complete ones never change, so any number of processes may search them. All of
+them must be allowed to write there, though: the engine opens its files so, and writes some again just as they were.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from cirray.errors import SearchIndexError
 from cirray.files import home_folder, read_json, write_json
 from cirray.filters import Filter
 from cirray.index.home import Generation, doomed, previous, same_build
-from cirray.index.items import Hit, Item, Page, Window, item_of, point_id, query_rows, unit_rows
+from cirray.index.items import Hit, Item, Page, Window, check_cursor, item_of, point_id, query_rows, unit_rows
 from cirray.index.translate import Words, translate
 
 MANIFEST = "generation.json"
 POINTER = "published.json"
 SHARD = "shard"
 _PAGE = 1000
+# The engine makes such folders when a reader starts or ends, and removes them at once.
+_TEMPORARY = shutil.ignore_patterns(".atomicwrite*")
 
 
 def _match_value(value: Any) -> edge.MatchValue:
@@ -80,7 +83,7 @@ class EdgeHome:
             folder = self._folder(plan.name)
             base = self._base(plan)
             if base is not None:
-                shutil.copytree(self._folder(base) / SHARD, folder / SHARD)
+                shutil.copytree(self._folder(base) / SHARD, folder / SHARD, ignore=_TEMPORARY)
             return EdgeWriter(folder, plan, base is not None, lock)
         except BaseException:
             lock.close()
@@ -182,7 +185,9 @@ class EdgeWriter:
                 pass
             self._shard.flush()
             count = self._shard.count(edge.CountRequest(exact=True))
-        self._shard.close()
+            self._shard.close()
+            # The first load writes what the engine had put off; later ones leave the content of every file as it is.
+            edge.EdgeShard.load(str(self._folder / SHARD)).close()
         done = self.generation.model_copy(update={"count": count, "details": dict(details)})
         write_json(self._folder / MANIFEST, done.model_dump(mode="json"))
         return done
@@ -252,6 +257,7 @@ class EdgeReader:
 
     def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
         """See `Reader`."""
+        check_cursor(cursor)
         wanted = translate(filter, None, _WORDS)
         with _our_errors(self._folder):
             request = edge.ScrollRequest(limit=limit, offset=cursor, filter=wanted, with_payload=True)

@@ -206,8 +206,7 @@ def _build(generation: Generation) -> tuple[Any, ...]:
 
 def new_name() -> str:
     """Returns a generation name that sorts by time."""
-    now = datetime.now(UTC)
-    return f"{now:%Y%m%dt%H%M%S}{now.microsecond // 1000:03d}-{secrets.token_hex(3)}"
+    return f"{datetime.now(UTC):%Y%m%dt%H%M%S%f}-{secrets.token_hex(3)}"
 
 
 def previous(generations: Sequence[Generation], published: str | None, where: str) -> str:

@@ -84,6 +84,14 @@ def point_id(identifier: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, identifier))
 
 
+def check_cursor(cursor: str | None) -> None:
+    """Raises SearchIndexError if it cannot come from a page."""
+    try:
+        uuid.UUID(cursor or point_id(""))
+    except ValueError:
+        raise SearchIndexError(f"{cursor!r} is no cursor: take it from the page before") from None
+
+
 def unit_rows(rows: np.ndarray, dim: int, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Splits raw image features [N, dim] into unit vectors [N, dim] and norms [N].
 

@@ -22,7 +22,7 @@ from cirray.errors import SearchIndexError
 from cirray.filters import Filter
 from cirray.index.calls import Calls
 from cirray.index.home import Generation, doomed, previous, same_build
-from cirray.index.items import Hit, Item, Page, Window, item_of, point_id, query_rows, unit_rows
+from cirray.index.items import Hit, Item, Page, Window, check_cursor, item_of, point_id, query_rows, unit_rows
 from cirray.index.translate import Words, translate
 
 SEPARATOR = "--"
@@ -314,6 +314,7 @@ class ServerReader:
 
     def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
         """See `Reader`."""
+        check_cursor(cursor)
         records, following = self._rest.call(
             "scroll",
             self._collection,

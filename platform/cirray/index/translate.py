@@ -37,10 +37,19 @@ def translate(filter: Filter | None, without: str | None, words: Words) -> Any:
 def _conditions(key: str, condition: Condition, words: Words) -> tuple[list[Any], list[Any]]:
     if not isinstance(condition, Bounds):
         return [_any_of(key, condition, words)], []
-    bounds = {name: getattr(condition, name) for name in ("gt", "gte", "lt", "lte")}
-    wanted = [words.field(key=key, range=words.range(**bounds))] if condition.has_range else []
+    wanted = [words.field(key=key, range=words.range(**_tightest(condition)))] if condition.has_range else []
     unwanted = [] if condition.excluded is None else [_any_of(key, condition.excluded, words)]
     return wanted, unwanted
+
+
+def _tightest(bounds: Bounds) -> dict[str, Any]:
+    """Qdrant's payload indexes look at one bound a side only."""
+    gt, gte, lt, lte = bounds.gt, bounds.gte, bounds.lt, bounds.lte
+    if gt is not None and gte is not None:
+        gt, gte = (None, gte) if gte > gt else (gt, None)
+    if lt is not None and lte is not None:
+        lt, lte = (None, lte) if lte < lt else (lt, None)
+    return {"gt": gt, "gte": gte, "lt": lt, "lte": lte}
 
 
 def _any_of(key: str, condition: Any, words: Words) -> Any:
