@@ -1,0 +1,28 @@
+"""One search service for all tests that ask it over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.service import Running, running
+from tests.service_fixtures import Shop, write_shop
+
+
+@pytest.fixture(scope="package")
+def own_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A catalogue that tests may change, behind a bundle path that is a link and may be moved."""
+    folder = tmp_path_factory.mktemp("served")
+    shop = write_shop(folder)
+    (folder / "current").symlink_to("bundle")
+    return shop
+
+
+@pytest.fixture(scope="package")
+def service(own_shop: Shop) -> Iterator[Running]:
+    """The service with two replicas of each kind."""
+    folder = own_shop.index.parent
+    settings = {"ingress_replicas": 2, "encoder_replicas": 2, "encoder_replicas_max": 2, "cpus": 0.25, "poll_s": 0.3}
+    with running(folder / "current", own_shop.index, folder, **settings) as started:
+        yield started

@@ -1,0 +1,109 @@
+"""The page in a real browser: what a visitor does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.integration.service import Running
+
+pytestmark = pytest.mark.slow
+SCREENSHOTS = Path(os.environ.get("CIRRAY_SCREENSHOTS", Path(__file__).parents[2] / "build" / "screenshots"))
+
+
+@pytest.fixture(scope="module")
+def page(service: Running) -> Iterator[Page]:
+    """The page, opened in headless Chromium; errors on its console fail the test."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(service.address)
+        yield page
+        browser.close()
+    assert not errors
+
+
+def ids(page: Page) -> list[str]:
+    """The items on show, in order."""
+    return page.get_by_test_id("item").evaluate_all("cards => cards.map((card) => card.dataset.id)")
+
+
+def shot(page: Page, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def test_pick_type_refine_undo(page: Page) -> None:
+    expect(page.get_by_test_id("item").first).to_be_visible()
+    assert len(ids(page)) >= 30
+    shot(page, "browse")
+
+    picked = ids(page)[0]
+    page.get_by_test_id("item").first.click()
+    expect(page.get_by_test_id("reference")).to_have_attribute("data-id", picked)
+    expect(page.get_by_test_id("step")).to_have_count(1)
+
+    page.get_by_test_id("change").fill("make it red")
+    page.get_by_test_id("search").click()
+    expect(page.get_by_test_id("chip")).to_have_count(1)
+    expect(page.get_by_test_id("lambda")).to_contain_text("text share 0.")
+    expect(page.get_by_test_id("timings")).to_contain_text("total")
+    results = ids(page)
+    assert picked not in results
+    shot(page, "results")
+
+    page.get_by_test_id("item").first.click()
+    expect(page.get_by_test_id("reference")).to_have_attribute("data-id", results[0])
+    page.get_by_test_id("change").fill("large")
+    page.get_by_test_id("change").press("Enter")
+    expect(page.get_by_test_id("step").last).to_contain_text("large")
+    shot(page, "refined")
+
+    for _ in range(2):
+        page.get_by_test_id("undo").click()
+    expect(page.get_by_test_id("reference")).to_have_attribute("data-id", picked)
+    expect(page.get_by_test_id("lambda")).to_contain_text("text share 0.")
+    assert ids(page) == results
+
+
+def test_a_link_opens_the_same_search(page: Page, service: Running) -> None:
+    shown, address = ids(page), page.url
+    other = page.context.browser
+    assert other is not None
+    second = other.new_page()
+    second.goto(address)
+    expect(second.get_by_test_id("lambda")).to_contain_text("text share 0.")
+    assert ids(second) == shown
+    second.close()
+
+
+def test_an_own_picture(page: Page, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (300, 200), "#2040d0").save(tmp_path / "blue.png")
+    page.get_by_test_id("file").set_input_files(tmp_path / "blue.png")
+    expect(page.get_by_test_id("reference")).to_have_attribute("data-id", "")
+    expect(page.get_by_test_id("item").first).to_be_visible()
+    page.get_by_test_id("change").fill("a circle")
+    page.get_by_test_id("search").click()
+    expect(page.get_by_test_id("lambda")).to_contain_text("text share 0.")
+    shot(page, "own-picture")
+
+
+def test_phone_and_dark(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme="dark")
+    expect(page.get_by_test_id("change")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
+    shot(page, "phone-dark")
