@@ -14,7 +14,7 @@ from serve.problems import MEDIA_TYPE
 
 DESCRIPTION = "Search a picture catalogue with a picture plus a sentence. Errors are RFC 9457 problems."
 _REFERENCE = "#/components/schemas/{model}"
-_COMMON = (401, 422, 429, 500, 503, 504)
+_COMMON = (400, 401, 422, 429, 500, 503, 504)
 
 EXAMPLES: dict[str, Any] = {
     "composed": {"summary": "an item, but different", "value": {"reference": {"id": "D00141"}, "text": "in red"}},

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request, Response, Security
 from fastapi.responses import FileResponse, JSONResponse
-from pydantic import AfterValidator, TypeAdapter
+from pydantic import Field, field_validator
 from starlette.exceptions import HTTPException
 
 from cirray import __version__, api
@@ -26,20 +26,30 @@ _ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 
-def _known_size(size: int) -> int:
-    if size not in SIZES:
-        raise ValueError(f"size must be one of {', '.join(map(str, SIZES))}")
-    return size
+Id = Annotated[api.ItemId, Path(description="the catalogue's own id, percent-encoded")]
 
 
-Id = Annotated[str, Path(min_length=1, max_length=api.MAX_ID, description="the catalogue's own id, percent-encoded")]
-Limit = Annotated[int, Query(ge=1, le=api.MAX_LIMIT)]
-Cursor = Annotated[
-    str | None,
-    Query(description="as the page before said", pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
-]
-Filters = Annotated[str | None, Query(max_length=8192, description="a filter as JSON, as in a search")]
-Size = Annotated[int, Query(description="pixels", json_schema_extra={"enum": list(SIZES)}), AfterValidator(_known_size)]
+class Browse(api.Request):
+    """Query parameters of the catalogue's pages."""
+
+    limit: int = Field(50, ge=1, le=api.MAX_LIMIT)
+    cursor: str | None = Field(
+        None, description="as the page before said", pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+    )
+    filter: str | None = Field(None, max_length=8192, description="a filter as JSON, as in a search")
+
+
+class Thumbnail(api.Request):
+    """Query parameters of a thumbnail."""
+
+    size: int = Field(256, description="pixels", json_schema_extra={"enum": list(SIZES)})
+
+    @field_validator("size")
+    @classmethod
+    def _is_known(cls, size: int) -> int:
+        if size not in SIZES:
+            raise ValueError(f"size must be one of {', '.join(map(str, SIZES))}")
+        return size
 
 
 def create_app(service: Service, access: Access) -> FastAPI:
@@ -69,10 +79,10 @@ def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[An
         return await service.search(query, picture, began)
 
     @app.get("/v1/items", dependencies=guards, responses=openapi.errors(), tags=["catalogue"])
-    async def browse(limit: Limit = 50, cursor: Cursor = None, filter: Filters = None) -> api.ItemPage:
+    async def browse(query: Annotated[Browse, Query()]) -> api.ItemPage:
         """Pages through the catalogue."""
-        wanted = Filter() if filter is None else TypeAdapter(Filter).validate_json(filter)
-        return await service.items(limit, cursor, wanted)
+        wanted = Filter() if query.filter is None else Filter.model_validate_json(query.filter)
+        return await service.items(query.limit, query.cursor, wanted)
 
     @app.get(
         "/v1/items/{id:path}/image",
@@ -81,11 +91,11 @@ def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[An
         response_class=Response,
         tags=["catalogue"],
     )
-    async def image(request: Request, id: Id, size: Size = 256) -> Response:
+    async def image(request: Request, id: Id, query: Annotated[Thumbnail, Query()]) -> Response:
         """Returns an item's thumbnail, which fits into a square of `size` pixels."""
         if _names_an_item(request):
             return JSONResponse((await service.item(f"{id}/image")).model_dump())
-        content, tag = await service.thumbnail(id, size)
+        content, tag = await service.thumbnail(id, query.size)
         headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=3600"}
         if request.headers.get("If-None-Match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
@@ -115,7 +125,9 @@ def _add_writing(app: FastAPI, service: Service, may_read: list[Any], may_write:
         deleted = await service.delete(changes.delete) if changes.delete else 0
         return api.WriteAnswer(put=put, deleted=deleted)
 
-    @app.put("/v1/items/{id:path}", dependencies=may_write, responses=openapi.errors(403, 409, 413), tags=["catalogue"])
+    @app.put(
+        "/v1/items/{id:path}", dependencies=may_write, responses=openapi.errors(403, 404, 409, 413), tags=["catalogue"]
+    )
     async def put(id: Id, item: api.ItemWrite) -> api.WriteAnswer:
         """Adds or replaces an item."""
         return api.WriteAnswer(put=await service.put([api.ItemPut(id=id, **item.model_dump())]), deleted=0)

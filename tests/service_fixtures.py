@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import numpy as np
+import uvicorn
+from fastapi import FastAPI
 from qdrant_client import QdrantClient
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -95,6 +100,42 @@ def memory_home(shop: Shop) -> ServerHome:
     return home
 
 
+@contextmanager
+def listening(shop: Shop, home: Home | None = None, key: str | None = None, **settings: Any) -> Iterator[str]:
+    """Serves over a real socket from a thread of this process; yields the address."""
+    serving = _serving(shop, **settings)
+    service = Service(serving, Catalogue(home or EdgeHome(shop.index), "bundle"), RemoteEncoder(shop.handle), 1)
+    app = create_app(service, Access(key))
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.close()
+
+    app.router.lifespan_context = life
+    config = uvicorn.Config(
+        app, port=0, log_level="error", lifespan="on", http="h11", h11_max_incomplete_event_size=2**20
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _serving(shop: Shop, **settings: Any) -> Serving:
+    folder = shop.index.parent
+    places = {"feedback": str(folder / "feedback"), "pictures": str(folder / "pictures")}
+    return Serving(bundle=str(shop.bundle), index=str(shop.index), **{**places, **settings})
+
+
 def ask(
     shop: Shop,
     conversation: Callable[[httpx.AsyncClient, Service], Awaitable[T]],
@@ -105,13 +146,7 @@ def ask(
     """Runs `conversation` with a client of a service that lives as long as it does."""
 
     async def run() -> T:
-        serving = Serving(
-            bundle=str(shop.bundle),
-            index=str(shop.index),
-            feedback=str(shop.index.parent / "feedback"),
-            pictures=str(shop.index.parent / "pictures"),
-            **settings,
-        )
+        serving = _serving(shop, **settings)
         service = Service(serving, Catalogue(home or EdgeHome(shop.index), "bundle"), RemoteEncoder(shop.handle), 1)
         await service.start()
         transport = httpx.ASGITransport(create_app(service, Access(key)), raise_app_exceptions=False)
