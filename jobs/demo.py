@@ -4,7 +4,8 @@
     python jobs/demo.py --output build/demo [--any.field VALUE]
 
 Prints the paper's ablation table. OUTPUT gets catalogue/ (pictures and triplets in FashionIQ's layout), training/ (as
-jobs/train.py writes it), index/ (the catalogue, ready to be served) and store/. The same command again continues, or shows the finished result.
+jobs/train.py writes it), index/ (ready to be served) and store/. The same command again continues, or shows the
+finished result.
 """
 
 import sys
@@ -49,7 +50,8 @@ def run(argv: Sequence[str]) -> None:
 def _next_steps(root: Path) -> str:
     return f"""
 What next:
-  search      make serve     (or: python -m serve --serve.bundle {root / "training" / "bundle"} --serve.index {root / "index"})
+  search      python -m serve --serve.bundle {root / "training" / "bundle"} --serve.index {root / "index"}
+              (make serve does just that)
   look at     {root / "training" / "queries.png"}
   in Python   import cirray; model = cirray.load("{root / "training" / "bundle"}")
               model.encode_query("dress.png", "the same in red")

@@ -4,7 +4,7 @@ serve run serve.app:build_app bundle=OUT/bundle index=INDEX
 serve deploy serve/config.yaml
 """
 
-from __future__ import annotations
+# No postponed annotations here: Ray Serve looks at the builder's one for the type of its arguments.
 
 from pathlib import Path
 from typing import Any

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.openapi import from_url
-from schemathesis.specs.openapi.checks import positive_data_acceptance
 from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.service_fixtures import Shop, listening, memory_home
 

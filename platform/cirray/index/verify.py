@@ -32,7 +32,7 @@ def verify(reader: Reader, wanted: Mapping[str, str], sample: int) -> None:
         lost = _not_found(reader, ids)
         if lost:
             raise SearchIndexError(
-                _verdict(reader, f"{len(lost)} of {len(ids)} items do not find themselves: {lost[0]}")
+                _verdict(reader, f"{len(lost)} of {len(ids)} items do not find themselves, such as {lost[0]}")
             )
     finally:
         reader.close()

@@ -1,0 +1,60 @@
+"""Feedback becomes triplets that the training reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cirray.api import Feedback
+from cirray.errors import DataError
+from cirray.feedback import export_triplets
+from serve.feedback import FeedbackLog
+
+
+def keep(folder: Path, **feedback: Any) -> None:
+    FeedbackLog(folder, 10_000).add(Feedback.model_validate(feedback), "model")
+
+
+def test_what_the_service_keeps_is_exported_once_and_in_order(tmp_path: Path) -> None:
+    log = FeedbackLog(tmp_path, 10_000)
+    first = Feedback(reference="a", texts=["red", "longer"], chosen="b")
+    for feedback in (first, Feedback(reference="a", texts=["grün"], chosen="c"), first):
+        log.add(feedback, "model")
+    keep(tmp_path, texts=["a red one"], chosen="b")
+    keep(tmp_path, reference="a", chosen="b")
+    keep(tmp_path, reference="a", texts=["same"], chosen="a")
+    keep(tmp_path, reference="gone", texts=["red"], chosen="a")
+    counts = export_triplets(tmp_path, tmp_path / "out.jsonl", frozenset("abc"))
+    assert counts == {
+        "triplets": 2,
+        "without a reference item": 1,
+        "without a text": 1,
+        "chose the reference itself": 1,
+        "names an item that is not in the catalogue": 1,
+    }
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines == [
+        {"reference": "a", "captions": ["red", "longer"], "target": "b"},
+        {"reference": "a", "captions": ["grün"], "target": "c"},
+    ]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    keep(tmp_path, reference="a", texts=["red"], chosen="b")
+    (tmp_path / "out.jsonl").write_text("mine")
+    with pytest.raises(DataError, match="exists"):
+        export_triplets(tmp_path, tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_text() == "mine"
+
+
+def test_damage_is_named_by_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no feedback"):
+        export_triplets(tmp_path, tmp_path / "out.jsonl")
+    keep(tmp_path, reference="a", texts=["red"], chosen="b")
+    (file,) = tmp_path.glob("*.jsonl")
+    file.write_text(file.read_text() + "{half")
+    with pytest.raises(DataError, match=r"feedback-.*\.jsonl:2 is damaged"):
+        export_triplets(tmp_path, tmp_path / "out.jsonl")
