@@ -13,6 +13,7 @@ import pytest
 import cirray
 
 PACKAGE = Path(cirray.__file__).parent
+REPOSITORY = Path(__file__).parents[1]
 
 # A module may import only from layers before its own, or from its own package. The longest matching prefix decides.
 LAYERS: tuple[tuple[str, ...], ...] = (
@@ -165,6 +166,12 @@ def test_importing_loads_neither_torch_nor_ray(statement: str) -> None:
     heavy = "{'torch', 'ray', 'open_clip', 'torchvision'} & set(sys.modules)"
     code = f"import sys\n{statement}\nassert not {heavy}, {heavy}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_ingress_needs_no_torch() -> None:
+    code = "import sys, serve.app\nassert not {'torch', 'open_clip'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
 
 

@@ -239,6 +239,16 @@ def test_connecting(fake: FakeQdrant) -> None:
     assert connect_home(fake.url, None, Indexing()).published() is None
 
 
+def test_uploads_go_by_rest_where_grpc_is_shut(fake: FakeQdrant, capsys: pytest.CaptureFixture[str]) -> None:
+    shut = int(nobody().rsplit(":", 1)[1])
+    home = connect_home(fake.url, None, Indexing(collection="shop"), shut)
+    assert home._bulk.client is home._rest.client
+    assert f"gRPC port {shut} (QDRANT_GRPC_PORT): uploads go by REST" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as open_port:
+        home = connect_home(fake.url, None, Indexing(collection="shop"), open_port.getsockname()[1])
+        assert home._bulk.client is not home._rest.client
+
+
 def test_connections_are_kept(fake: FakeQdrant) -> None:
     home = connect_home(fake.url, None, Indexing(collection="shop"))
     before = fake.connections

@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 
 from cirray.config import Indexing
+from cirray.errors import SearchIndexError
 from cirray.index.home import Home
 
 
 def open_home(settings: Indexing) -> Home:
     """Returns the server's home when QDRANT_URL is set, else the embedded one. Never one in place of the other.
 
-    Environment: QDRANT_URL, QDRANT_API_KEY.
+    Environment: QDRANT_URL, QDRANT_API_KEY, QDRANT_GRPC_PORT (6334).
     """
     url = os.environ.get("QDRANT_URL")
     if url:
         from cirray.index.server import connect_home  # the client takes a second to import
 
-        return connect_home(url, os.environ.get("QDRANT_API_KEY"), settings)
+        return connect_home(url, os.environ.get("QDRANT_API_KEY"), settings, _grpc_port())
     from cirray.index.edge import EdgeHome
 
     return EdgeHome.at(settings.path)
+
+
+def _grpc_port() -> int:
+    text = os.environ.get("QDRANT_GRPC_PORT", "6334")
+    if not text.isdigit():
+        raise SearchIndexError(f"QDRANT_GRPC_PORT is {text!r}: give a port number, such as 6334")
+    return int(text)

@@ -150,7 +150,7 @@ class Home(Protocol):
         killed run left, where `same_build` says that they fit; else from nothing. `Writer.state` says what it holds.
 
         Raises:
-            SearchIndexError: another job is writing here.
+            SearchIndexError: another job is writing here. A server cannot tell: there, run one job at a time.
         """
         ...
 
