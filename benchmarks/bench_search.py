@@ -4,6 +4,7 @@ python benchmarks/bench_search.py BUNDLE INDEX PICTURE
 """
 
 import asyncio
+import base64
 import statistics
 import sys
 import tempfile
@@ -12,10 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
-
-import base64
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cirray.client import Client
 from tests.integration.service import Load, keep_in_flight, running

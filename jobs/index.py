@@ -52,17 +52,24 @@ def _manage(action: str, argument: str, config: Config) -> dict[str, Any]:
 
     home = open_home(config.index)
     result: dict[str, Any] = {"index": home.where}
-    if action == "rollback":
-        home.roll_back()
-    elif action == "publish":
-        home.publish(argument)
-    elif action == "collect":
-        result["deleted_generations"] = home.collect(config.index.keep)
+    if action != "list":
+        with home.alone():
+            result.update(_change(home, action, argument, config))
     generations = [
         {"name": generation.name, "items": generation.count, "image_fingerprint": generation.image_fingerprint}
         for generation in home.generations()
     ]
     return {**result, "published": home.published(), "generations": generations}
+
+
+def _change(home: Any, action: str, argument: str, config: Config) -> dict[str, Any]:
+    if action == "collect":
+        return {"deleted_generations": home.collect(config.index.keep)}
+    if action == "rollback":
+        home.roll_back()
+    else:
+        home.publish(argument)
+    return {}
 
 
 def _write(result: dict[str, Any], config: Config) -> None:

@@ -7,6 +7,7 @@ QDRANT_URL names. Runs until Ctrl-C, then finishes what it has. New generations,
 are taken over while it runs. CIRRAY_API_KEY makes every request need that key; without it nothing can be written.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -17,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a s
 
 from cirray.cli import main, parse
 from cirray.config import Config, load_recipe
+
+NAME = "cirray"
 
 
 def run(argv: Sequence[str]) -> None:
@@ -31,9 +34,16 @@ def run(argv: Sequence[str]) -> None:
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
     print("finishing the requests under way", file=sys.stderr)
+    _stop()
+
+
+def _stop() -> None:
+    """Lets requests under way finish; a Ray of a cluster, and what else it serves, is left alone."""
     from ray import serve
 
-    serve.shutdown()
+    serve.delete(NAME)  # drains the replicas; a shutdown alone would kill the proxies under their requests
+    if not os.environ.get("RAY_ADDRESS"):
+        serve.shutdown()
 
 
 def _start(config: Config) -> None:
@@ -48,7 +58,7 @@ def _start(config: Config) -> None:
     connect(-(-int(replicas * settings.cpus * 10) // 10), Path(__file__).parent)
     print("starting the service: the encoder loads its model", file=sys.stderr)
     serve.start(http_options={"host": settings.host, "port": settings.port})
-    serve.run(build_app(settings), name="cirray", route_prefix="/")
+    serve.run(build_app(settings), name=NAME, route_prefix="/")
     print(greeting(settings), flush=True)
 
 

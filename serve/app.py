@@ -6,6 +6,7 @@ serve deploy serve/config.yaml
 
 # No postponed annotations here: Ray Serve looks at the builder's one for the type of its arguments.
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from ray.serve import Application
 
 from cirray.bars import say
 from cirray.bundle_folder import read_bundle
-from cirray.config import Indexing, Serving
+from cirray.config import Serving
 from cirray.errors import ConfigError
-from cirray.index import open_home
-from cirray.index.home import check_fingerprint
+from cirray.index.home import Home, check_fingerprint
+from serve.access import Access
 from serve.encoder import Encoder
 from serve.ingress import Ingress
+from serve.surroundings import Surroundings, open_index
 
 _RETRY_AFTER_S = 1
 
@@ -31,25 +33,30 @@ def build_app(args: Serving) -> Application:
         ConfigError, BundleError: no bundle was named, or it is not complete.
         SearchIndexError: the index was made with another image side.
     """
-    check(args)
+    home, image_fingerprint = check(args)
     ingress: Any = serve.deployment(Ingress, name="ingress").options(**_ingress(args))
     encoder: Any = serve.deployment(Encoder, name="encoder").options(**_encoder(args))
-    application: Application = ingress.bind(args, encoder.bind(args))
+    application: Application = ingress.bind(args, encoder.bind(args, image_fingerprint), Surroundings.of(home))
     return application
 
 
-def check(settings: Serving) -> None:
-    """Refuses settings that cannot be served; an index without a published generation may still come."""
+def check(settings: Serving) -> tuple[Home, str]:
+    """Refuses settings that cannot be served; an index without a published generation may still come.
+
+    Returns:
+        The index's home, and the fingerprint of the bundle's image side.
+    """
     if not settings.bundle:
         raise ConfigError("bundle is not set: give the bundle folder of a finished training, OUTPUT/bundle")
-    manifest = read_bundle(Path(settings.bundle).expanduser())
-    home = open_home(Indexing(path=settings.index, collection=settings.collection))
+    image_fingerprint = str(read_bundle(Path(settings.bundle).expanduser())["image_fingerprint"])
+    Access(os.environ.get("CIRRAY_API_KEY"))
+    home = open_index(settings)
     published = home.published()
     if published is None:
         say(f"{home.where}: nothing is published yet; searches are answered once jobs/index.py has published")
-        return
-    generation = next(found for found in home.generations() if found.name == published)
-    check_fingerprint(generation, manifest["image_fingerprint"], settings.bundle, home.where)
+    else:
+        check_fingerprint(home.read(published), image_fingerprint, settings.bundle, home.where)
+    return home, image_fingerprint
 
 
 def _shared(settings: Serving) -> dict[str, Any]:

@@ -9,10 +9,7 @@ from contextlib import contextmanager
 from cirray.bars import say
 from cirray.errors import SearchIndexError
 from cirray.index.home import Home, Reader, check_fingerprint
-
-
-class NotPublishedError(SearchIndexError):
-    """There is no generation to search yet."""
+from serve.errors import NotPublishedError
 
 
 class Catalogue:
@@ -43,15 +40,14 @@ class Catalogue:
         current = self._current
         if name is None or (current is not None and name == current.generation.name):
             return
-        reader = self.home.open(name)
         try:
-            check_fingerprint(reader.generation, image_fingerprint, self._bundle, self.home.where)
+            check_fingerprint(self.home.read(name), image_fingerprint, self._bundle, self.home.where)
         except SearchIndexError as error:
-            reader.close()
             self.refused = str(error)
             if current is None:
                 raise
             return
+        reader = self.home.open(name)
         self.refused = ""
         self._replace(reader)
         say(f"searching generation {name} with {reader.generation.count} items")
@@ -66,10 +62,7 @@ class Catalogue:
         with self._lock:
             reader = self._current
             if reader is None:
-                raise NotPublishedError(
-                    f"{self.home.where}: no generation is published: run jobs/index.py --bundle {self._bundle} "
-                    f"--catalog ..."
-                )
+                raise NotPublishedError("no catalogue is published yet: run jobs/index.py")
             self._uses[reader] += 1
         try:
             yield reader

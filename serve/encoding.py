@@ -11,14 +11,6 @@ import numpy as np
 from cirray.config import Preprocess
 
 
-class BusyError(Exception):
-    """Too many queries wait for an encoder: come again in `retry_after_s` seconds."""
-
-    def __init__(self, retry_after_s: int = 1) -> None:
-        super().__init__(retry_after_s)
-        self.retry_after_s = retry_after_s
-
-
 @dataclass(frozen=True, slots=True)
 class Ask:
     """A query to encode: at least an image part or a text.
@@ -38,11 +30,17 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A query feature, float32 [d] of unit length, and the text's share in it where there is one."""
+    """A query feature, float32 [d] of unit length, and the text's share in it where there is one.
+
+    Attributes:
+        model: the bundle that made it.
+        image_fingerprint: its image side, which must be that of the searched generation.
+    """
 
     query: np.ndarray
     balance: float | None
     model: str
+    image_fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +89,8 @@ class QueryEncoder(Protocol):
         """
         ...
 
-    async def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Returns the raw image feature [d] of a picture, uint8 [3, S, S]."""
+    async def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, str]:
+        """Returns the raw image feature [d] of a picture, uint8 [3, S, S], and the image side that made it."""
         ...
 
 

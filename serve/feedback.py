@@ -10,11 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cirray.api import Feedback
-from cirray.errors import CirrayError
-
-
-class FeedbackFullError(CirrayError):
-    """The folder for feedback holds as much as it may."""
+from cirray.bars import say
+from serve.errors import FeedbackFullError
 
 
 class FeedbackLog:
@@ -22,7 +19,7 @@ class FeedbackLog:
 
     Args:
         folder: where the files are; made with the first feedback.
-        max_bytes: what this replica's file may grow to.
+        max_bytes: what all files in the folder may grow to together.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -34,20 +31,28 @@ class FeedbackLog:
         """Writes one feedback and returns its id.
 
         Raises:
-            FeedbackFullError: the file is full.
+            FeedbackFullError: the folder or its disk is full; nothing of this feedback is kept then.
         """
         identifier = uuid.uuid4().hex
         record = {"id": identifier, "time": datetime.now(UTC).isoformat(), "model": model, **feedback.model_dump()}
         line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
         with self._lock:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as stream:
-                if stream.tell() + len(line) > self._max_bytes:
-                    raise FeedbackFullError(
-                        f"{self._path} is full: export it with jobs/feedback.py and move it away, or raise "
-                        f"serve.feedback_max_mb"
-                    )
+            self._append(line)
+        return identifier
+
+    def _append(self, line: bytes) -> None:
+        folder = self._path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        used = sum(path.stat().st_size for path in folder.glob("feedback-*.jsonl"))
+        with self._path.open("ab") as stream:
+            before = stream.tell()
+            try:
+                if used + len(line) > self._max_bytes:
+                    raise OSError("it holds as much as serve.feedback_max_mb allows")
                 stream.write(line)
                 stream.flush()
                 os.fsync(stream.fileno())
-        return identifier
+            except OSError as error:
+                stream.truncate(before)  # no half line, which would spoil the next one
+                say(f"feedback is refused, {folder}: {error}; export it with jobs/feedback.py and move it away")
+                raise FeedbackFullError("no feedback can be kept just now") from None

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
@@ -23,14 +24,19 @@ async def read_search(request: Request) -> tuple[SearchRequest, bytes | None]:
         ValidationError: the request does not fit.
         HTTPException: 415 for another content type, 400 for a form that cannot be read.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    named, parameters = parse_options_header(request.headers.get("content-type", ""))
+    kind = named.decode("latin-1").lower()
     if kind == "application/json":
         return SearchRequest.model_validate_json(await request.body()), None
     if kind != FORM:
         raise HTTPException(415, f"send application/json or {FORM}, not {kind or 'nothing'}")
+    if parameters.get(b"charset", b"utf-8").lower() != b"utf-8":
+        raise HTTPException(415, "send the form in UTF-8")
     async with request.form(max_files=1, max_fields=len(_FIELDS) + 1) as form:
         upload = form.get("image")
-        picture = await upload.read() if isinstance(upload, UploadFile) else None
+        if upload is not None and not isinstance(upload, UploadFile):
+            raise HTTPException(422, "image must be a file: with curl, -F image=@FILE")
+        picture = await upload.read() if upload is not None else None
         return _from_form(form, picture is not None), picture
 
 
@@ -41,6 +47,9 @@ def _from_form(form: FormData, has_picture: bool) -> SearchRequest:
         raise HTTPException(
             422, f"unknown form fields {', '.join(unknown)[:100]}: there are image, {', '.join(_FIELDS)}"
         )
+    repeated = sorted({name for name in form if len(form.getlist(name)) > 1})
+    if repeated:
+        raise HTTPException(422, f"form fields are given twice: {', '.join(repeated)}")
     values: dict[str, Any] = {name: form[name] for name in _FIELDS if name in form}
     for name in _JSON_FIELDS:
         if name in values:

@@ -9,21 +9,33 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cirray.config import Indexing, Serving
-from cirray.index import open_home
+from cirray.config import Serving
 from serve.access import Access
 from serve.catalogue import Catalogue
 from serve.remote import RemoteEncoder
 from serve.routes import create_app
 from serve.service import Service
+from serve.surroundings import Surroundings, open_index
 
 
 @serve.ingress()
 class Ingress:
-    """One replica: the app around a service of its own."""
+    """One replica: the app around a service of its own.
 
-    async def __init__(self, settings: Serving, encoder: DeploymentHandle) -> None:  # type: ignore[misc]
-        home = open_home(Indexing(path=settings.index, collection=settings.collection))
+    Args:
+        settings: the configuration.
+        encoder: handle of the encoder deployment.
+        expected: what the one who deployed saw; a node whose environment says otherwise is refused.
+
+    Raises:
+        ConfigError: QDRANT_URL or CIRRAY_API_KEY differs between this node and the one who deployed.
+    """
+
+    async def __init__(  # type: ignore[misc]
+        self, settings: Serving, encoder: DeploymentHandle, expected: Surroundings
+    ) -> None:
+        home = open_index(settings)
+        expected.check(Surroundings.of(home))
         catalogue = Catalogue(home, str(Path(settings.bundle)))
         self._service = Service(settings, catalogue, RemoteEncoder(encoder), home.searches)
         await self._service.start()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.problems import problem
 
 
-class BodyTooLargeError(Exception):
-    """More was sent than is allowed."""
+class BodyTooLargeError(HTTPException):
+    """More was sent than is allowed. An HTTPException, since FastAPI takes any other for a body it cannot read."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(413, f"the request is larger than {max_bytes:,} bytes: send a smaller picture")
 
 
 class LimitBody:
@@ -27,7 +31,8 @@ class LimitBody:
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > self._max_bytes:
-            await self._refuse(scope, receive, send)
+            refusal = BodyTooLargeError(self._max_bytes)
+            await problem(refusal.status_code, refusal.detail)(scope, receive, send)
             return
         received = 0
 
@@ -36,17 +41,10 @@ class LimitBody:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
-                raise BodyTooLargeError
+                raise BodyTooLargeError(self._max_bytes)
             return message
 
-        try:
-            await self._app(scope, counted, send)
-        except BodyTooLargeError:
-            await self._refuse(scope, receive, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        detail = f"the request is larger than {self._max_bytes:,} bytes: send a smaller picture"
-        await problem(413, detail)(scope, receive, send)
+        await self._app(scope, counted, send)
 
 
 class Deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -17,10 +18,16 @@ from starlette.exceptions import HTTPException
 from cirray.api import Problem
 from cirray.data.pictures import PictureError
 from cirray.errors import CirrayError, IndexUnavailableError, SearchIndexError
-from serve.catalogue import NotPublishedError
-from serve.encoding import BusyError
-from serve.feedback import FeedbackFullError
-from serve.service import NoSuchItemError, NotWritableError, UnfitRequestError
+from serve.errors import (
+    BusyError,
+    FeedbackFullError,
+    ModelChangedError,
+    NoPictureError,
+    NoSuchItemError,
+    NotPublishedError,
+    NotWritableError,
+    UnfitRequestError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN_ERRORS = 20
@@ -28,14 +35,19 @@ _LONGEST_INPUT = 200
 # The first class that fits decides; (status, Retry-After in seconds).
 _STATUS: tuple[tuple[type[CirrayError], int, int | None], ...] = (
     (NoSuchItemError, 404, None),
+    (NoPictureError, 404, None),
     (NotWritableError, 409, None),
     (UnfitRequestError, 422, None),
     (PictureError, 422, None),
     (FeedbackFullError, 507, None),
     (NotPublishedError, 503, 5),
+    (ModelChangedError, 503, 2),
     (IndexUnavailableError, 503, 2),
     (SearchIndexError, 503, 5),
 )
+# What these say names addresses and folders: for the log, not for visitors.
+_INTERNAL = (IndexUnavailableError, SearchIndexError)
+_TOLD = (NotPublishedError, ModelChangedError)
 _log = logging.getLogger("cirray.serve")
 
 
@@ -47,7 +59,17 @@ def problem(
 ) -> JSONResponse:
     """Makes the response for an error."""
     content = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
-    return JSONResponse(content.model_dump(exclude_none=True), status, dict(headers or {}), media_type=MEDIA_TYPE)
+    return ProblemResponse(content.model_dump(exclude_none=True), status, dict(headers or {}))
+
+
+class ProblemResponse(JSONResponse):
+    """ASCII only: what was sent may hold half of a character, which UTF-8 cannot say."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        """Returns the body."""
+        return json.dumps(content).encode()
 
 
 def install(app: FastAPI) -> None:
@@ -78,7 +100,11 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
 def _ours(request: Request, error: Exception) -> JSONResponse:
     for kind, status, retry_after in _STATUS:
         if isinstance(error, kind):
-            return problem(status, str(error), headers=_retry_after(retry_after))
+            internal = isinstance(error, _INTERNAL) and not isinstance(error, _TOLD)
+            if internal:
+                _log.error("%s %s: %s", request.method, request.url.path, error)
+            detail = "the catalogue cannot be searched just now; the service's log says why" if internal else str(error)
+            return problem(status, detail, headers=_retry_after(retry_after))
     return _unexpected(request, error)
 
 

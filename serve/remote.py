@@ -14,7 +14,8 @@ from ray.exceptions import RayActorError, RaySystemError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve.encoding import Ask, BusyError, Composed, ModelInfo
+from serve.encoding import Ask, Composed, ModelInfo
+from serve.errors import BusyError
 
 ATTEMPTS = 6
 FIRST_WAIT_S = 0.05
@@ -37,9 +38,9 @@ class RemoteEncoder:
         composed: Composed = await _again(lambda: self._handle.compose.remote(ask))
         return composed
 
-    async def embed(self, pixels: np.ndarray) -> np.ndarray:
+    async def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, str]:
         """See `QueryEncoder`."""
-        feature: np.ndarray = await _again(lambda: self._handle.embed.remote(pixels))
+        feature: tuple[np.ndarray, str] = await _again(lambda: self._handle.embed.remote(pixels))
         return feature
 
 
@@ -50,8 +51,12 @@ async def _again(send: Callable[[], Any]) -> Any:
         BusyError: the replicas' queue is full, or none is left just now.
     """
     for attempt in range(ATTEMPTS):
+        response = send()
         try:
-            return await send()
+            return await response
+        except asyncio.CancelledError:
+            response.cancel()  # nobody waits for it any more
+            raise
         except BackPressureError:
             raise BusyError from None
         except _LOST:

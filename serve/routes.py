@@ -6,7 +6,7 @@ import time
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Query, Request, Response, Security
+from fastapi import FastAPI, Path, Query, Request, Response, Security
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import Field, field_validator
 from starlette.exceptions import HTTPException
@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from cirray import __version__, api
 from cirray.filters import Filter
 from serve import openapi, problems
-from serve.access import HEADER, Access
+from serve.access import HEADER, Access, Guard
 from serve.forms import read_search
 from serve.limits import Deadline, LimitBody
 from serve.service import Service
@@ -60,10 +60,10 @@ def create_app(service: Service, access: Access) -> FastAPI:
     settings = service.settings
     app.add_middleware(LimitBody, max_bytes=int(settings.max_upload_mb * 2**20))
     app.add_middleware(Deadline, seconds=settings.timeout_s)
-    may_read = [Depends(access.read), Security(HEADER)]
-    may_write = [Depends(access.write), Security(HEADER)]
-    _add_reading(app, service, access, may_read)
-    _add_writing(app, service, may_read, may_write)
+    app.add_middleware(Guard, access=access)  # the last one added is the first one asked
+    described = [Security(HEADER)]
+    _add_reading(app, service, access, described)
+    _add_writing(app, service, described)
     _add_health(app, service)
     _add_page(app)
     openapi.install(app)
@@ -95,11 +95,11 @@ def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[An
         """Returns an item's thumbnail, which fits into a square of `size` pixels."""
         if _names_an_item(request):
             return JSONResponse((await service.item(f"{id}/image")).model_dump())
-        content, tag = await service.thumbnail(id, query.size)
-        headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=3600"}
-        if request.headers.get("If-None-Match") == headers["ETag"]:
+        item = await service.find(id)
+        headers = {"ETag": f'"{item.content[:32]}-{query.size}"', "Cache-Control": "private, max-age=3600"}
+        if _has(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        return Response(content, media_type=MEDIA_TYPE, headers=headers)
+        return Response(await service.thumbnail(item, query.size), media_type=MEDIA_TYPE, headers=headers)
 
     @app.get("/v1/items/{id:path}", dependencies=guards, responses=openapi.errors(404), tags=["catalogue"])
     async def item(id: Id) -> api.ItemAnswer:
@@ -112,13 +112,19 @@ def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[An
         return service.model(access.key_needed)
 
 
+def _has(request: Request, tag: str) -> bool:
+    """Whether the client has this content already (RFC 9110, If-None-Match)."""
+    given = [part.strip().removeprefix("W/") for part in request.headers.get("If-None-Match", "").split(",")]
+    return tag in given or "*" in given
+
+
 def _names_an_item(request: Request) -> bool:
     """Whether "/image" is the end of an id here: then its slash came encoded, which decoding has hidden."""
     return bytes(request.scope.get("raw_path") or b"").lower().endswith(b"%2fimage")
 
 
-def _add_writing(app: FastAPI, service: Service, may_read: list[Any], may_write: list[Any]) -> None:
-    @app.post("/v1/items/batch", dependencies=may_write, responses=openapi.errors(403, 409, 413), tags=["catalogue"])
+def _add_writing(app: FastAPI, service: Service, guards: list[Any]) -> None:
+    @app.post("/v1/items/batch", dependencies=guards, responses=openapi.errors(403, 409, 413), tags=["catalogue"])
     async def batch(changes: api.BatchWrite) -> api.WriteAnswer:
         """Puts items, then deletes others."""
         put = await service.put(changes.put) if changes.put else 0
@@ -126,7 +132,7 @@ def _add_writing(app: FastAPI, service: Service, may_read: list[Any], may_write:
         return api.WriteAnswer(put=put, deleted=deleted)
 
     @app.put(
-        "/v1/items/{id:path}", dependencies=may_write, responses=openapi.errors(403, 404, 409, 413), tags=["catalogue"]
+        "/v1/items/{id:path}", dependencies=guards, responses=openapi.errors(403, 404, 409, 413), tags=["catalogue"]
     )
     async def put(id: Id, item: api.ItemWrite) -> api.WriteAnswer:
         """Adds or replaces an item."""
@@ -134,7 +140,7 @@ def _add_writing(app: FastAPI, service: Service, may_read: list[Any], may_write:
 
     @app.delete(
         "/v1/items/{id:path}",
-        dependencies=may_write,
+        dependencies=guards,
         responses=openapi.errors(403, 404, 409),
         tags=["catalogue"],
     )
@@ -146,7 +152,7 @@ def _add_writing(app: FastAPI, service: Service, may_read: list[Any], may_write:
         return api.WriteAnswer(put=0, deleted=deleted)
 
     @app.post(
-        "/v1/feedback", dependencies=may_read, responses=openapi.errors(404, 507), status_code=201, tags=["feedback"]
+        "/v1/feedback", dependencies=guards, responses=openapi.errors(404, 507), status_code=201, tags=["feedback"]
     )
     async def feedback(feedback: api.Feedback) -> api.FeedbackAnswer:
         """Keeps which item somebody chose for a query; `jobs/feedback.py` makes triplets of it."""
@@ -174,11 +180,11 @@ def _add_page(app: FastAPI) -> None:
     }
     files = {path.name: path for path in PAGE.iterdir() if path.suffix in _ASSETS}
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers=headers)
 
-    @app.get("/assets/{name}", include_in_schema=False)
+    @app.api_route("/assets/{name}", methods=["GET", "HEAD"], include_in_schema=False)
     async def asset(name: str) -> FileResponse:
         if name not in files:
             raise HTTPException(404, f"there is no {name}")

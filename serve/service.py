@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -19,30 +13,22 @@ from cirray import api
 from cirray.bars import say
 from cirray.config import Serving
 from cirray.data.captions import query_caption
-from cirray.data.pictures import decode_rgb, pixels
-from cirray.errors import CirrayError
+from cirray.data.pictures import PictureError
 from cirray.files import home_folder
 from cirray.filters import Filter
 from cirray.index.home import LiveHome, Reader
-from cirray.index.items import Hit, Item
+from cirray.index.items import Item
+from serve.answers import Clock, hit_answer, item_answer
 from serve.catalogue import Catalogue
-from serve.encoding import Ask, ModelInfo, QueryEncoder
+from serve.encoding import Ask, Composed, ModelInfo, QueryEncoder
+from serve.errors import ModelChangedError, NoPictureError, NoSuchItemError, NotWritableError, UnfitRequestError
 from serve.feedback import FeedbackLog
+from serve.fitting import check_attributes, check_filter
 from serve.thumbnails import Thumbnails
+from serve.uploads import Uploads, from_base64
 
 Result = TypeVar("Result")
-
-
-class NoSuchItemError(CirrayError):
-    """The catalogue has no such item."""
-
-
-class NotWritableError(CirrayError):
-    """The index cannot be changed item by item."""
-
-
-class UnfitRequestError(CirrayError):
-    """The request is well formed, and cannot be answered by what is served."""
+Kind = Literal["composed", "similar", "text"]
 
 
 class Service:
@@ -60,9 +46,9 @@ class Service:
         self.catalogue = catalogue
         self._encoder = encoder
         self._index_threads = ThreadPoolExecutor(searches, thread_name_prefix="index")
-        max_feedback = int(settings.feedback_max_mb * 2**20)
-        self._feedback = FeedbackLog(home_folder(settings.feedback, "feedback"), max_feedback)
-        self._pictures = home_folder(settings.pictures, "pictures")
+        self._feedback = FeedbackLog(home_folder(settings.feedback, "feedback"), int(settings.feedback_max_mb * 2**20))
+        pictures = home_folder(settings.pictures, "pictures")
+        self._uploads = Uploads(pictures, int(settings.max_megapixels * 1e6), settings.decoders)
         self._info: ModelInfo
         self._thumbnails: Thumbnails
         self._watcher: asyncio.Task[None] | None = None
@@ -83,6 +69,7 @@ class Service:
         if self._watcher is not None:
             self._watcher.cancel()
         self._index_threads.shutdown(wait=False)
+        self._uploads.close()
 
     async def search(self, request: api.SearchRequest, picture: bytes | None, began: float) -> api.SearchAnswer:
         """Answers a query.
@@ -93,45 +80,58 @@ class Service:
 
         Raises:
             NoSuchItemError, PictureError, UnfitRequestError: the request cannot be answered.
+            BusyError, IndexUnavailableError: not just now.
         """
         clock = Clock(began)
+        identifier = request.reference.id if request.reference else None
         with self.catalogue.reader() as reader:
-            identifier = request.reference.id if request.reference else None
-            ask, kind = await self._ask(request, picture, reader, clock)
-            if kind == "similar" and ask.feature is not None:
-                query, balance = ask.feature / np.linalg.norm(ask.feature), None
-                model = self._info.name
-            else:
-                composed = await self._encoder.compose(ask)
-                query, balance, model = composed.query, composed.balance, composed.model
+            check_filter(request.filter, reader.generation)
+            ask = await self._ask(request, picture, reader, clock)
+            composed = await self._compose(ask, reader)
             clock.lap("encode")
             without = None if request.include_reference else identifier
-            found = await self._index(reader.search, query, request.limit, request.offset, request.filter, without)
-            clock.lap("search")
-            return api.SearchAnswer(
-                hits=[_hit(hit) for hit in found[0]],
-                balance=balance,
-                kind=kind,
-                generation=reader.generation.name,
-                model=model,
-                timings_ms=clock.timings(),
+            found = await self._index(
+                reader.search, composed.query, request.limit, request.offset, request.filter, without
             )
+            clock.lap("search")
+        return api.SearchAnswer(
+            hits=[hit_answer(hit) for hit in found[0]],
+            balance=composed.balance,
+            kind=_kind(ask),
+            generation=reader.generation.name,
+            model=composed.model,
+            timings_ms=clock.timings(),
+        )
 
     async def items(self, limit: int, cursor: str | None, filter: Filter) -> api.ItemPage:
         """Returns a page of the catalogue."""
         with self.catalogue.reader() as reader:
+            check_filter(filter, reader.generation)
             page = await self._index(reader.browse, limit, cursor, filter)
             total = await self._index(reader.count, filter)
-        return api.ItemPage(items=[_item(item) for item in page.items], cursor=page.cursor, total=total)
+        return api.ItemPage(items=[item_answer(item) for item in page.items], cursor=page.cursor, total=total)
 
     async def item(self, identifier: str) -> api.ItemAnswer:
         """Returns one item; raises NoSuchItemError."""
-        return _item(await self._find(identifier))
+        return item_answer(await self.find(identifier))
 
-    async def thumbnail(self, identifier: str, size: int) -> tuple[bytes, str]:
-        """Returns (WebP bytes, entity tag); raises NoSuchItemError or PictureError."""
-        item = await self._find(identifier)
-        return await asyncio.to_thread(self._thumbnails.get, item, size), f"{item.content[:32]}-{size}"
+    async def find(self, identifier: str) -> Item:
+        """Returns what the index holds of an item; raises NoSuchItemError."""
+        with self.catalogue.reader() as reader:
+            found: dict[str, Item] = await self._index(reader.items, [identifier])
+        if identifier not in found:
+            raise NoSuchItemError(f"there is no item {identifier!r}")
+        return found[identifier]
+
+    async def thumbnail(self, item: Item, size: int) -> bytes:
+        """Returns an item's picture as WebP; raises NoPictureError."""
+        try:
+            return await asyncio.to_thread(self._thumbnails.get, item, size)
+        except PictureError as error:
+            say(f"no thumbnail of {item.id!r}: {error}")  # a path of this machine is nobody's business
+            raise NoPictureError(
+                f"the picture of item {item.id!r} cannot be shown: index the catalogue again"
+            ) from None
 
     async def put(self, items: Sequence[api.ItemPut]) -> int:
         """Adds or replaces items of the published generation; returns how many.
@@ -139,34 +139,39 @@ class Service:
         Raises:
             NotWritableError: the index is embedded.
             PictureError, UnfitRequestError: an item cannot be taken; then none is.
+            IndexUnavailableError: another generation was published meanwhile.
         """
-        home = self._live()
+        home, info = self._live(), self._info
         with self.catalogue.reader() as reader:
-            _check_kinds(items, reader)
-        contents = [_from_base64(item.image, f"image of {item.id!r}") for item in items]
-        decoded = [await self._decode(content, repr(item.id)) for item, content in zip(items, contents, strict=True)]
-        features = np.stack(await asyncio.gather(*(self._encoder.embed(row) for row in decoded)))
-        paths = [await asyncio.to_thread(self._keep_picture, content) for content in contents]
-        rows = [
-            Item(item.id, str(path), path.name, item.title, item.attributes)
-            for item, path in zip(items, paths, strict=True)
-        ]
-        await self._index(home.put, rows, features)
+            check_attributes(items, reader.generation)
+            contents = [from_base64(item.image, f"image of {item.id!r}") for item in items]
+            features = []
+            for item, content in zip(items, contents, strict=True):
+                decoded = await self._uploads.decode(content, repr(item.id), info.size, info.preprocess)
+                feature, side = await self._encoder.embed(decoded)
+                _check_side(side, reader)
+                features.append(feature)
+            paths = [await self._uploads.keep(content) for content in contents]
+            rows = [
+                Item(item.id, str(path), path.name, item.title, item.attributes)
+                for item, path in zip(items, paths, strict=True)
+            ]
+            await self._index(home.put, reader.generation.name, rows, np.stack(features))
         return len(rows)
 
     async def delete(self, ids: Sequence[str]) -> int:
-        """Removes items; returns how many there were. Raises NotWritableError if the index is embedded."""
+        """Removes items; returns how many there were. Raises as `put`."""
         home = self._live()
         with self.catalogue.reader() as reader:
             present = list(await self._index(reader.items, ids))
-        if present:
-            await self._index(home.delete, present)
+            if present:
+                await self._index(home.delete, reader.generation.name, present)
         return len(present)
 
     async def feedback(self, feedback: api.Feedback) -> str:
         """Keeps feedback; returns its id. Raises NoSuchItemError if it names an item that is not there."""
+        named = [name for name in (feedback.reference, feedback.chosen) if name is not None]
         with self.catalogue.reader() as reader:
-            named = [name for name in (feedback.reference, feedback.chosen) if name is not None]
             known = await self._index(reader.items, named)
         for name in named:
             if name not in known:
@@ -178,6 +183,7 @@ class Service:
         info = self._info
         with self.catalogue.reader() as reader:
             generation = reader.generation
+        shown = [attribute for attribute in generation.attributes if attribute.name in generation.indexed]
         return api.ModelAnswer(
             name=self.settings.name,
             model=info.name,
@@ -187,21 +193,21 @@ class Service:
             metrics=info.metrics,
             generation=generation.name,
             items=generation.count,
-            attributes=[api.AttributeAnswer(**attribute.model_dump()) for attribute in generation.attributes],
+            attributes=[api.AttributeAnswer(**attribute.model_dump()) for attribute in shown],
             writable=isinstance(self.catalogue.home, LiveHome),
             key_needed=key_needed,
             notices=[notice for notice in (info.refused, self.catalogue.refused) if notice],
         )
 
-    async def _ask(
-        self, request: api.SearchRequest, picture: bytes | None, reader: Reader, clock: Clock
-    ) -> tuple[Ask, Any]:
-        reference = request.reference
-        if request.weight is not None and self._info.combining == "gated":
+    async def _ask(self, request: api.SearchRequest, picture: bytes | None, reader: Reader, clock: Clock) -> Ask:
+        """Makes the reference image what an encoder takes: an item's stored feature, or a picture's pixels."""
+        reference, info = request.reference, self._info
+        if request.weight is not None and info.combining == "gated":
             raise UnfitRequestError("weight cannot be set: the gated combining function has no balance; leave it out")
         if reference is not None and reference.image is not None:
-            picture = _from_base64(reference.image, "reference.image")
-        decoded = None if picture is None else await self._decode(picture, "the reference picture")
+            picture = from_base64(reference.image, "reference.image")
+        name = "the reference picture"
+        decoded = None if picture is None else await self._uploads.decode(picture, name, info.size, info.preprocess)
         clock.lap("read")
         feature = None
         if reference is not None and reference.id is not None:
@@ -210,27 +216,18 @@ class Service:
                 raise NoSuchItemError(f"there is no item {reference.id!r} to start from")
         clock.lap("reference")
         text = query_caption(request.texts) if request.texts else None
-        has_image = feature is not None or decoded is not None
-        kind = "text" if not has_image else "similar" if text is None else "composed"
-        return Ask(feature, decoded, text, request.weight), kind
+        return Ask(feature, decoded, text, request.weight)
 
-    async def _decode(self, content: bytes, name: str) -> np.ndarray:
-        """Returns the pixels of a picture file; Pillow decodes outside the GIL."""
+    async def _compose(self, ask: Ask, reader: Reader) -> Composed:
+        """Returns the query feature. A stored feature alone is one already, and no encoder is asked."""
+        if ask.feature is not None and ask.text is None:
+            unit = ask.feature / np.linalg.norm(ask.feature)
+            return Composed(unit, None, self._info.name, reader.generation.image_fingerprint)
+        composed = await self._encoder.compose(ask)
+        _check_side(composed.image_fingerprint, reader)
+        return composed
 
-        def decode() -> np.ndarray:
-            rgb = decode_rgb(content, name, self._info.preprocess.background)
-            return pixels(rgb, self._info.size, self._info.preprocess)
-
-        return await asyncio.to_thread(decode)
-
-    async def _find(self, identifier: str) -> Item:
-        with self.catalogue.reader() as reader:
-            found: dict[str, Item] = await self._index(reader.items, [identifier])
-        if identifier not in found:
-            raise NoSuchItemError(f"there is no item {identifier!r}")
-        return found[identifier]
-
-    async def _index(self, call: Callable[..., Result], *arguments: Any) -> Result:
+    async def _index(self, call: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._index_threads, lambda: call(*arguments))
 
     def _live(self) -> LiveHome:
@@ -242,70 +239,27 @@ class Service:
             )
         return home
 
-    def _keep_picture(self, content: bytes) -> Path:
-        """Keeps an uploaded picture under the hash of its bytes."""
-        path = self._pictures / hashlib.sha256(content).hexdigest()
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{time.monotonic_ns()}")
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        return path
-
     async def _watch(self) -> None:
-        """Follows the published generation and the model; an index that cannot be reached is asked again."""
+        """Follows the model and the published generation; whatever goes wrong, searches go on and it looks again."""
         while True:
             await asyncio.sleep(self.settings.poll_s)
             try:
                 self._info = await self._encoder.info()
+            except Exception as error:
+                say(f"no encoder answers: {error or type(error).__name__}")
+            try:
                 await self._index(self.catalogue.refresh, self._info.image_fingerprint)
-            except Exception as error:  # whatever it was, the next look may succeed, and searches go on meanwhile
+            except Exception as error:
                 say(f"cannot look for a new generation: {error or type(error).__name__}")
 
 
-class Clock:
-    """Measures the parts of a request, in milliseconds."""
-
-    def __init__(self, began: float) -> None:
-        self._began = self._last = began
-        self._laps: dict[str, float] = {}
-
-    def lap(self, name: str) -> None:
-        """Ends a part."""
-        now = time.perf_counter()
-        self._laps[name] = round(1000 * (now - self._last), 2)
-        self._last = now
-
-    def timings(self) -> api.Timings:
-        """Returns all parts and their total."""
-        return api.Timings(**self._laps, total=round(1000 * (self._last - self._began), 2))
+def _kind(ask: Ask) -> Kind:
+    if ask.feature is None and ask.pixels is None:
+        return "text"
+    return "similar" if ask.text is None else "composed"
 
 
-def image_path(identifier: str) -> str:
-    """Returns where an item's thumbnail is, below the service's address."""
-    return f"/v1/items/{quote(identifier, safe='')}/image"
-
-
-def _item(item: Item) -> api.ItemAnswer:
-    return api.ItemAnswer(id=item.id, title=item.title, attributes=dict(item.attributes), image=image_path(item.id))
-
-
-def _hit(hit: Hit) -> api.HitAnswer:
-    return api.HitAnswer(**_item(hit.item).model_dump(), score=hit.score)
-
-
-def _from_base64(text: str, where: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise UnfitRequestError(f"{where} is not base64: send the picture file's bytes in base64") from None
-
-
-def _check_kinds(items: Sequence[api.ItemPut], reader: Reader) -> None:
-    """Refuses an attribute of another kind than the catalogue's: filters would never find it."""
-    kinds = {attribute.name: attribute.kind for attribute in reader.generation.attributes}
-    for item in items:
-        for name, value in item.attributes.items():
-            kind = "bool" if isinstance(value, bool) else "number" if isinstance(value, (int, float)) else "keyword"
-            if kinds.get(name, kind) != kind:
-                raise UnfitRequestError(f"item {item.id!r}: attribute {name} must be a {kinds[name]}, not a {kind}")
+def _check_side(image_fingerprint: str, reader: Reader) -> None:
+    """Refuses a feature of another image side than the generation's: its scores would mean nothing."""
+    if image_fingerprint != reader.generation.image_fingerprint:
+        raise ModelChangedError("the model was replaced by one that does not fit the index: try again later")

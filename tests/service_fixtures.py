@@ -20,6 +20,7 @@ from qdrant_client import QdrantClient
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from cirray.bundle_folder import read_bundle
 from cirray.config import Serving, load_recipe
 from cirray.index.build import build_index
 from cirray.index.edge import EdgeHome
@@ -81,7 +82,9 @@ def deploy(shop: Shop, name: str) -> Shop:
     """Starts an encoder replica for a shop's bundle, without HTTP proxies."""
     serve.start(proxy_location="Disabled")
     serving = Serving(bundle=str(shop.bundle), threads=1, poll_s=0.2)
-    application = serve.deployment(Encoder, ray_actor_options={"num_cpus": 0.1}).bind(serving)
+    application = serve.deployment(Encoder, ray_actor_options={"num_cpus": 0.1}).bind(
+        serving, read_bundle(shop.bundle)["image_fingerprint"]
+    )
     return replace(shop, handle=serve.run(application, name=name, route_prefix=None))
 
 

@@ -202,15 +202,14 @@ def test_a_server_that_never_answers(fake: FakeQdrant, client: QdrantClient, cou
     assert count() == 3
 
 
-def test_waits_grow_up_to_a_limit(fake: FakeQdrant, count: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waits_grow_up_to_a_limit(fake: FakeQdrant, client: QdrantClient, monkeypatch: pytest.MonkeyPatch) -> None:
     longest: list[float] = []
-    monkeypatch.setattr(calls, "ATTEMPTS", 8)
     monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.1)
     monkeypatch.setattr(calls, "LONGEST_WAIT_S", 1.0)
     monkeypatch.setattr("random.uniform", lambda low, high: longest.append(high) or high)
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
     fake.script = [refusal(503)] * 7
-    assert count() == 3
+    assert Calls(client, "the index", 8).call("count", "shop--one", exact=True).count == 3
     assert longest == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0])
 
 
@@ -366,7 +365,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_uploads_go_over_grpc(home: ServerHome, uploads: FakeGrpc) -> None:
     code = grpc.StatusCode
     uploads.script = [code.UNAVAILABLE, code.RESOURCE_EXHAUSTED, code.DEADLINE_EXCEEDED]
-    home.put([ITEM], np.array([[3.0, 4.0]], np.float32))
+    home.put("one", [ITEM], np.array([[3.0, 4.0]], np.float32))
     (request,) = uploads.points
     assert (request.collection_name, request.wait) == ("shop--one", True)
     (point,) = request.points
@@ -395,7 +394,7 @@ def test_uploads_that_fail(
 ) -> None:
     uploads.script = [code] * ATTEMPTS
     with pytest.raises(SearchIndexError, match=message) as caught:
-        home.put([ITEM], np.array([[3.0, 4.0]], np.float32))
+        home.put("one", [ITEM], np.array([[3.0, 4.0]], np.float32))
     assert type(caught.value) is kind
     assert len(uploads.script) == (0 if kind is IndexUnavailableError else ATTEMPTS - 1)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
@@ -403,7 +402,7 @@ def test_uploads_that_fail(
 
 @pytest.mark.usefixtures("published")
 def test_nothing_is_uploaded_or_deleted_in_vain(home: ServerHome, fake: FakeQdrant, uploads: FakeGrpc) -> None:
-    home.put([], np.zeros((0, 2), np.float32))
-    home.delete([])
+    home.put("one", [], np.zeros((0, 2), np.float32))
+    home.delete("one", [])
     assert uploads.points == []
     assert not any("points" in path for path in fake.asked)

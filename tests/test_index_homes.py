@@ -58,6 +58,12 @@ def rows(count: int, seed: int = 0) -> np.ndarray:
     return (3.0 * np.random.default_rng(seed).normal(size=(count, DIM))).astype(np.float32)
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that was killed is not waited for."""
+    monkeypatch.setattr(server, "ALIVE_S", 0.0)
+
+
 def plan(image_fingerprint: str = PRINT, **changes: Any) -> Generation:
     content = {"name": new_name(), "image_fingerprint": image_fingerprint, "dim": DIM, "settings": Indexing()}
     return Generation(**{**content, **changes})
@@ -1007,18 +1013,29 @@ def test_a_collection_that_failed_is_not_finished(monkeypatch: pytest.MonkeyPatc
 
 def test_a_server_is_changed_item_by_item(server_home: ServerHome) -> None:
     assert isinstance(server_home, LiveHome)
-    for change in (lambda: server_home.put(items(1), rows(1)), lambda: server_home.delete(["item0"])):
-        with pytest.raises(SearchIndexError, match=r"no generation is published: run jobs/index\.py first"):
+    for change in (lambda: server_home.put("none", items(1), rows(1)), lambda: server_home.delete("none", ["item0"])):
+        with pytest.raises(SearchIndexError, match="none is not published any more, None is"):
             change()
     done = fill(server_home, items(2), rows(2))
     server_home.publish(done.name)
     reader = server_home.open(done.name)
-    server_home.put([item(1, colour="red"), item(5)], rows(2, seed=5))
-    server_home.delete(["item0", "nobody"])
+    server_home.put(done.name, [item(1, colour="red"), item(5)], rows(2, seed=5))
+    server_home.delete(done.name, ["item0", "nobody"])
     assert reader.items(["item0", "item1", "item5"]) == {"item1": item(1, colour="red"), "item5": item(5)}
     with pytest.raises(SearchIndexError, match="do not fit"):
-        server_home.put(items(1), np.ones((1, DIM + 1), np.float32))
+        server_home.put(done.name, items(1), np.ones((1, DIM + 1), np.float32))
     reader.close()
+
+
+def test_a_server_keeps_two_jobs_apart(server_home: ServerHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "BEAT_S", 0.0)
+    first = server_home.create(plan())
+    first.upload(items(2), rows(2))
+    monkeypatch.setattr(server.time, "sleep", lambda _: first.upload(items(2), rows(2)))  # it works on meanwhile
+    with pytest.raises(SearchIndexError, match="another job is writing test--"):
+        server_home.create(plan())
+    monkeypatch.setattr(server.time, "sleep", lambda _: None)  # it was killed
+    assert len(server_home.create(plan()).state()) == 2
 
 
 # Which home

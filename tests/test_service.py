@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ from PIL import Image
 
 import cirray
 from cirray.data.captions import query_caption
+from cirray.errors import ConfigError
 from cirray.index.edge import EdgeHome
+from serve.access import Access
 from serve.service import Service
-from tests.service_fixtures import Shop, ask, memory_home
+from serve.surroundings import Surroundings
+from tests.service_fixtures import Shop, ask, memory_home, write_shop
 
 Conversation = Callable[[httpx.AsyncClient, Service], Awaitable[Any]]
 KEY = "a-key"
@@ -228,6 +232,9 @@ def test_thumbnails_are_small_and_cached_by_content(shop: Shop) -> None:
         ({"text": "red", "limit": 0}, 422, "limit"),
         ({"text": "red", "colour": "red"}, 422, "colour"),
         ({"text": "red", "filter": {"price": {"above": 3}}}, 422, "above"),
+        ({"text": "red", "filter": {"color": "red"}}, 422, "there are: colour, large, price, shape"),
+        ({"text": "red", "filter": {"colour": 3}}, 422, "the values are text, not 3"),
+        ({"text": "red", "filter": {"price": {"not": [1, "a"]}}}, 422, "the values are a number, not 'a'"),
     ],
 )
 def test_wrong_searches_are_problems_that_say_why(shop: Shop, body: Any, status: int, said: str) -> None:
@@ -256,6 +263,10 @@ def test_other_wrong_requests(shop: Shop) -> None:
         assert await status("GET", "/v1/items?filter={") == 422
         assert await status("GET", "/assets/..%2Fapp.py") == 404
         assert await status("PATCH", "/v1/search") == 405
+        assert await status("POST", "/v1/search", files={"image": (None, "text")}) == 422
+        assert await status("POST", "/v1/search", files=[("text", (None, "a")), ("text", (None, "b"))]) == 422
+        odd = {"content-type": "multipart/form-data; boundary=x; charset=punycode"}
+        assert await status("POST", "/v1/search", content=b"--x--", headers=odd) == 415
 
     ask(shop, conversation)
 
@@ -273,6 +284,89 @@ def test_a_body_beyond_the_limit_is_refused(shop: Shop) -> None:
         assert "larger than" in large.json()["detail"]
 
     ask(shop, conversation, max_upload_mb=0.01)
+
+
+def test_a_body_is_refused_before_it_is_read(shop: Shop) -> None:
+    async def conversation(client: httpx.AsyncClient, _: Service) -> None:
+        json_type = {"content-type": "application/json"}
+        assert (await client.put("/v1/items/x", content=b"{", headers=json_type)).status_code == 401
+
+        async def endless() -> Any:
+            for _ in range(20):
+                yield b"x" * 1000
+
+        headers = {**json_type, "X-API-Key": KEY}
+        assert (await client.put("/v1/items/x", content=endless(), headers=headers)).status_code == 413
+
+    ask(shop, conversation, memory_home(shop), KEY, max_upload_mb=0.01)
+
+
+def test_a_small_file_with_very_many_pixels_is_refused(shop: Shop) -> None:
+    stream = BytesIO()
+    Image.new("L", (4000, 4000)).save(stream, "PNG")
+
+    async def conversation(client: httpx.AsyncClient, _: Service) -> httpx.Response:
+        return await client.post("/v1/search", files={"image": stream.getvalue()})
+
+    answer = ask(shop, conversation, max_megapixels=1.0)
+    assert answer.status_code == 422
+    assert "4,000 x 4,000 pixels, more than 1,000,000" in answer.json()["detail"]
+
+
+def test_a_key_that_cannot_be_sent_is_refused_at_the_start() -> None:
+    with pytest.raises(ConfigError, match="printable ASCII"):
+        Access("schlüssel")
+    assert Access(" key\n").key_needed
+
+
+def test_surroundings_that_differ_are_refused() -> None:
+    expected = Surroundings("http://qdrant:6333, collection cirray", True)
+    with pytest.raises(ConfigError, match="set QDRANT_URL alike on all nodes"):
+        expected.check(Surroundings("/root/.cache/cirray/index", True))
+    with pytest.raises(ConfigError, match="set on some nodes only"):
+        expected.check(Surroundings(expected.index, False))
+    expected.check(expected)
+
+
+def test_a_model_of_another_image_side_is_never_searched_with(shop: Shop) -> None:
+    async def conversation(client: httpx.AsyncClient, service: Service) -> None:
+        with service.catalogue.reader() as reader:
+            reader.generation = reader.generation.model_copy(update={"image_fingerprint": "another"})
+        answer = await client.post("/v1/search", json={"text": "red"})
+        assert answer.status_code == 503
+        assert "does not fit the index" in answer.json()["detail"]
+        assert answer.headers["Retry-After"]
+
+    ask(shop, conversation)
+
+
+def test_writes_go_to_the_generation_that_is_searched(shop: Shop) -> None:
+    home = memory_home(shop)
+    photo = base64.b64encode(picture(shop)).decode()
+
+    async def conversation(client: httpx.AsyncClient, service: Service) -> None:
+        client.headers["X-API-Key"] = KEY
+        with service.catalogue.reader() as reader:
+            plan = reader.generation.model_copy(update={"name": "zz-next"})
+        writer = home.create(plan)
+        home.publish(writer.finish({}).name)
+        writer.close()
+        put = await client.put("/v1/items/new", json={"image": photo})
+        assert put.status_code == 503
+        assert home.open("zz-next").count() == 0
+
+    ask(shop, conversation, home, KEY, poll_s=60.0)
+
+
+def test_errors_tell_visitors_nothing_of_this_machine(shop: Shop, tmp_path: Path) -> None:
+    gone = write_shop(tmp_path)
+    for path in (gone.catalog.parent / "images").iterdir():
+        path.unlink()
+    gone = replace(gone, handle=shop.handle)
+    answer = send(gone, "GET", f"/v1/items/{REFERENCE}/image")
+    assert answer.status_code == 404
+    assert str(tmp_path) not in answer.text
+    assert str(tmp_path) not in send(shop, "GET", "/readyz", home=EdgeHome(tmp_path / "empty")).text
 
 
 def test_a_request_that_takes_too_long_is_given_up(shop: Shop) -> None:
@@ -373,12 +467,12 @@ def test_feedback_is_on_disk_when_it_is_acknowledged(shop: Shop) -> None:
     assert send(shop, "POST", "/v1/feedback", json={**chosen, "chosen": "nothing"}).status_code == 404
 
 
-def test_feedback_is_bounded(shop: Shop) -> None:
+def test_feedback_is_bounded(shop: Shop, tmp_path: Path) -> None:
     async def conversation(client: httpx.AsyncClient, _: Service) -> list[int]:
         body = {"reference": REFERENCE, "texts": ["x" * 300], "chosen": REFERENCE}
         return [(await client.post("/v1/feedback", json=body)).status_code for _ in range(4)]
 
-    statuses = ask(shop, conversation, feedback_max_mb=0.0005)
+    statuses = ask(shop, conversation, feedback_max_mb=0.0005, feedback=str(tmp_path))
     assert statuses == [201, 507, 507, 507]
 
 

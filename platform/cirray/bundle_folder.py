@@ -30,7 +30,10 @@ def read_bundle(folder: Path) -> dict[str, Any]:
             f"{folder} is no complete model bundle ({MANIFEST} is missing): give the bundle folder of a finished "
             f"training, OUTPUT/bundle"
         )
-    manifest: dict[str, Any] = read_json(folder / MANIFEST)
+    try:
+        manifest: dict[str, Any] = dict(read_json(folder / MANIFEST))
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"{folder / MANIFEST} is damaged ({error}): copy the bundle again") from None
     if manifest.get("format") != FORMAT:
         raise BundleError(
             f"{folder / MANIFEST}: format {manifest.get('format')} is not {FORMAT}, which this version reads"

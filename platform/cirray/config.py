@@ -199,6 +199,7 @@ class Indexing(Section):
     max_bad: Fraction = Field(0.05, description="greatest share of catalogue entries that may be unusable")
     self_queries: Positive = Field(64, description="items searched for by their own feature before publishing")
     timeout_s: float = Field(30.0, gt=0.0, description="longest wait for one answer of the server")
+    attempts: Positive = Field(4, description="how often a call of the server is tried")
 
 
 class Serving(Section):
@@ -224,8 +225,12 @@ class Serving(Section):
     drain_s: float = Field(20.0, ge=0.0, description="how long a replica that stops may finish what it has")
     poll_s: float = Field(1.0, gt=0.0, description="how often a new generation or bundle is looked for")
     max_upload_mb: float = Field(10.0, gt=0.0, le=100.0, description="greatest request body")
+    max_megapixels: float = Field(
+        50.0, gt=0.0, le=89.0, description="greatest uploaded picture; a small file may be huge"
+    )
+    decoders: Positive = Field(2, description="uploaded pictures that a replica decodes at a time")
     feedback: str = Field("", description="folder for feedback; empty = $CIRRAY_HOME/feedback or ~/.cache/...")
-    feedback_max_mb: float = Field(256.0, gt=0.0, description="feedback kept by one replica; then it is refused")
+    feedback_max_mb: float = Field(256.0, gt=0.0, description="feedback kept in that folder; then it is refused")
     pictures: str = Field("", description="folder for uploaded item pictures; empty = $CIRRAY_HOME/pictures or ...")
 
     @model_validator(mode="after")

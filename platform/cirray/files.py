@@ -12,7 +12,10 @@ def write_text(path: Path, text: str) -> None:
     """Writes to a temporary name beside `path`, then renames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())  # else a power loss may leave an empty file under the final name
     temporary.replace(path)
 
 

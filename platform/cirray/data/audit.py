@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,8 @@ from cirray.data.pictures import Background, PictureError, decode_rgb, read_byte
 from cirray.data.triplets import Problem
 
 CACHE_NAME = "pictures.json"
+SAVE_EVERY_S = 60.0
+_CHUNK = 2048
 
 # absolute path -> (bytes, modification time in ns, SHA-256)
 _Known = dict[str, tuple[int, int, str]]
@@ -48,19 +51,17 @@ def audit_pictures(
     to_check = [path for path in files if path not in good]
     wrong: dict[Path, str] = {}
     if to_check:
-        fresh: _Known = {}
-        try:
-            _check_all(to_check, background, fresh, wrong)
-        finally:  # an interrupted check keeps what it has found
-            _save(file, fresh)
-        good.update({path: fresh[files[path]][2] for path in to_check if path not in wrong})
+        good.update(_check_all(to_check, background, file, wrong))
     contents = {identifier: good[path] for identifier, path in images.items() if path in good}
     problems = [Problem(str(path), wrong[path]) for path in images.values() if path in wrong]
     return contents, problems
 
 
-def _check_all(paths: list[Path], background: Background, fresh: _Known, wrong: dict[Path, str]) -> None:
-    """Fills `fresh` with the good files of `paths` and `wrong` with what is wrong with the others."""
+def _check_all(paths: list[Path], background: Background, file: Path, wrong: dict[Path, str]) -> dict[Path, str]:
+    """Returns the SHA-256 of the good files of `paths`, and fills `wrong` with what is wrong with the others.
+
+    What was found is kept now and then, and when it is interrupted: a check of very many files survives a kill.
+    """
 
     def check(path: Path) -> tuple[int, int, str] | str:
         try:
@@ -71,13 +72,26 @@ def _check_all(paths: list[Path], background: Background, fresh: _Known, wrong: 
             return error.what
         return (*stamp, hashlib.sha256(content).hexdigest()) if stamp else "changed while it was read"
 
+    good: dict[Path, str] = {}
+    fresh: _Known = {}
+    saved = time.monotonic()
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar(len(paths), "checking pictures", "files") as shown:
-        for path, result in zip(paths, pool.map(check, paths), strict=True):
-            shown.update()
-            if isinstance(result, str):
-                wrong[path] = result
-            else:
-                fresh[os.fspath(path.absolute())] = result
+        try:
+            for start in range(0, len(paths), _CHUNK):
+                chunk = paths[start : start + _CHUNK]  # not all at once: each waiting file costs memory
+                for path, result in zip(chunk, pool.map(check, chunk), strict=True):
+                    shown.update()
+                    if isinstance(result, str):
+                        wrong[path] = result
+                    else:
+                        good[path] = result[2]
+                        fresh[os.fspath(path.absolute())] = result
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    _save(file, fresh)
+                    saved = time.monotonic()
+        finally:
+            _save(file, fresh)
+    return good
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -79,17 +79,18 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def decode_rgb(content: bytes, where: str, background: Background) -> Image.Image:
+def decode_rgb(content: bytes, where: str, background: Background, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decodes the bytes of a picture file; see `open_rgb`.
 
     Args:
         content: the bytes of the file.
         where: names the picture in errors.
         background: what transparent pictures are laid on.
+        max_pixels: of a picture that is decoded; a small file may hold very many.
     """
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
-            _check_size(where, *image.size)
+            _check_size(where, *image.size, max_pixels)
             image.load()
             return to_rgb(ImageOps.exif_transpose(image), background)
     except PictureError:
@@ -163,9 +164,9 @@ def _centre_crop(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def _check_size(where: str, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise PictureError(where, f"has {width:,} x {height:,} pixels, more than {MAX_PIXELS:,}")
+def _check_size(where: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise PictureError(where, f"has {width:,} x {height:,} pixels, more than {max_pixels:,}")
     if max(width, height) > MAX_SIDE:
         raise PictureError(where, f"has {width:,} x {height:,} pixels, a side longer than {MAX_SIDE:,}")
     if max(width, height) > MAX_RATIO * min(width, height):

@@ -20,7 +20,8 @@ from cirray.bundle_folder import read_bundle
 from cirray.config import Config
 from cirray.data.audit import audit_pictures
 from cirray.data.triplets import Problem
-from cirray.errors import ConfigError, DataError
+from cirray.encoder_folder import read_manifest
+from cirray.errors import BundleError, ConfigError, DataError, SearchIndexError
 from cirray.evaluation import ensure_images
 from cirray.features.store import FeatureStore
 from cirray.files import store_folder
@@ -55,8 +56,14 @@ def build_index(bundle: Path, catalog: Path, config: Config) -> dict[str, Any]:
         BundleError, DataError, ConfigError: what was given cannot be used.
         SearchIndexError: the index cannot be reached, or failed its verification and was not published.
     """
+    bundle = bundle.resolve()  # a link may be moved meanwhile
     manifest = read_bundle(bundle)
     home = open_home(config.index)
+    with home.alone():
+        return _build(home, bundle, manifest, catalog, config)
+
+
+def _build(home: Home, bundle: Path, manifest: Mapping[str, Any], catalog: Path, config: Config) -> dict[str, Any]:
     items, bad, attributes = _read(catalog, manifest["preprocess"]["background"], config)
     plan = _plan(manifest, attributes, config)
     wanted = {item.id: item.digest() for item in items}
@@ -64,11 +71,10 @@ def build_index(bundle: Path, catalog: Path, config: Config) -> dict[str, Any]:
     change = difference(wanted, _digests(home.open(published)) if published else {})
     generation, embedded = _same(home, plan, wanted), 0
     if generation is None:
-        images, embedded = _features(items, bundle / "encoder", config)
+        images, embedded = _features(items, bundle / "encoder", plan.image_fingerprint, config)
         generation = _fill(home, plan, items, images, config)
     if generation.name != published:
-        say(f"verifying generation {generation.name}: its count and {config.index.self_queries} self-queries")
-        verify(home.open(generation.name), wanted, config.index.self_queries)
+        _verify(home, generation, wanted, config.index.self_queries)
         home.publish(generation.name)
     dropped = home.collect(config.index.keep)
     say(_summary(home, generation, published, change, bad))
@@ -166,17 +172,19 @@ def _digests(reader: Reader) -> dict[str, str]:
         reader.close()
 
 
-def _features(items: Sequence[Item], encoder: Path, config: Config) -> tuple[FeatureStore, int]:
+def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: Config) -> tuple[FeatureStore, int]:
     """Computes what the store lacks; a catalogue with few new pictures starts no Ray."""
     pictures = {item.content: item.image for item in items}
     store = store_folder(config.store)
-    fingerprint = read_bundle(encoder.parent)["image_fingerprint"]
     missing = len(FeatureStore(store, "image", fingerprint).missing(list(pictures)))
     elsewhere = missing > config.embed.inline_pictures or (missing and config.compute.device == "cuda")
     if elsewhere:
         connect(config.workers)
     gpu = use_gpu(config) if elsewhere else False
-    return ensure_images(pictures, encoder, store, config.embed, config.workers, gpu), missing
+    images = ensure_images(pictures, encoder, store, config.embed, config.workers, gpu)
+    if read_manifest(encoder)["image_fingerprint"] != fingerprint or images.fingerprint != fingerprint:
+        raise BundleError(f"{encoder.parent} was replaced while its features were computed: run the same command again")
+    return images, missing
 
 
 def _fill(home: Home, plan: Generation, items: Sequence[Item], images: FeatureStore, config: Config) -> Generation:
@@ -197,6 +205,16 @@ def _fill(home: Home, plan: Generation, items: Sequence[Item], images: FeatureSt
         return writer.finish(provenance(config.seed))
     finally:
         writer.close()
+
+
+def _verify(home: Home, generation: Generation, wanted: Mapping[str, str], sample: int) -> None:
+    """Verifies a generation; one that fails is deleted, so that the next run builds another."""
+    say(f"verifying generation {generation.name}: its count and {sample} self-queries")
+    try:
+        verify(home.open(generation.name), wanted, sample)
+    except SearchIndexError:
+        home.discard(generation.name)
+        raise
 
 
 def _summary(home: Home, generation: Generation, published: str | None, change: Change, bad: Sequence[Problem]) -> str:

@@ -32,14 +32,15 @@ _KEY_REFUSED = {401, 403, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMI
 
 
 class Calls:
-    """A client's methods, called by name."""
+    """A client's methods, called by name; each up to `attempts` times."""
 
-    def __init__(self, client: QdrantClient, where: str) -> None:
+    def __init__(self, client: QdrantClient, where: str, attempts: int = ATTEMPTS) -> None:
         self.client = client
         self.where = where
+        self.attempts = attempts
 
     def call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Calls a method of the client, up to ATTEMPTS times with growing, random waits.
+        """Calls a method of the client, again and again with growing, random waits.
 
         Raises:
             IndexUnavailableError: the server did not answer, or was too busy, each time.
@@ -47,7 +48,7 @@ class Calls:
         """
         retrying = Retrying(
             retry=retry_if_exception(_is_temporary),
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(self.attempts),
             wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
             reraise=True,
         )
@@ -63,8 +64,8 @@ class Calls:
     def _ours(self, method: str, error: Exception) -> SearchIndexError:
         if _is_temporary(error):
             return IndexUnavailableError(
-                f"{self.where}: {method} failed {ATTEMPTS} times ({_reason(error)}): check that Qdrant runs there and "
-                f"that QDRANT_URL is right{_PORT if isinstance(error, grpc.RpcError) else ''}"
+                f"{self.where}: {method} failed {self.attempts} times ({_reason(error)}): check that Qdrant runs "
+                f"there and that QDRANT_URL is right{_PORT if isinstance(error, grpc.RpcError) else ''}"
             )
         if _status(error) in _KEY_REFUSED:
             return SearchIndexError(f"{self.where}: the key was refused: set QDRANT_API_KEY")

@@ -69,15 +69,26 @@ class EdgeHome:
         self.root = root
         self.where = str(root)
         self.searches = 1  # the engine holds the GIL: more threads would only wait
+        self._held: IO[str] | None = None
 
     @classmethod
     def at(cls, setting: str) -> EdgeHome:
         """Opens the folder that a configuration names, or the default one; see `home_folder`."""
         return cls(home_folder(setting, "index"))
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """See `Home`."""
+        self._held = _lock(self.root)
+        try:
+            yield
+        finally:
+            self._held.close()
+            self._held = None
+
     def create(self, plan: Generation) -> EdgeWriter:
         """See `Home`."""
-        lock = _lock(self.root)
+        lock = _lock(self.root) if self._held is None else None
         try:
             self._drop_unfinished()
             folder = self._folder(plan.name)
@@ -86,12 +97,13 @@ class EdgeHome:
                 shutil.copytree(self._folder(base) / SHARD, folder / SHARD, ignore=_TEMPORARY)
             return EdgeWriter(folder, plan, base is not None, lock)
         except BaseException:
-            lock.close()
+            if lock is not None:
+                lock.close()
             raise
 
     def generations(self) -> list[Generation]:
         """See `Home`."""
-        return [self._read(path.parent.name) for path in sorted(self.root.glob(f"generations/*/{MANIFEST}"))]
+        return [self.read(path.parent.name) for path in sorted(self.root.glob(f"generations/*/{MANIFEST}"))]
 
     def published(self) -> str | None:
         """See `Home`."""
@@ -105,7 +117,7 @@ class EdgeHome:
 
     def publish(self, name: str) -> None:
         """See `Home`."""
-        self._read(name)
+        self.read(name)
         write_json(self.root / POINTER, {"generation": name})
 
     def roll_back(self) -> str:
@@ -118,23 +130,28 @@ class EdgeHome:
         """See `Home`."""
         names = doomed(self.generations(), self.published(), keep)
         for name in names:
-            (self._folder(name) / MANIFEST).unlink()  # from here on nobody takes it for complete
-            shutil.rmtree(self._folder(name))
+            self.discard(name)
         return names
+
+    def discard(self, name: str) -> None:
+        """See `Home`."""
+        (self._folder(name) / MANIFEST).unlink()  # from here on nobody takes it for complete
+        shutil.rmtree(self._folder(name))
 
     def open(self, name: str) -> EdgeReader:
         """See `Home`."""
-        return EdgeReader(self._folder(name), self._read(name))
+        return EdgeReader(self._folder(name), self.read(name))
 
     def _base(self, plan: Generation) -> str | None:
         """Returns the published generation if the new one can begin with a copy of it."""
         name = self.published()
-        return name if name is not None and same_build(self._read(name), plan) else None
+        return name if name is not None and same_build(self.read(name), plan) else None
 
     def _folder(self, name: str) -> Path:
         return self.root / "generations" / name
 
-    def _read(self, name: str) -> Generation:
+    def read(self, name: str) -> Generation:
+        """See `Home`."""
         path = self._folder(name) / MANIFEST
         try:
             return Generation.model_validate(read_json(path))
@@ -152,7 +169,7 @@ class EdgeHome:
 class EdgeWriter:
     """Fills one folder; see `Writer`."""
 
-    def __init__(self, folder: Path, plan: Generation, copied: bool, lock: IO[str]) -> None:
+    def __init__(self, folder: Path, plan: Generation, copied: bool, lock: IO[str] | None) -> None:
         self.generation = plan
         self._folder = folder
         self._lock = lock
@@ -197,7 +214,8 @@ class EdgeWriter:
         try:
             self._shard.close()
         finally:
-            self._lock.close()
+            if self._lock is not None:
+                self._lock.close()
 
 
 class EdgeReader:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -150,12 +151,28 @@ class Home(Protocol):
         killed run left, where `same_build` says that they fit; else from nothing. `Writer.state` says what it holds.
 
         Raises:
-            SearchIndexError: another job is writing here. A server cannot tell: there, run one job at a time.
+            SearchIndexError: another job is writing here.
+        """
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keeps other writers out for as long as it lasts; `create` within it is the holder's own.
+
+        Raises:
+            SearchIndexError: another job is writing here.
         """
         ...
 
     def generations(self) -> list[Generation]:
         """Returns the complete generations, oldest first."""
+        ...
+
+    def read(self, name: str) -> Generation:
+        """Returns the manifest of a complete generation.
+
+        Raises:
+            SearchIndexError: there is no such complete generation.
+        """
         ...
 
     def published(self) -> str | None:
@@ -168,6 +185,10 @@ class Home(Protocol):
 
     def roll_back(self) -> str:
         """Publishes the complete generation before the published one and returns its name."""
+        ...
+
+    def discard(self, name: str) -> None:
+        """Deletes a complete generation that is not published."""
         ...
 
     def collect(self, keep: int) -> list[str]:
@@ -183,12 +204,16 @@ class Home(Protocol):
 class LiveHome(Home, Protocol):
     """A home whose published generation can be changed item by item."""
 
-    def put(self, items: Sequence[Item], features: np.ndarray) -> None:
-        """Adds or replaces items of the published generation."""
+    def put(self, name: str, items: Sequence[Item], features: np.ndarray) -> None:
+        """Adds or replaces items of the generation `name`.
+
+        Raises:
+            IndexUnavailableError: it is not the published one any more; searchers take over the next one soon.
+        """
         ...
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Removes items from the published generation."""
+    def delete(self, name: str, ids: Sequence[str]) -> None:
+        """Removes items from the generation `name`; raises as `put`."""
         ...
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,9 +22,9 @@ from qdrant_client import QdrantClient, models
 
 from cirray.bars import say
 from cirray.config import Indexing
-from cirray.errors import SearchIndexError
+from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.filters import Filter
-from cirray.index.calls import Calls
+from cirray.index.calls import ATTEMPTS, Calls
 from cirray.index.home import Generation, doomed, previous, same_build
 from cirray.index.items import Hit, Item, Page, Window, check_cursor, item_of, point_id, query_rows, unit_rows
 from cirray.index.translate import Words, translate
@@ -34,6 +35,8 @@ _GRPC_WAIT_S = 2.0
 _PAGE = 1000
 _CONNECTIONS = 64
 _GREEN_EVERY_S = 0.5
+BEAT_S = 5.0
+ALIVE_S = 20.0
 
 _WORDS = Words(
     filter=models.Filter,
@@ -60,21 +63,31 @@ def connect_home(url: str, api_key: str | None, settings: Indexing, grpc_port: i
     # For localhost the client turns keep-alive off and opens a connection a request, unless it is told the limits.
     limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS // 2)
     shared: dict[str, Any] = {"url": url, "api_key": api_key, "timeout": int(settings.timeout_s) or 1}
+    where = without_password(url)
     try:
         rest = QdrantClient(**shared, limits=limits, check_compatibility=False)
         bulk = QdrantClient(**shared, prefer_grpc=True, grpc_port=grpc_port, check_compatibility=False)
     except ValueError as error:
-        raise SearchIndexError(f"QDRANT_URL is {url!r}: {error}: set it like http://localhost:6333") from None
-    home = ServerHome(rest, rest, settings.collection, url)
+        raise SearchIndexError(
+            f"QDRANT_URL is {without_password(url)!r}: {error}: set it like http://localhost:6333"
+        ) from None
+    where = without_password(url)
+    home = ServerHome(rest, rest, settings.collection, where, settings.attempts)
     home.check_version()
     home.published()  # the version is told to anybody, this is not
     if not _listens(urlsplit(url).hostname or "", grpc_port):
         say(
-            f"{url}: nothing answers on the gRPC port {grpc_port} (QDRANT_GRPC_PORT): uploads go by REST, about half "
+            f"{where}: nothing answers on the gRPC port {grpc_port} (QDRANT_GRPC_PORT): uploads go by REST, about half "
             f"as fast"
         )
         return home
-    return ServerHome(rest, bulk, settings.collection, url)
+    return ServerHome(rest, bulk, settings.collection, where, settings.attempts)
+
+
+def without_password(url: str) -> str:
+    """Returns a URL as people and logs may see it."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
 
 
 def _listens(host: str, port: int) -> bool:
@@ -93,14 +106,17 @@ class ServerHome:
         bulk: client for uploads.
         collection: the alias.
         where: what errors call the server.
+        attempts: how often a call is tried.
     """
 
-    def __init__(self, rest: QdrantClient, bulk: QdrantClient, collection: str, where: str) -> None:
+    def __init__(
+        self, rest: QdrantClient, bulk: QdrantClient, collection: str, where: str, attempts: int = ATTEMPTS
+    ) -> None:
         self.collection = collection
         self.where = f"{where}, collection {collection}"
         self.searches = _CONNECTIONS // 2
-        self._rest = Calls(rest, self.where)
-        self._bulk = Calls(bulk, self.where)
+        self._rest = Calls(rest, self.where, attempts)
+        self._bulk = Calls(bulk, self.where, attempts)
 
     def check_version(self) -> None:
         """Raises SearchIndexError if the server does not keep metadata."""
@@ -109,8 +125,14 @@ class ServerHome:
         if numbers is None or (int(numbers[1]), int(numbers[2])) < (1, 16):
             raise SearchIndexError(f"{self.where}: Qdrant {version} is too old: cirray needs 1.16 or later")
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """See `Home`. Nothing is locked: `create` looks for the signs of life of another job."""
+        yield
+
     def create(self, plan: Generation) -> ServerWriter:
-        """See `Home`."""
+        """See `Home`. A collection under work shows a beat; one without is left over."""
+        self._wait_for_others()
         left = None
         for name, found, complete in self._all():
             if complete:
@@ -137,7 +159,7 @@ class ServerHome:
 
     def publish(self, name: str) -> None:
         """See `Home`."""
-        self._read(name)
+        self.read(name)
         create = models.CreateAlias(collection_name=self.collection + SEPARATOR + name, alias_name=self.collection)
         operations: list[Any] = [models.CreateAliasOperation(create_alias=create)]
         if self.published() is not None:
@@ -155,28 +177,47 @@ class ServerHome:
         """See `Home`."""
         names = doomed(self.generations(), self.published(), keep)
         for name in names:
-            self._rest.call("delete_collection", self.collection + SEPARATOR + name)
+            self.discard(name)
         return names
+
+    def discard(self, name: str) -> None:
+        """See `Home`."""
+        self._rest.call("delete_collection", self.collection + SEPARATOR + name)
 
     def open(self, name: str) -> ServerReader:
         """See `Home`."""
-        generation = self._read(name)
+        generation = self.read(name)
         return ServerReader(self._rest, self._name(generation), generation)
 
-    def put(self, items: Sequence[Item], features: np.ndarray) -> None:
+    def put(self, name: str, items: Sequence[Item], features: np.ndarray) -> None:
         """See `LiveHome`."""
-        collection = self._served()
-        _upsert(self._bulk, collection, self._read(self.published() or "").dim, items, features)
+        _upsert(self._bulk, self._served(name), self.read(name).dim, items, features)
 
-    def delete(self, ids: Sequence[str]) -> None:
+    def delete(self, name: str, ids: Sequence[str]) -> None:
         """See `LiveHome`."""
-        _delete(self._rest, self._served(), ids)
+        _delete(self._rest, self._served(name), ids)
 
-    def _served(self) -> str:
-        name = self._published_collection()
-        if name is None:
-            raise SearchIndexError(f"{self.where}: no generation is published: run jobs/index.py first")
-        return name
+    def _served(self, name: str) -> str:
+        """Returns the collection of the published generation, which must be the one that the caller searches."""
+        published = self.published()
+        if published != name:
+            raise IndexUnavailableError(f"{self.where}: {name} is not published any more, {published} is: try again")
+        return self.collection + SEPARATOR + name
+
+    def _wait_for_others(self) -> None:
+        """Raises SearchIndexError if an unfinished collection is being worked on: if its beat goes on."""
+        before = self._beats()
+        if not any(before.values()):
+            return
+        say(f"{self.where}: a job was writing here; waiting {ALIVE_S:g} s to see whether it still does")
+        time.sleep(ALIVE_S)
+        alive = [name for name, beat in self._beats().items() if beat != before.get(name)]
+        if alive:
+            raise SearchIndexError(f"another job is writing {alive[0]} at {self.where}: wait for it, or stop it")
+
+    def _beats(self) -> dict[str, float]:
+        unfinished = [name for name, _, complete in self._all() if not complete]
+        return {name: _metadata(self._rest, name).get("beat", 0.0) for name in unfinished}
 
     def _published_collection(self) -> str | None:
         aliases = self._rest.call("get_aliases").aliases
@@ -185,9 +226,11 @@ class ServerHome:
     def _name(self, generation: Generation) -> str:
         return f"{self.collection}{SEPARATOR}{generation.name}"
 
-    def _read(self, name: str) -> Generation:
-        found = next((generation for generation in self.generations() if generation.name == name), None)
-        if found is None:
+    def read(self, name: str) -> Generation:
+        """See `Home`."""
+        collection = self.collection + SEPARATOR + name
+        found, complete = self._manifest(collection) if collection in self._names() else (None, False)
+        if found is None or not complete:
             raise SearchIndexError(f"{self.where} has no complete generation {name}: run jobs/index.py again")
         return found
 
@@ -201,7 +244,7 @@ class ServerHome:
         return sorted(name for name in names if name.startswith(self.collection + SEPARATOR))
 
     def _manifest(self, collection: str) -> tuple[Generation | None, bool]:
-        metadata = self._rest.call("get_collection", collection).config.metadata or {}
+        metadata = _metadata(self._rest, collection)
         complete = metadata.get("complete") is not False
         try:
             return Generation.model_validate(metadata["manifest"]), complete
@@ -245,13 +288,17 @@ class ServerWriter:
         self._rest = rest
         self._bulk = bulk
         self._collection = collection
+        self._beaten = 0.0
+        self._beat()
 
     def state(self) -> dict[str, str]:
         """See `Writer`."""
+        self._beat()
         return _digests(self._rest, self._collection)
 
     def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
         """See `Writer`."""
+        self._beat()
         _upsert(self._bulk, self._collection, self.generation.dim, items, features)
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -267,6 +314,7 @@ class ServerWriter:
                 # A server that was started anew builds nothing until a collection is changed.
                 nothing = models.OptimizersConfigDiff()
                 self._rest.call("update_collection", self._collection, optimizers_config=nothing)
+            self._beat()
             time.sleep(_GREEN_EVERY_S)
         count = self._rest.call("count", self._collection, exact=True).count
         done = self.generation.model_copy(update={"count": count, "details": dict(details)})
@@ -275,7 +323,14 @@ class ServerWriter:
         return done
 
     def close(self) -> None:
-        """See `Writer`. Nothing is held."""
+        """See `Writer`. Takes the sign of life away, so that the next job need not wait."""
+        self._rest.call("update_collection", self._collection, metadata={"beat": 0.0})
+
+    def _beat(self) -> None:
+        """Shows other jobs that this one lives."""
+        if time.monotonic() - self._beaten > BEAT_S:
+            self._beaten = time.monotonic()
+            self._rest.call("update_collection", self._collection, metadata={"beat": time.time()})
 
 
 class ServerReader:
@@ -377,6 +432,10 @@ def _delete(calls: Calls, collection: str, ids: Sequence[str]) -> None:
         return
     selector = models.PointIdsList(points=[point_id(identifier) for identifier in ids])
     calls.call("delete", collection, selector, wait=True)
+
+
+def _metadata(calls: Calls, collection: str) -> dict[str, Any]:
+    return calls.call("get_collection", collection).config.metadata or {}
 
 
 def _digests(calls: Calls, collection: str) -> dict[str, str]:

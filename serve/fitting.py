@@ -1,0 +1,54 @@
+"""Checks attributes that people name against those that a generation has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cirray import api
+from cirray.filters import Bounds, Filter
+from cirray.index.home import Generation
+from serve.errors import UnfitRequestError
+
+_WORDS = {"keyword": "text", "number": "a number", "bool": "true or false"}
+
+
+def check_filter(filter: Filter, generation: Generation) -> None:
+    """Refuses a filter that could only find nothing, or only slowly.
+
+    Raises:
+        UnfitRequestError: an attribute is unknown or has no payload index, or a value is of another kind.
+    """
+    kinds = {attribute.name: attribute.kind for attribute in generation.attributes}
+    for name, condition in filter.root.items():
+        if name not in generation.indexed:
+            known = ", ".join(sorted(generation.indexed)) or "none"
+            raise UnfitRequestError(f"filter.{name}: items cannot be filtered by this; there are: {known}")
+        wrong = [value for value in _values(condition) if _kind(value) != kinds[name]]
+        if wrong:
+            raise UnfitRequestError(f"filter.{name}: the values are {_WORDS[kinds[name]]}, not {wrong[0]!r}")
+
+
+def check_attributes(items: Sequence[api.ItemPut], generation: Generation) -> None:
+    """Refuses an item's attribute of another kind than the catalogue's: filters would never find it."""
+    kinds = {attribute.name: attribute.kind for attribute in generation.attributes}
+    for item in items:
+        for name, value in item.attributes.items():
+            if kinds.get(name, _kind(value)) != _kind(value):
+                raise UnfitRequestError(f"item {item.id!r}: {name} must be {_WORDS[kinds[name]]}, not {value!r}")
+
+
+def _values(condition: Any) -> list[Any]:
+    """Returns the values that a condition compares with."""
+    if not isinstance(condition, Bounds):
+        return condition if isinstance(condition, list) else [condition]
+    excluded = condition.excluded
+    bounds = [condition.gt, condition.gte, condition.lt, condition.lte]
+    others = excluded if isinstance(excluded, list) else [excluded]
+    return [value for value in [*bounds, *others] if value is not None]
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return "number" if isinstance(value, (int, float)) else "keyword"

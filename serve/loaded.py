@@ -1,0 +1,49 @@
+"""A bundle in memory, and how to notice that another one has taken its place on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cirray.bundle_folder import COMBINING, MANIFEST
+from serve.encoding import ModelInfo, model_name
+
+if TYPE_CHECKING:
+    from cirray.bundle import Model
+
+Stamp = tuple[str, int, int]
+
+
+class Loaded:
+    """A bundle in memory."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        from cirray.bundle import load  # torch and open_clip take seconds: imported where a model is built
+
+        self.stamp = stamp(folder)
+        self.model: Model = load(folder.resolve(), device)
+        manifest = self.model.manifest
+        weights = self.model.path / COMBINING
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+        self.info = ModelInfo(
+            name=model_name(manifest, digest),
+            image_fingerprint=manifest["image_fingerprint"],
+            dim=manifest["dim"],
+            size=self.model.encoder.image_input.size,
+            preprocess=self.model.encoder.preprocess,
+            backbone=str(manifest.get("backbone", "")),
+            combining=manifest["combining"]["function"],
+            metrics={name: float(value) for name, value in manifest.get("metrics", {}).items()},
+        )
+
+
+def stamp(folder: Path) -> Stamp:
+    """Returns what changes when another bundle is put under this path: where it leads, and its manifest's age.
+
+    Raises:
+        OSError: there is no complete bundle just now.
+    """
+    resolved = folder.resolve(strict=True)
+    status = (resolved / MANIFEST).stat()
+    return str(resolved), status.st_mtime_ns, status.st_ino

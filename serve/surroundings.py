@@ -1,0 +1,50 @@
+"""What a service takes from the environment of its processes: where the index is, and whether there is a key.
+
+In a cluster each node has an environment of its own. One that lacks a variable would search another index, or let
+everybody in, without a word: so whoever deploys says what it saw, and a replica that sees something else refuses.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from cirray.config import Indexing, Serving
+from cirray.errors import ConfigError
+from cirray.index import open_home
+from cirray.index.home import Home
+
+# A search gives up long before its request does, so that the answer can say why.
+_SHARE_OF_REQUEST = 0.25
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where the index is, and whether CIRRAY_API_KEY is set. Neither tells a secret."""
+
+    index: str
+    has_key: bool
+
+    @classmethod
+    def of(cls, home: Home) -> Surroundings:
+        """Returns what this process sees."""
+        return cls(home.where, bool(os.environ.get("CIRRAY_API_KEY", "").strip()))
+
+    def check(self, found: Surroundings) -> None:
+        """Raises ConfigError if a replica found something else than was expected."""
+        if found.index != self.index:
+            raise ConfigError(
+                f"the index is at {self.index} for the one who deployed and at {found.index} here: set QDRANT_URL "
+                f"alike on all nodes (or give an absolute folder that all nodes share)"
+            )
+        if found.has_key != self.has_key:
+            raise ConfigError("CIRRAY_API_KEY is set on some nodes only: set it on all of them, or on none")
+
+
+def open_index(settings: Serving) -> Home:
+    """Opens the index as a search service does: with less patience than an indexing job."""
+    patience = settings.timeout_s * _SHARE_OF_REQUEST
+    return open_home(
+        Indexing(path=settings.index, collection=settings.collection, timeout_s=patience, attempts=_ATTEMPTS)
+    )
