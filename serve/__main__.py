@@ -33,15 +33,15 @@ def run(argv: Sequence[str]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
-    print("finishing the requests under way", file=sys.stderr)
+    print("stopping; requests that a replica has begun are finished", file=sys.stderr)
     _stop()
 
 
 def _stop() -> None:
-    """Lets requests under way finish; a Ray of a cluster, and what else it serves, is left alone."""
+    """Lets replicas finish what they have begun; a Ray of a cluster, and what else it serves, is left alone."""
     from ray import serve
 
-    serve.delete(NAME)  # drains the replicas; a shutdown alone would kill the proxies under their requests
+    serve.delete(NAME)  # drains the replicas first; a shutdown alone kills the proxies under their requests
     if not os.environ.get("RAY_ADDRESS"):
         serve.shutdown()
 
