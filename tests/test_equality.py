@@ -167,7 +167,7 @@ def global_batch(examples: int) -> Batch:
 
 
 def member(rank: int, world: int) -> Worker:
-    return Worker(rank, world, torch.device("cpu"), Compute(), reports=False)
+    return Worker(rank, world, torch.device("cpu"), Compute())
 
 
 def step(task: Task, worker: Worker, examples: int) -> dict[str, Tensor]:

@@ -198,7 +198,7 @@ class Desk(Worker):
     """A worker alone that keeps what is reported, and can be handed a checkpoint to resume from."""
 
     def __init__(self, resume: Path | None = None) -> None:
-        super().__init__(0, 1, torch.device("cpu"), Compute(), reports=False)
+        super().__init__(0, 1, torch.device("cpu"), Compute(), keeps_checkpoints=True)
         self.resume = resume
         self.reports: list[tuple[dict[str, Any], Path | None]] = []
 

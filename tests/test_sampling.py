@@ -17,7 +17,7 @@ from cirray.workers import Worker
 
 
 def member(rank: int, world: int) -> Worker:
-    return Worker(rank, world, torch.device("cpu"), Compute(), reports=False)
+    return Worker(rank, world, torch.device("cpu"), Compute())
 
 
 many = settings(max_examples=200, deadline=None, derandomize=True)

@@ -45,6 +45,11 @@ class Data(Section):
         "default",
         description="CIRR only: how its recalls make the one number that picks the best epoch; default = headline",
     )
+    holdout: Fraction = Field(
+        0.0,
+        description="share of the train triplets held back to pick the best epoch (and by tuning to pick the best "
+        "trial); 0 = val picks it, as the field does",
+    )
     skip_bad: bool = Field(
         False, description="leave broken pictures and triplets out and list them, instead of stopping"
     )
@@ -172,6 +177,33 @@ class Embedding(Section):
     inline_captions: int = Field(16384, ge=0, description="up to so many the driver computes itself, without a GPU")
 
 
+class Tuning(Section):
+    """A search for good hyperparameters of one stage."""
+
+    stage: Literal["stage1", "stage2"] = Field("stage2", description="what is searched; the stages before it run once")
+    space: str = Field("combiner", description="a search space of ours, or a .yaml file")
+    budget: str = Field(
+        "", pattern=r"^(\d+(\.\d+)?[smh])?$", description="time for the search, such as 10m; finals come on top"
+    )
+    trials: int = Field(0, ge=0, description="trials of the search; 0 = as many as the budget allows")
+    sampler: Literal["tpe", "random"] = Field("tpe", description="how the next trial is proposed")
+    scheduler: Literal["asha", "median", "none"] = Field("asha", description="how bad trials are stopped early")
+    grace: Positive = Field(2, description="epochs that every trial gets")
+    reduction: int = Field(3, ge=2, description="asha: one in so many goes on at each rung")
+    workers_per_trial: Positive = Field(1, description="Ray Train workers of one trial")
+    concurrent: int = Field(0, ge=0, description="trials at a time; 0 = as many as there are CPUs or GPUs for")
+    finalists: Positive = Field(2, description="best trials that are trained in full with several seeds")
+    seeds: Positive = Field(3, description="seeds of each finalist and of the recipe itself")
+    sweep: str = Field("stage2.contrast.temperature", description="field whose effect is drawn; empty = none")
+    sweep_points: int = Field(7, ge=2, description="values of that field")
+
+    @property
+    def seconds(self) -> float | None:
+        """The budget in seconds; None if there is none."""
+        factors = {"s": 1.0, "m": 60.0, "h": 3600.0}
+        return float(self.budget[:-1]) * factors[self.budget[-1]] if self.budget else None
+
+
 class Hnsw(Section):
     """The approximate nearest-neighbour graph of an index; catalogues too small for one are searched exactly."""
 
@@ -260,6 +292,7 @@ class Config(Section):
     stage2: Combination = Combination()
     embed: Embedding = Embedding()
     compute: Compute = Compute()
+    tune: Tuning = Tuning()
     index: Indexing = Indexing()
     serve: Serving = Serving()
 
@@ -301,14 +334,30 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Config
     settings = _resolve_recipe(name)
     settings["recipe"] = settings.get("recipe", name) if _is_file(name) else name
     for dotted in _leaves(settings):
-        _check_field(dotted)
+        check_field(dotted)
     for dotted, value in (overrides or {}).items():
-        _check_field(dotted)
+        check_field(dotted)
         _put(settings, dotted.split("."), value)
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(_explain(error, f"recipe {name}")) from None
+
+
+def overridden(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """Returns a configuration with some fields, by dotted name, changed.
+
+    Raises:
+        ConfigError: an unknown field (with the nearest known one), or a wrong value.
+    """
+    settings = config.model_dump()
+    for dotted, value in overrides.items():
+        check_field(dotted)
+        _put(settings, dotted.split("."), value)
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, "these settings")) from None
 
 
 def fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -366,7 +415,8 @@ def _read_recipe(name: str) -> dict[str, Any]:
     return settings
 
 
-def _check_field(dotted: str) -> None:
+def check_field(dotted: str) -> None:
+    """Raises ConfigError, which names the nearest field, if there is no configuration field of this name."""
     known = [name for name, _, _ in fields()]
     if dotted in known:
         return

@@ -39,6 +39,7 @@ FREE = (
     "compute.max_failures",
     "compute.device",
     "index",
+    "tune",
     "serve",
 )
 
@@ -58,8 +59,11 @@ class Output:
         return self.folder / name
 
 
-def open_output(config: Config) -> Output:
+def open_output(config: Config, free: tuple[str, ...] = FREE) -> Output:
     """Checks that the folder is new or belongs to the same configuration.
+
+    Args:
+        free: fields that may differ.
 
     Raises:
         ConfigError: no output folder was named.
@@ -75,7 +79,7 @@ def open_output(config: Config) -> Output:
             raise RunError(f"{folder} holds something that is not a cirray run: give --output a new or empty folder")
         return Output(folder)
     before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    differences = _differences(before, config.model_dump(mode="json"))
+    differences = _differences(before, config.model_dump(mode="json"), free)
     if differences:
         raise RunError(
             f"{folder} belongs to a run with other settings:\n"
@@ -118,14 +122,14 @@ def data_digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _differences(before: Any, after: Any, name: str = "") -> list[str]:
-    if name in FREE:
+def _differences(before: Any, after: Any, free: tuple[str, ...], name: str = "") -> list[str]:
+    if name in free:
         return []
     if isinstance(before, dict) and isinstance(after, dict):
         keys = dict.fromkeys([*before, *after])
         return [
             line
             for key in keys
-            for line in _differences(before.get(key), after.get(key), f"{name}.{key}" if name else key)
+            for line in _differences(before.get(key), after.get(key), free, f"{name}.{key}" if name else key)
         ]
     return [] if before == after else [f"{name}: {before!r} there, {after!r} now"]

@@ -16,6 +16,7 @@ from cirray.bars import say
 from cirray.combiner import Sum, build_combining
 from cirray.config import Config
 from cirray.data import load_dataset
+from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.triplets import Dataset
 from cirray.encoder_folder import MANIFEST as ENCODER_MANIFEST
 from cirray.encoders import Encoder, load_encoder, save_encoder
@@ -56,9 +57,7 @@ def train(config: Config) -> dict[str, Any]:
         CirrayError: wrong settings or data, before Ray starts; or a stage that failed.
     """
     output = open_output(config)
-    dataset = load_dataset(config.data, store_folder(config.store), config.preprocess.background)
-    for problem in dataset.skipped:
-        say(f"skipped {problem}")
+    dataset = read_data(config)
     check_settings(config, dataset)
     say(
         f"{dataset.name}: {len(dataset.images):,} images, "
@@ -70,6 +69,18 @@ def train(config: Config) -> dict[str, Any]:
         save_encoder(encoder, output.step("backbone"))
     connect(config.workers)
     return Training(config, output, dataset, encoder).run()
+
+
+def read_data(config: Config) -> Dataset:
+    """Reads and checks the data, and holds triplets back if told to.
+
+    Raises:
+        ConfigError, DataError: it cannot be used.
+    """
+    dataset = load_dataset(config.data, store_folder(config.store), config.preprocess.background)
+    for problem in dataset.skipped:
+        say(f"skipped {problem}")
+    return hold_back(dataset, config.data.holdout, config.seed) if config.data.holdout else dataset
 
 
 def check_settings(config: Config, dataset: Dataset) -> None:
@@ -126,6 +137,7 @@ class Training:
         self.store = store_folder(config.store)
         self.train = build_table(dataset, "train")
         self.val = build_table(dataset, "val")
+        self.selection = build_table(dataset, SELECTION) if SELECTION in dataset.splits else self.val
         self.results: list[Result] = []
 
     def run(self) -> dict[str, Any]:
@@ -157,7 +169,7 @@ class Training:
             store=str(self.store),
             image_keys=tuple(self.dataset.contents[image] for image in self.dataset.images),
             train=self.train,
-            val=self.val,
+            val=self.selection,
             protocol=self.dataset.protocol,
             titled=tuple((row, titles[image]) for row, image in enumerate(self.dataset.images) if image in titles),
         )
@@ -197,7 +209,7 @@ class Training:
         """Fills what is missing for the current encoder; only stage 2 needs the captions of the train split."""
         ahead = self.config.stage1.enabled and self.folder != self.output.step("stage1") / "encoder"
         trains_here = self.config.ablation or not ahead
-        captions = [*self.val.captions, *(self.train.captions if trains_here else ())]
+        captions = [*self.val.captions, *self.selection.captions, *(self.train.captions if trains_here else ())]
         where = (self.folder, self.store, self.config.embed, self.config.workers, use_gpu(self.config))
         return ensure_images(pictures_of(self.dataset), *where), ensure_texts(captions, *where)
 

@@ -7,9 +7,8 @@ Train worker, `Worker.alone()` gives the same interface to a single process.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,28 @@ class Worker:
     Attributes:
         rank, world: this worker's number and how many there are.
         device: where its tensors live.
+        keeps_checkpoints: whether anybody takes them.
+        send: who gets the metrics where nobody takes checkpoints.
     """
 
-    def __init__(self, rank: int, world: int, device: torch.device, compute: Compute, reports: bool) -> None:
+    def __init__(
+        self,
+        rank: int,
+        world: int,
+        device: torch.device,
+        compute: Compute,
+        send: Callable[[dict[str, Any]], None] | None = None,
+        keeps_checkpoints: bool = False,
+    ) -> None:
         self.rank = rank
         self.world = world
         self.device = device
         self._precision = compute.precision
-        self._reports = reports
+        self.send = send
+        self.keeps_checkpoints = keeps_checkpoints
 
     @classmethod
-    def current(cls, compute: Compute) -> Worker:
+    def current(cls, compute: Compute, keeps_checkpoints: bool = True) -> Worker:
         """Returns the Ray Train worker that this process is."""
         from ray import train
         from ray.train.torch import get_device
@@ -49,12 +59,20 @@ class Worker:
         torch.set_num_threads(compute.threads or max(1, cores))
         if device.type == "cuda":
             torch.cuda.set_device(device)  # NCCL exchanges objects through the current device
-        return cls(context.get_world_rank(), context.get_world_size(), device, compute, reports=True)
+        return cls(
+            context.get_world_rank(), context.get_world_size(), device, compute, keeps_checkpoints=keeps_checkpoints
+        )
 
     @classmethod
     def alone(cls, compute: Compute | None = None) -> Worker:
         """Returns a group of one, without Ray: reports go nowhere."""
-        return cls(0, 1, torch.device("cpu"), compute or Compute(), reports=False)
+        return cls(0, 1, torch.device("cpu"), compute or Compute())
+
+    @classmethod
+    def trial(cls, compute: Compute, device: torch.device) -> Worker:
+        """Returns a group of one with one CPU thread, of many that run side by side; it keeps no checkpoints."""
+        torch.set_num_threads(compute.threads or 1)
+        return cls(0, 1, device, compute)
 
     def share(self, count: int) -> slice:
         """Returns which of `count` examples of a global batch are this worker's; the last workers may get fewer."""
@@ -118,7 +136,7 @@ class Worker:
 
     def checkpoint(self) -> Path | None:
         """Returns a local folder with the latest checkpoint to resume from, or None at a fresh start."""
-        if not self._reports:
+        if not self.keeps_checkpoints:
             return None
         from ray import train
 
@@ -127,9 +145,9 @@ class Worker:
 
     def report(self, metrics: dict[str, Any], folder: Path | None) -> None:
         """Reports metrics with the checkpoint in `folder` (worker 0's only), uploaded while training goes on."""
-        if not self._reports:
-            if folder:
-                shutil.rmtree(folder)
+        if not self.keeps_checkpoints:
+            if self.send is not None:
+                self.send(metrics)
             return
         from ray import train
         from ray.train import CheckpointUploadMode

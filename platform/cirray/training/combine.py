@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -21,23 +22,58 @@ from cirray.training.task import StageInputs, Task, Validation
 from cirray.workers import Worker
 
 
-class Combine(Task):
-    """Everything is a row lookup: image features, and the features of all caption variants."""
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The frozen features that stage 2 looks rows up in. I images, V and W captions.
 
-    def __init__(self, inputs: StageInputs, worker: Worker) -> None:
+    Attributes:
+        images: raw image features [I, d].
+        gallery: the same, unit length.
+        captions: raw features [V, d] of the train captions, all variants.
+        val_captions: raw features [W, d] of the captions that validation uses.
+    """
+
+    images: Tensor
+    gallery: Tensor
+    captions: Tensor
+    val_captions: Tensor
+
+    @classmethod
+    def read(cls, inputs: StageInputs) -> Frozen:
+        """Reads them from the feature store."""
+        fingerprints = read_manifest(Path(inputs.encoder))
+        images = FeatureStore(Path(inputs.store), "image", fingerprints["image_fingerprint"]).read(inputs.image_keys)
+        texts = FeatureStore(Path(inputs.store), "text", fingerprints["text_fingerprint"])
+        return cls(
+            images,
+            F.normalize(images, dim=-1),
+            texts.read([text_key(text) for text in inputs.train.captions]),
+            texts.read([text_key(text) for text in inputs.val.captions]),
+        )
+
+    def to(self, device: torch.device) -> Frozen:
+        """Moves them; on the same device nothing is copied."""
+        return Frozen(*(getattr(self, part.name).to(device) for part in fields(self)))
+
+
+class Combine(Task):
+    """Everything is a row lookup: image features, and the features of all caption variants.
+
+    Args:
+        inputs: what to train on.
+        worker: this process's place in the group.
+        frozen: the features, where somebody has read them already.
+    """
+
+    def __init__(self, inputs: StageInputs, worker: Worker, frozen: Frozen | None = None) -> None:
         settings = inputs.config.stage2
         self.worker = worker
         self.settings = settings
         self.inputs = inputs
-        fingerprints = read_manifest(Path(inputs.encoder))
-        images = FeatureStore(Path(inputs.store), "image", fingerprints["image_fingerprint"])
-        texts = FeatureStore(Path(inputs.store), "text", fingerprints["text_fingerprint"])
-        self.images = images.read(inputs.image_keys).to(worker.device)
-        self.captions = texts.read([text_key(text) for text in inputs.train.captions]).to(worker.device)
-        self.val_captions = texts.read([text_key(text) for text in inputs.val.captions]).to(worker.device)
+        self.frozen = (frozen or Frozen.read(inputs)).to(worker.device)
         self.variants, self.counts = _padded(inputs.train.variants)
         torch.manual_seed(inputs.config.seed)
-        self.combining = build_combining(self.images.shape[1], settings.combining).to(worker.device)
+        self.combining = build_combining(self.frozen.images.shape[1], settings.combining).to(worker.device)
         self.temperature = Temperature(settings.contrast.temperature, settings.contrast.learn_temperature)
         self.temperature.to(worker.device)
         self.examples = len(inputs.train)
@@ -59,11 +95,11 @@ class Combine(Task):
 
         def encode(rows: slice) -> Features:
             with self.worker.autocast():
-                query = self.combining(self.images[reference[rows]], self.captions[captions[rows]])
+                query = self.combining(self.frozen.images[reference[rows]], self.frozen.captions[captions[rows]])
             return (query.float(),)
 
         def loss_of(features: Features) -> Tensor:
-            target = F.normalize(self.images[targets], dim=-1)
+            target = self.frozen.gallery[targets]
             return contrastive_loss(features[0], target, positives, self.temperature(), ids)
 
         return backward_in_chunks(encode, len(mine), self.settings.optimisation.chunk, loss_of, grad_scale)
@@ -71,8 +107,8 @@ class Combine(Task):
     def validate(self, epoch: int) -> Validation:
         val = self.inputs.val
         self.combining.eval()
-        queries = self.combining(self.images[val.reference], self.val_captions[val.query])
-        recalls = evaluate(val, self.inputs.protocol, F.normalize(self.images, dim=-1), queries)
+        queries = self.combining(self.frozen.images[val.reference], self.frozen.val_captions[val.query])
+        recalls = evaluate(val, self.inputs.protocol, self.frozen.gallery, queries)
         return Validation(recalls, selection_value(recalls, self.inputs.protocol))
 
 

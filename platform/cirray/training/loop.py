@@ -122,7 +122,8 @@ class Loop:
         folder: Path | None = None
         if self.worker.rank == 0:
             self.log.append(row)
-            folder = write_checkpoint(self.trained, self.optimizer, self.scaler, self.progress)
+            if self.worker.keeps_checkpoints:
+                folder = write_checkpoint(self.trained, self.optimizer, self.scaler, self.progress)
         self.worker.report({"selection": found.selection, "epoch": self.progress.epoch, "loss": loss}, folder)
 
     def _post(self, epoch: int, step: int, loss: torch.Tensor, elapsed: float) -> None:

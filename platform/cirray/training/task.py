@@ -24,7 +24,8 @@ class StageInputs:
         encoder: encoder folder that the stage starts from.
         store: the feature store's folder.
         image_keys: content key of each row of the image table.
-        train, val: the triplets.
+        train: the triplets to train on.
+        val: the triplets that pick the best epoch: those held back, or the dataset's own val.
         protocol: how validation scores.
         titled: image rows that have a title, with their titles (stage 0).
     """

@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Searches for good hyperparameters of the Combiner (or of stage 1), and writes a recipe of the best.
+
+    python jobs/tune.py --recipe R --data.root DIR --output OUT --budget 10m|--trials N [--workers-per-trial N]
+                        [--space combiner|combining|stage1|FILE.yaml] [--any.field VALUE]
+
+The stages before the searched one run once; their features are shared by all trials. A part of train is held back
+(--data.holdout, 0.15) and chooses everything; val is only reported. The same command goes on after a kill. OUT gets
+best.yaml, which `jobs/train.py --recipe OUT/best.yaml` takes, report.html, report.png, results.parquet and tune.json.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cirray.cli import main, parse
+from cirray.config import load_recipe, recipe_names
+from cirray.errors import ConfigError
+
+SHORT = ("budget", "trials", "workers_per_trial", "space")
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parses, searches, writes OUTPUT/tune.json."""
+    values = parse(argv)
+    recipe = values.pop("recipe", None)
+    if not isinstance(recipe, str):
+        raise ConfigError(f"--recipe NAME is missing: one of {', '.join(recipe_names())}, or a .yaml file")
+    values.update({f"tune.{name}": values.pop(name) for name in SHORT if name in values})
+    config = load_recipe(recipe, values)
+    from tuning.run import tune  # a wrong setting fails before torch and Ray are loaded
+
+    tune(config)
+
+
+if __name__ == "__main__":
+    main(run, __doc__ or "")

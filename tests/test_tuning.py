@@ -1,0 +1,226 @@
+"""Search spaces, the held-back split, and what is made of trials."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cirray.config import Config, load_recipe, overridden
+from cirray.data.holdout import SELECTION, hold_back
+from cirray.data.triplets import Dataset, Protocol, Split, Triplet
+from cirray.errors import ConfigError
+from tuning.budget import Budget
+from tuning.outcome import Candidate, candidates, finalists, table
+from tuning.plots import draw_report, importance
+from tuning.report import write_best, write_html, write_results
+from tuning.run import settle, tune
+from tuning.search import Trial
+from tuning.space import load_space, space_names
+from tuning.watch import Watch
+
+LR, TEMPERATURE = "stage2.optimisation.lr", "stage2.contrast.temperature"
+
+
+def config(**changes: Any) -> Config:
+    return load_recipe(
+        "tiny", {"tune.trials": 4, **{name.replace("__", "."): value for name, value in changes.items()}}
+    )
+
+
+def write_space(folder: Path, text: str) -> str:
+    (folder / "space.yaml").write_text(text, encoding="utf-8")
+    return str(folder / "space.yaml")
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_every_space_fits_the_configuration(name: str) -> None:
+    stage = "stage1" if name == "stage1" else "stage2"
+    space = load_space(name, config(tune__stage=stage))
+    assert set(space.distributions()) == set(space.domains)
+    for field, domain in space.domains.items():
+        for value in domain.points(5):
+            assert domain.holds(value)
+            overridden(config(), {field: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stage2.optimisation.learning_rate: {uniform: [0, 1]}", r"Did you mean stage2\.optimisation\.lr"),
+        ("stage2.optimizer.lr: {uniform: [0, 1]}", r"Did you mean stage2\.optimisation\.lr"),
+        ("stage1.optimisation.lr: {uniform: [0.1, 1]}", "is not of stage2"),
+        ("stage2.optimisation.lr: {gauss: [0, 1]}", "must be one of choice, uniform"),
+        ("stage2.optimisation.lr: {uniform: [1, 0]}", "the lower one first"),
+        ("stage2.optimisation.lr: {loguniform: [0, 1]}", "numbers above 0"),
+        ("stage2.optimisation.lr: {choice: [0.1]}", "two or more values"),
+        ("stage2.optimisation.lr: {choice: [0.1, fast]}", r"stage2\.optimisation\.lr: .*number"),
+        ("stage2.combining.dropout_output: {uniform: [0, 1.5]}", r"stage2\.combining\.dropout_output"),
+        ("[1, 2]", "must be a mapping"),
+        ("{", "is not YAML"),
+    ],
+)
+def test_wrong_spaces_are_told_before_anything_starts(tmp_path: Path, text: str, said: str) -> None:
+    wanted = config(tune__space=write_space(tmp_path, text), output=str(tmp_path / "out"), data__root="nowhere")
+    with pytest.raises(ConfigError, match=said):
+        tune(wanted)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_wants_an_end_and_holds_triplets_back() -> None:
+    with pytest.raises(ConfigError, match="--budget 10m or --trials N"):
+        settle(config(tune__trials=0))
+    settled = settle(config(tune__budget="10m"))
+    assert (settled.tune.seconds, settled.data.holdout, settled.stage2.optimisation.validate_every) == (600, 0.15, 1)
+    assert settle(config(data__holdout=0.3)).data.holdout == 0.3
+    with pytest.raises(ConfigError, match=r"tune\.budget"):
+        config(tune__budget="soon")
+
+
+def dataset(pairs: list[tuple[int, int]]) -> Dataset:
+    triplets = tuple(Triplet(str(a), ("x",), str(b)) for a, b in pairs)
+    train = Split("train", triplets, {"all": tuple(str(n) for n in range(100))})
+    return Dataset("test", {}, {}, {}, {"train": train, "val": train}, Protocol("test", False))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=20, max_size=80),
+    st.floats(0.1, 0.5),
+    st.integers(0, 99),
+)
+def test_what_is_held_back_shares_no_reference_with_what_is_trained_on(
+    pairs: list[tuple[int, int]], share: float, seed: int
+) -> None:
+    data = dataset(pairs)
+    try:
+        parts = hold_back(data, share, seed).splits
+    except ConfigError:
+        return  # too few groups
+    train, held = parts["train"].triplets, parts[SELECTION].triplets
+    assert sorted([*train, *held], key=repr) == sorted(data.splits["train"].triplets, key=repr)
+    assert not {triplet.reference for triplet in train} & {triplet.reference for triplet in held}
+    assert parts["val"] is data.splits["val"]
+    assert parts[SELECTION].galleries == data.splits["train"].galleries
+    assert hold_back(data, share, seed).splits == parts
+
+
+def test_components_stay_together() -> None:
+    pairs = [(10 * group + a, 10 * group + a + 1) for group in range(10) for a in range(4)]
+    parts = hold_back(dataset(pairs), 0.2, 0).splits
+    groups = [
+        {int(name) // 10 for t in parts[part].triplets for name in (t.reference, t.target or "0")} for part in parts
+    ]
+    train, _, held = groups
+    assert not train & held
+    assert len(held) == 2
+
+
+def trial(name: str, curve: list[float], params: dict[str, Any], full: bool = True, **last: Any) -> Trial:
+    points = tuple((number, value) for number, value in enumerate(curve, start=1))
+    return Trial(name, params, points, max(curve, default=None), last, full)
+
+
+def some_trials(count: int = 12) -> list[Trial]:
+    found = []
+    for number in range(count):
+        params = {LR: 1e-4 * (number + 1), TEMPERATURE: 0.01 + 0.02 * number}
+        found.append(trial(f"t{number}", [10.0 + number, 20.0 + number], params, full=number % 3 == 0))
+    return [*found, trial("broken", [], {LR: 1e-3, TEMPERATURE: 0.1}, full=False)]
+
+
+def test_finalists_are_the_best_and_each_once() -> None:
+    trials = [*some_trials(), trial("again", [99.0], {LR: 1e-4, TEMPERATURE: 0.01})]
+    assert finalists(trials, 2) == [{LR: 1e-4, TEMPERATURE: 0.01}, {LR: pytest.approx(12e-4), TEMPERATURE: 0.23}]
+
+
+def compared() -> list[Candidate]:
+    params: list[dict[str, Any]] = [{}, {LR: 0.002}]
+    finals = [
+        trial("a", [80.0, 82.0], {"candidate": {}, "seed": 1}, **{"val R@1": 10.0, "val R@10": 50.0}),
+        trial("b", [80.0], {"candidate": {}, "seed": 0}, **{"val R@1": 12.0, "val R@10": 52.0}),
+        trial("c", [90.0], {"candidate": {LR: 0.002}, "seed": 0}, **{"val R@1": 20.0, "val R@10": 60.0}),
+        trial("d", [88.0], {"candidate": {LR: 0.002}, "seed": 1}, **{"val R@1": 22.0, "val R@10": 60.0}),
+    ]
+    return candidates(finals, params)
+
+
+def test_candidates_are_compared_over_seeds_in_selection_only() -> None:
+    recipe, tuned = compared()
+    assert (recipe.selection, recipe.reported["val R@1"]) == ((80.0, 82.0), (12.0, 10.0))
+    assert (tuned.mean, tuned.name) == (89.0, "finalist 1")
+    lines = table([recipe, tuned]).splitlines()
+    assert "selection (chosen by)" in lines[0]
+    assert "val R@1 (reported)" in lines[0]
+    assert "89.00 ± 1.41" in lines[1]
+    assert "the recipe" in lines[2]
+
+
+def test_the_best_is_a_recipe_that_training_takes(tmp_path: Path) -> None:
+    settled = settle(config(data__root="somewhere", output=str(tmp_path)))
+    write_best(tmp_path / "best.yaml", settled, compared()[1])
+    loaded = load_recipe(str(tmp_path / "best.yaml"), {"output": "other"})
+    assert loaded == overridden(settled, {LR: 0.002, "output": "other", "recipe": "tiny-tuned"})
+
+
+def test_reports_are_written(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    trials = some_trials()
+    text = f"{LR}: {{loguniform: [1.0e-5, 1.0e-1]}}\n{TEMPERATURE}: {{uniform: [0.01, 0.5]}}\n"
+    space = load_space(write_space(tmp_path, text), config())
+    sweep = [trial(f"s{n}", [30.0 - n], {"candidate": {TEMPERATURE: 0.01 * 2**n}, "seed": 0}) for n in range(4)]
+    draw_report(trials, space, 2, (TEMPERATURE, sweep, None, 0.05), tmp_path / "report.png")
+    assert (tmp_path / "report.png").read_bytes()[:4] == b"\x89PNG"
+    write_html(tmp_path / "report.html", tmp_path / "report.png", compared(), {"trials": "<13>"})
+    page = (tmp_path / "report.html").read_text()
+    assert "&lt;13&gt;" in page
+    assert "http" not in page.replace("http-equiv", "")
+    write_results(tmp_path / "results.parquet", {"search": trials, "sweep": sweep})
+    rows = parquet.read_table(tmp_path / "results.parquet").to_pylist()
+    assert len(rows) == 17
+    assert [row["phase"] for row in rows].count("sweep") == 4
+    assert rows[0]["selection"] == 20.0
+
+
+def test_importance_finds_the_field_that_matters(tmp_path: Path) -> None:
+    space = load_space(
+        write_space(tmp_path, f"{LR}: {{uniform: [0.01, 0.5]}}\n{TEMPERATURE}: {{uniform: [0.01, 0.5]}}\n"), config()
+    )
+    spread = [(0.01 + 0.49 * (n % 7) / 6, 0.01 + 0.49 * n / 40) for n in range(40)]
+    trials = [trial(str(n), [100 * b], {LR: a, TEMPERATURE: b}) for n, (a, b) in enumerate(spread)]
+    found = importance(trials, space, 1)
+    assert found[TEMPERATURE] > 5 * found[LR]
+    assert importance(trials[:3], space, 1) == {}
+
+
+def test_the_budget_counts_over_all_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    first = Budget(60.0, tmp_path / "spent.json")
+    now += 40
+    assert not first.stop_all()
+    function, arguments = first.__reduce__()
+    second = function(*arguments)
+    now += 15
+    assert (second.spent, second.stop_all()) == (55.0, False)
+    now += 10
+    assert second.stop_all()
+
+
+def test_the_line_says_how_far_it_is() -> None:
+    class Some:
+        trial_id = "abc"
+
+    watch = Watch("search", 4, None)
+    watch.on_trial_start(0, [], Some())
+    watch.on_trial_result(0, [], Some(), {"selection": 41.5})
+    assert "0 of 4 trials (1 running)  best 41.50 (abc)" in watch.line()
+    watch.on_trial_complete(0, [], Some())
+    assert "1 of 4 trials (0 running)" in watch.line()
+    assert "ETA" in watch.line()
+    assert "0:00 of 10:00" in Watch("search", 0, 600.0).line()

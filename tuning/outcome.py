@@ -1,0 +1,75 @@
+"""From trials to a verdict: candidates compared over seeds, chosen on the selection split alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from tuning.search import Trial
+from tuning.trial import SEED
+
+RECIPE = "the recipe"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One candidate over all seeds.
+
+    Attributes:
+        name: what tables call it.
+        params: field -> value; {} is the recipe itself.
+        selection: best selection value of each seed.
+        reported: what is reported on val, of each seed: "val R@K" -> values.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    selection: tuple[float, ...]
+    reported: Mapping[str, tuple[float, ...]]
+
+    @property
+    def mean(self) -> float:
+        """Mean selection value: what chooses."""
+        return fmean(self.selection)
+
+
+def finalists(trials: Sequence[Trial], count: int) -> list[dict[str, Any]]:
+    """Returns the parameters of the best trials, best first, each once."""
+    ranked = sorted((trial for trial in trials if trial.best is not None), key=lambda trial: -(trial.best or 0.0))
+    distinct = {json.dumps(dict(trial.params), sort_keys=True): dict(trial.params) for trial in ranked}
+    return list(distinct.values())[:count]
+
+
+def candidates(trials: Sequence[Trial], params: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+    """Groups the trials of a comparison by candidate, in the order of `params`."""
+    found = []
+    for number, wanted in enumerate(params):
+        own = [trial for trial in trials if trial.params["candidate"] == dict(wanted) and trial.best is not None]
+        own.sort(key=lambda trial: trial.params[SEED])
+        names = sorted({name for trial in own for name in trial.last if name.startswith("val R@")}, key=_k)
+        reported = {name: tuple(float(trial.last[name]) for trial in own) for name in names}
+        name = f"finalist {number}" if wanted else RECIPE
+        found.append(Candidate(name, dict(wanted), tuple(trial.best or 0.0 for trial in own), reported))
+    return found
+
+
+def spread(values: Sequence[float]) -> str:
+    """Formats a mean with its deviation: `85.61 ± 0.32`."""
+    return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{fmean(values):.2f}"
+
+
+def table(compared: Sequence[Candidate]) -> str:
+    """Formats a comparison for the terminal; the best on the selection split comes first."""
+    ordered = sorted(compared, key=lambda candidate: -candidate.mean)
+    names = list(ordered[0].reported)
+    heads = ["", "selection (chosen by)", *(f"{name} (reported)" for name in names)]
+    lines = [heads, *([c.name, spread(c.selection), *(spread(c.reported[name]) for name in names)] for c in ordered)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
+
+
+def _k(name: str) -> int:
+    return int(name.rpartition("@")[2])

@@ -1,0 +1,101 @@
+"""What a search starts from: the stages before the searched one, run once, and their frozen features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cirray.config import Config, overridden
+from cirray.evaluation import ensure_images, ensure_texts, pictures_of
+from cirray.features.embed import text_key
+from cirray.files import store_folder
+from cirray.pipeline import read_data, train
+from cirray.runtime import connect
+from cirray.tables import TripletTable, build_table
+from cirray.training.combine import Frozen
+from cirray.training.stages import use_gpu
+from cirray.training.task import StageInputs
+
+ENCODERS = {"stage2": ("stage1", "stage0"), "stage1": ("stage0",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The val split, which is reported and never chosen on: its triplets, and raw features of its captions [W, d]."""
+
+    table: TripletTable
+    captions: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Everything that trials share. The arrays are what Ray's object store maps into each trial without a copy.
+
+    Attributes:
+        inputs: the searched stage's; `val` is the selection split.
+        frozen: the arrays of `Frozen` by name; empty for stage 1, which trains the text tower that makes them.
+        reported: the val split; None for stage 1.
+    """
+
+    inputs: StageInputs
+    frozen: dict[str, np.ndarray]
+    reported: Reported | None
+
+
+def prepare(config: Config, folder: Path) -> Start:
+    """Runs the stages before the searched one in `folder`, or takes them up again, and reads their features.
+
+    Args:
+        config: with `data.holdout` set: the stages before choose their epochs on the selection split too.
+    """
+    stage = config.tune.stage
+    off = {"ablation": False, "stage2.enabled": False, "output": str(folder)}
+    if stage == "stage1":
+        off["stage1.enabled"] = False
+    train(overridden(config, off))
+    connect(config.workers)
+    dataset = read_data(config)
+    done = [folder / name / "encoder" for name in ENCODERS[stage] if (folder / name / "encoder").is_dir()]
+    encoder = done[0] if done else folder / "backbone"
+    inputs = StageInputs(
+        config=config,
+        encoder=str(encoder),
+        store=str(store_folder(config.store)),
+        image_keys=tuple(dataset.contents[image] for image in dataset.images),
+        train=build_table(dataset, "train"),
+        val=build_table(dataset, "selection"),
+        protocol=dataset.protocol,
+    )
+    where = (encoder, Path(inputs.store), config.embed, config.workers, use_gpu(config))
+    ensure_images(pictures_of(dataset), *where)
+    if stage == "stage1":
+        return Start(inputs, {}, None)
+    val = build_table(dataset, "val")
+    texts = ensure_texts([*inputs.train.captions, *inputs.val.captions, *val.captions], *where)
+    frozen = Frozen.read(inputs)
+    arrays = {name: getattr(frozen, name).numpy() for name in Frozen.__slots__}
+    captions = texts.read([text_key(caption) for caption in val.captions]).numpy()
+    return Start(inputs, arrays, Reported(val, captions))
+
+
+def as_frozen(arrays: dict[str, np.ndarray]) -> Frozen:
+    """Returns the features as tensors over the very same memory."""
+    return Frozen(**{name: shared_tensor(array) for name, array in arrays.items()})
+
+
+def shared_tensor(array: np.ndarray) -> Tensor:
+    """Returns a tensor over an array of the object store, without a copy. Nobody may write to it."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
+
+
+def with_config(start: Start, config: Config) -> StageInputs:
+    """Returns the inputs of one trial."""
+    return replace(start.inputs, config=config)

@@ -1,0 +1,139 @@
+"""The tuning job, step by step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cirray.bars import say
+from cirray.config import Config, overridden
+from cirray.errors import ConfigError, RunError
+from cirray.files import write_json, write_text
+from cirray.output import CONFIG, FREE, open_output
+from cirray.provenance import provenance
+from tuning.space import Space, load_space
+
+HOLDOUT = 0.15
+_FREE = tuple(field for field in FREE if field != "tune")
+_TEMPERATURE = "stage2.contrast.temperature"
+
+
+def tune(config: Config) -> dict[str, Any]:
+    """Searches, compares the finalists over seeds, writes reports and `best.yaml`. Takes up what was stopped.
+
+    Returns:
+        The JSON result.
+
+    Raises:
+        ConfigError: wrong settings or space, before anything is started.
+        RunError: the folder belongs to something else, or no trial came to a result.
+    """
+    config = settle(config)
+    space = load_space(config.tune.space, config)
+    swept = config.tune.sweep
+    if swept and swept not in space.domains:
+        raise ConfigError(f"tune.sweep {swept} is not in the space {space.name}: name one of its fields, or none")
+    output = open_output(config, _FREE)
+    write_text(output.folder / CONFIG, config.to_yaml())
+    return Search(config, space, output.folder).run()
+
+
+def settle(config: Config) -> Config:
+    """Completes a configuration for searching.
+
+    Raises:
+        ConfigError: neither a budget nor a number of trials was given.
+    """
+    settings = config.tune
+    if settings.seconds is None and not settings.trials:
+        raise ConfigError("give --budget 10m or --trials N: how long the search may take")
+    if settings.sweep and not settings.sweep.startswith(f"{settings.stage}."):
+        config = overridden(config, {"tune.sweep": ""})
+    if not config.data.holdout:
+        say(f"data.holdout is 0: holding {HOLDOUT:.0%} of the train triplets back, so that val chooses nothing")
+        config = overridden(config, {"data.holdout": HOLDOUT})
+    # Every epoch is looked at: trials are stopped by what it shows.
+    return overridden(config, {f"{settings.stage}.optimisation.validate_every": 1, "ablation": False})
+
+
+class Search:
+    """One search in one folder."""
+
+    def __init__(self, config: Config, space: Space, folder: Path) -> None:
+        self.config = config
+        self.space = space
+        self.folder = folder
+
+    def run(self) -> dict[str, Any]:
+        """Runs what is not done yet."""
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables: we draw a line of ours
+        from tuning.outcome import candidates, finalists, table
+        from tuning.prepare import prepare
+        from tuning.search import compare, search
+
+        config, settings = self.config, self.config.tune
+        say("preparing: the stages before the search run once")
+        start = prepare(config, self.folder / "base")
+        say(f"searching {settings.stage} over {len(self.space.domains)} fields of the space {self.space.name}")
+        trials = search(config, self.space, start, self.folder / "trials")
+        chosen = finalists(trials, settings.finalists)
+        if not chosen:
+            raise RunError("no trial came to a result: give a larger --budget, or look into the trials' folders")
+        say(f"{len(chosen)} finalists and the recipe itself, {settings.seeds} seeds each, to their end")
+        params: list[Mapping[str, Any]] = [{}, *chosen]
+        finals = compare(config, params, settings.seeds, start, self.folder / "trials", "finals")
+        compared = candidates(finals, params)
+        best = max(compared, key=lambda candidate: candidate.mean)
+        sweep: list[Any] = []
+        if settings.sweep:
+            points = self._sweep_points(best.params)
+            say(f"{settings.sweep} alone: {len(points)} values, everything else as in the best candidate")
+            sweep = compare(config, points, 1, start, self.folder / "trials", "sweep")
+        print("\n" + table(compared) + "\n")
+        return self._write(trials, finals, sweep, compared, best)
+
+    def _sweep_points(self, best: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Returns the best candidate with each value of the swept field."""
+        field = self.config.tune.sweep
+        # A learned temperature would leave its starting value at once.
+        fixed = {"stage2.contrast.learn_temperature": False} if field == _TEMPERATURE else {}
+        values = self.space.domains[field].points(self.config.tune.sweep_points)
+        return [{**best, **fixed, field: value} for value in values]
+
+    def _write(
+        self, trials: Sequence[Any], finals: Sequence[Any], sweep: Sequence[Any], compared: Any, best: Any
+    ) -> dict[str, Any]:
+        from tuning.plots import draw_report
+        from tuning.report import write_best, write_html, write_results
+        from tuning.search import field_value
+
+        config, field = self.config, self.config.tune.sweep
+        write_results(self.folder / "results.parquet", {"search": trials, "final": finals, "sweep": sweep})
+        swept = (field, sweep, best.params.get(field), field_value(config, field)) if sweep else None
+        draw_report(trials, self.space, config.tune.grace, swept, self.folder / "report.png")
+        stopped = sum(not trial.full for trial in trials)
+        facts = {
+            "trials": f"{len(trials)}, of which {stopped} were stopped early",
+            "sampler and scheduler": f"{config.tune.sampler}, {config.tune.scheduler}",
+            "budget": config.tune.budget or f"{config.tune.trials} trials",
+            "chosen": best.name,
+        }
+        write_html(self.folder / "report.html", self.folder / "report.png", compared, facts)
+        write_best(self.folder / "best.yaml", config, best)
+        result = {
+            "trials": len(trials),
+            "stopped_early": stopped,
+            "best": best.name,
+            "params": best.params,
+            "finalists": [
+                {"name": c.name, "params": c.params, "selection": c.selection, "reported": c.reported} for c in compared
+            ],
+            "provenance": provenance(config.seed),
+        }
+        write_json(self.folder / "tune.json", result)
+        for name in ("report.html", "results.parquet", "best.yaml"):
+            say(f"{name:16} {self.folder / name}")
+        say(f"train with it    python jobs/train.py --recipe {self.folder / 'best.yaml'} --output DIR")
+        return result

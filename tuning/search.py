@@ -1,0 +1,179 @@
+"""Runs trials with Ray Tune: the search itself, then the finalists with several seeds, then one field alone.
+
+Each of the three is an experiment in a folder of its own, which the same command takes up again after a kill: trials
+that have ended are not run again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from cirray.config import Config
+from cirray.training.stages import optimisation_of
+from tuning.budget import Budget
+from tuning.prepare import Start
+from tuning.space import Space
+from tuning.trial import METRIC, SEED, final_trial, search_trial
+from tuning.watch import Watch
+
+_ENOUGH = 10**6  # trials that no budget reaches
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is known of one trial.
+
+    Attributes:
+        params: field -> value (and the seed, of finals).
+        curve: (epoch, selection) of each validation.
+        best: best selection value, None if it never reported.
+        last: its last report.
+        full: whether it ran to its last epoch.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    curve: tuple[tuple[int, float], ...]
+    best: float | None
+    last: Mapping[str, Any]
+    full: bool
+
+
+def search(config: Config, space: Space, start: Start, folder: Path) -> list[Trial]:
+    """Searches the space until the budget or the trials are spent; returns all trials."""
+    settings = config.tune
+    budget = Budget(settings.seconds, folder / "spent.json")
+    known = {field: field_value(config, field) for field in space.domains}
+    inside = all(space.domains[field].holds(value) for field, value in known.items())
+    algorithm = OptunaSearch(
+        space.distributions(),
+        metric=METRIC,
+        mode="max",
+        sampler=_sampler(config),
+        points_to_evaluate=[known] if inside else None,  # the recipe itself is the first trial
+    )
+    tune_config = tune.TuneConfig(
+        metric=METRIC,
+        mode="max",
+        search_alg=algorithm,
+        scheduler=_scheduler(config),
+        num_samples=settings.trials or _ENOUGH,
+        max_concurrent_trials=concurrent(config),
+        reuse_actors=settings.workers_per_trial == 1,  # a new process would import torch for each trial
+        trial_dirname_creator=lambda trial: trial.trial_id,
+    )
+    watch = Watch("search", settings.trials, settings.seconds, budget._before)
+    return _run(search_trial, start, {}, tune_config, folder, "search", [watch], budget, config)
+
+
+def compare(
+    config: Config, candidates: Sequence[Mapping[str, Any]], seeds: int, start: Start, folder: Path, name: str
+) -> list[Trial]:
+    """Trains each candidate to its end with `seeds` seeds; returns all trials."""
+    space = {
+        "candidate": tune.grid_search([dict(candidate) for candidate in candidates]),
+        SEED: tune.grid_search([config.seed + number for number in range(seeds)]),
+    }
+    tune_config = tune.TuneConfig(
+        metric=METRIC,
+        mode="max",
+        max_concurrent_trials=concurrent(config),
+        reuse_actors=config.tune.workers_per_trial == 1,
+        trial_dirname_creator=lambda trial: trial.trial_id,
+    )
+    watch = Watch(name, len(candidates) * seeds, None)
+    return _run(final_trial, start, space, tune_config, folder, name, [watch], None, config)
+
+
+def concurrent(config: Config) -> int:
+    """Returns how many trials run at a time."""
+    if config.tune.concurrent:
+        return config.tune.concurrent
+    total = ray.cluster_resources()
+    units = total["GPU"] if total.get("GPU") and config.compute.device != "cpu" else total.get("CPU", 1)
+    return max(1, int(units) // config.tune.workers_per_trial)
+
+
+def _run(
+    function: Callable[..., None],
+    start: Start,
+    space: dict[str, Any],
+    tune_config: tune.TuneConfig,
+    folder: Path,
+    name: str,
+    callbacks: list[tune.Callback],
+    stop: tune.Stopper | None,
+    config: Config,
+) -> list[Trial]:
+    folder.mkdir(parents=True, exist_ok=True)
+    trainable = tune.with_resources(tune.with_parameters(function, start=start), _resources(config))
+    path = folder / name
+    quiet = tune.RunConfig(name=name, storage_path=str(folder.resolve()), callbacks=callbacks, stop=stop, verbose=0)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    if tune.Tuner.can_restore(str(path)):
+        tuner = tune.Tuner.restore(str(path), trainable, restart_errored=True, param_space=space or None)
+    else:
+        tuner = tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=quiet)
+    grid = tuner.fit()
+    epochs = optimisation_of(config, config.tune.stage).epochs
+    return [_trial(result, epochs) for result in grid]
+
+
+def _trial(result: tune.Result, epochs: int) -> Trial:
+    frame = result.metrics_dataframe
+    curve = () if frame is None else tuple(zip(frame["epoch"].tolist(), frame[METRIC].tolist(), strict=True))
+    last = dict(result.metrics or {})
+    return Trial(
+        name=Path(result.path).name,
+        params=dict(result.config or {}),
+        curve=curve,
+        best=max((value for _, value in curve), default=None),
+        last=last,
+        full=bool(curve) and curve[-1][0] >= epochs,
+    )
+
+
+def _sampler(config: Config) -> BaseSampler:
+    if config.tune.sampler == "random":
+        return RandomSampler(seed=config.seed)
+    return TPESampler(seed=config.seed, multivariate=True, constant_liar=True)
+
+
+def _scheduler(config: Config) -> TrialScheduler:
+    settings = config.tune
+    if settings.scheduler == "asha":
+        epochs = optimisation_of(config, settings.stage).epochs
+        return ASHAScheduler(
+            time_attr="epoch",
+            max_t=epochs,
+            grace_period=min(settings.grace, epochs),
+            reduction_factor=settings.reduction,
+        )
+    if settings.scheduler == "median":
+        return MedianStoppingRule(time_attr="epoch", grace_period=settings.grace)
+    return FIFOScheduler()
+
+
+def _resources(config: Config) -> Any:
+    gpus = ray.cluster_resources().get("GPU", 0) and config.compute.device != "cpu"
+    if config.tune.workers_per_trial > 1:
+        return {"CPU": 0}  # its workers ask for their own
+    return {"CPU": 1, "GPU": 1} if gpus else {"CPU": 1}
+
+
+def field_value(config: Config, field: str) -> Any:
+    """Returns a field of a configuration by its dotted name."""
+    value: Any = config
+    for part in field.split("."):
+        value = getattr(value, part)
+    return value

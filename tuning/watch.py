@@ -1,0 +1,90 @@
+"""What a person sees while trials run: how many, the best so far, and when it ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from ray import tune
+
+from tuning.trial import METRIC
+
+TERMINAL_EVERY_S = 1.0
+LOG_EVERY_S = 15.0
+
+
+class Watch(tune.Callback):
+    """One line, in place on a terminal, now and then in a log.
+
+    Args:
+        label: what is being run.
+        total: trials in all, 0 if only time ends it.
+        seconds: the time it has, None if only their number ends it.
+        spent: seconds that earlier tries took.
+    """
+
+    def __init__(self, label: str, total: int, seconds: float | None, spent: float = 0.0) -> None:
+        self._label = label
+        self._total = total
+        self._seconds = seconds
+        self._spent = spent
+        self._began = self._shown = time.monotonic()
+        self._running: set[str] = set()
+        self._ended = 0
+        self._best: tuple[float, str] | None = None
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Counts."""
+        self._running.add(trial.trial_id)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Notes a better one."""
+        if self._best is None or result[METRIC] > self._best[0]:
+            self._best = result[METRIC], trial.trial_id
+        self._draw()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Counts."""
+        self._end(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Counts, and says so."""
+        self._end(trial)
+        print(f"\ntrial {trial.trial_id} failed: its folder has error.txt", file=sys.stderr)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Draws the last line."""
+        self._draw(last=True)
+
+    def line(self) -> str:
+        """Returns the line: `search  37 trials (2 running)  best 91.30 (b3f2)  4:10 of 10:00`."""
+        elapsed = self._spent + time.monotonic() - self._began
+        done = f"{self._ended} of {self._total}" if self._total else f"{self._ended}"
+        best = f"best {self._best[0]:.2f} ({self._best[1]})" if self._best else "no result yet"
+        parts = [self._label, f"{done} trials ({len(self._running)} running)", best, clock(elapsed)]
+        if self._seconds is not None:
+            parts[-1] += f" of {clock(self._seconds)}"
+        elif self._total and self._ended:
+            parts.append(f"ETA {clock(elapsed / self._ended * (self._total - self._ended))}")
+        return "  ".join(parts)
+
+    def _end(self, trial: Any) -> None:
+        self._running.discard(trial.trial_id)
+        self._ended += 1
+        self._draw()
+
+    def _draw(self, last: bool = False) -> None:
+        terminal = sys.stderr.isatty()
+        if not last and time.monotonic() - self._shown < (TERMINAL_EVERY_S if terminal else LOG_EVERY_S):
+            return
+        self._shown = time.monotonic()
+        end = "\n" if last or not terminal else ""
+        print(f"\r{self.line()}" if terminal else self.line(), end=end, file=sys.stderr, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """Formats a duration as minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
