@@ -72,12 +72,18 @@ def search(config: Config, space: Space, start: Start, folder: Path) -> list[Tri
         reuse_actors=settings.workers_per_trial == 1,  # a new process would import torch for each trial
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
-    watch = Watch("search", settings.trials, settings.seconds, budget._before)
+    watch = Watch("search", settings.trials, settings.seconds, budget.spent)
     return _run(search_trial, start, {}, tune_config, folder, "search", [watch], budget, config)
 
 
 def compare(
-    config: Config, candidates: Sequence[Mapping[str, Any]], seeds: int, start: Start, folder: Path, name: str
+    config: Config,
+    candidates: Sequence[Mapping[str, Any]],
+    seeds: int,
+    start: Start,
+    folder: Path,
+    name: str,
+    watchers: Sequence[tune.Callback] = (),
 ) -> list[Trial]:
     """Trains each candidate to its end with `seeds` seeds; returns all trials."""
     space = {
@@ -92,7 +98,7 @@ def compare(
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
     watch = Watch(name, len(candidates) * seeds, None)
-    return _run(final_trial, start, space, tune_config, folder, name, [watch], None, config)
+    return _run(final_trial, start, space, tune_config, folder, name, [watch, *watchers], None, config)
 
 
 def concurrent(config: Config) -> int:

@@ -1,0 +1,119 @@
+"""A search as a user runs it, killed in the middle and taken up again; and trials of several workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from cirray.config import load_recipe
+from tests.integration.runs import REPOSITORY, small_settings
+from tests.small_catalogue import write_small_catalogue
+
+pytestmark = pytest.mark.slow
+SPACE = """
+stage2.optimisation.lr: {loguniform: [1.0e-4, 1.0e-2]}
+stage2.combining.hidden: {choice: [32, 64]}
+stage2.contrast.temperature: {loguniform: [0.01, 0.3]}
+stage2.contrast.learn_temperature: {choice: [false, true]}
+"""
+
+
+def command(folder: Path, **changes: str) -> list[str]:
+    """A search that starts from a random backbone, so that only the search takes time."""
+    data = folder / "data"
+    if not data.exists():
+        write_small_catalogue(data)
+        (folder / "space.yaml").write_text(SPACE, encoding="utf-8")
+    settings = {
+        **small_settings(data, folder),
+        "stage0.enabled": "false",
+        "stage1.enabled": "false",
+        "stage2.optimisation.epochs": "12",
+        "space": str(folder / "space.yaml"),
+        "output": str(folder / "out"),
+        "data.holdout": "0.25",
+        "tune.finalists": "1",
+        "tune.seeds": "2",
+        "tune.sweep_points": "3",
+        **changes,
+    }
+    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    return [sys.executable, str(REPOSITORY / "jobs" / "tune.py"), *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+
+
+def ended(folder: Path) -> dict[str, float]:
+    """Trials that have trained to their last epoch, and when they wrote last."""
+    found = {}
+    for path in (folder / "out" / "trials" / "search").glob("*/result.json"):
+        rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+        if rows and rows[-1]["epoch"] == 12:
+            found[path.parent.name] = path.stat().st_mtime
+    return found
+
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=500, env=environment())
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def test_a_killed_search_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
+    arguments = command(tmp_path, trials="10", **{"tune.scheduler": "none"})
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(arguments, stdout=log, stderr=log, env=environment())
+        end = time.monotonic() + 240
+        while len(ended(tmp_path)) < 3:
+            assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    time.sleep(3)  # its Ray notices, and ends
+    before = ended(tmp_path)
+
+    done = run(arguments)
+    after = ended(tmp_path)
+    assert {name: after[name] for name in before} == before, "trials that had ended were not run again"
+    assert len(after) == 10
+    result: dict[str, Any] = json.loads((tmp_path / "out" / "tune.json").read_text())
+    assert result["trials"] == 10
+    assert [len(finalist["selection"]) for finalist in result["finalists"]] == [2, 2]
+    assert "selection (chosen by)" in done.stdout
+    rows = parquet.read_table(tmp_path / "out" / "results.parquet").to_pylist()
+    assert [row["phase"] for row in rows].count("search") == 10
+    assert [row["phase"] for row in rows].count("sweep") == 3
+    best = load_recipe(str(tmp_path / "out" / "best.yaml"))
+    assert best.data.holdout == 0.25
+    for field, value in result["params"].items():
+        section, part, name = field.split(".")
+        assert getattr(getattr(getattr(best, section), part), name) == value
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+    trained = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), "--recipe", str(tmp_path / "out" / "best.yaml")]
+    run([*trained, "--output", str(tmp_path / "trained")])
+    report = json.loads((tmp_path / "trained" / "report.json").read_text())
+    assert {row["split"] for row in report["results"]} == {"val"}
+
+    refused = subprocess.run([*arguments, "--tune.seeds=3"], capture_output=True, text=True, timeout=100)
+    assert refused.returncode == 2
+
+
+def test_trials_of_two_workers(tmp_path: Path) -> None:
+    changes = {"tune.seeds": "1", "tune.sweep": "", "tune.scheduler": "asha", "stage2.optimisation.epochs": "4"}
+    run(command(tmp_path, trials="2", **{"workers-per-trial": "2", **changes}))
+    result = json.loads((tmp_path / "out" / "tune.json").read_text())
+    assert result["trials"] == 2
+    assert all(len(finalist["selection"]) == 1 for finalist in result["finalists"])
