@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "bars", "backbones", "recipes"),
     ("config", "filters"),
     ("cli", "provenance", "api"),
+    ("capacity",),
     ("client", "feedback"),
     ("data", "demo"),
     ("cuttext", "losses", "gradcache", "ranking", "combiner", "tables", "encoder_folder", "bundle_folder"),
