@@ -15,12 +15,12 @@ import torch.nn.functional as F
 
 from cirray.config import Config, load_recipe
 from cirray.data.triplets import Protocol
+from cirray.metrics import MetricsLog
 from cirray.progress import Poster
 from cirray.runtime import connect
 from cirray.tables import TripletTable
 from cirray.training.combine import Combine
 from cirray.training.loop import Loop
-from cirray.training.metrics import MetricsLog
 from cirray.training.task import StageInputs
 from cirray.workers import Worker
 from tuning.prepare import Reported, Start, as_frozen, with_config

@@ -28,7 +28,7 @@ def run(argv: Sequence[str]) -> None:
     config = load_recipe("default", values)
     from cirray.scoring import evaluate_bundle  # a wrong setting fails before torch and Ray are loaded
 
-    report, table = evaluate_bundle(Path(folder), config, split)
+    report, table = evaluate_bundle(folder, config, split)
     print(table)
     if config.output:
         from cirray.files import write_json

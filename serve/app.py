@@ -7,17 +7,17 @@ serve deploy serve/config.yaml
 # No postponed annotations here: Ray Serve looks at the builder's one for the type of its arguments.
 
 import os
-from pathlib import Path
 from typing import Any
 
 from ray import serve
 from ray.serve import Application
 
 from cirray.bars import say
-from cirray.bundle_folder import read_bundle
+from cirray.bundle_folder import MANIFEST, read_bundle
 from cirray.config import Serving
 from cirray.errors import ConfigError
 from cirray.index.home import Home, check_fingerprint
+from cirray.places import fetch
 from serve.access import Access
 from serve.encoder import Encoder
 from serve.ingress import Ingress
@@ -48,7 +48,7 @@ def check(settings: Serving) -> tuple[Home, str]:
     """
     if not settings.bundle:
         raise ConfigError("bundle is not set: give the bundle folder of a finished training, OUTPUT/bundle")
-    image_fingerprint = str(read_bundle(Path(settings.bundle).expanduser())["image_fingerprint"])
+    image_fingerprint = str(read_bundle(fetch(settings.bundle, MANIFEST))["image_fingerprint"])
     Access(os.environ.get("CIRRAY_API_KEY"))
     home = open_index(settings)
     published = home.published()

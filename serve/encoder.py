@@ -10,16 +10,16 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from ray import serve
 
 from cirray.bars import say
-from cirray.bundle_folder import read_bundle
+from cirray.bundle_folder import MANIFEST, read_bundle
 from cirray.config import Serving
 from cirray.errors import BundleError
+from cirray.places import fetch
 from serve.batches import by_bundle, compose, encode_images
 from serve.encoding import Ask, Composed, Counts, ModelInfo
 from serve.loaded import Loaded, stamp
@@ -48,7 +48,7 @@ class Encoder:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self._settings = settings
-        self._folder = Path(settings.bundle).expanduser()
+        self._place = settings.bundle
         self._device = "cuda" if settings.gpus else "cpu"
         self._image_fingerprint = image_fingerprint
         self._loaded = self._load()
@@ -111,7 +111,7 @@ class Encoder:
         while True:
             await asyncio.sleep(self._settings.poll_s)
             try:
-                found = stamp(self._folder)
+                found = stamp(self._place)
                 if found != self._seen:
                     await asyncio.to_thread(self._take_over)
                     self._seen = found
@@ -119,18 +119,18 @@ class Encoder:
                 self._refused, self._seen = str(error), found
                 say(f"refused: {error}")
             except Exception as error:  # half copied, or no memory just now: the next look may succeed
-                self._refused = f"the bundle at {self._folder} cannot be loaded: {error or type(error).__name__}"
+                self._refused = f"the bundle at {self._place} cannot be loaded: {error or type(error).__name__}"
 
     def _take_over(self) -> None:
         self._loaded = self._load()
         self._refused = ""
-        say(f"serving bundle {self._loaded.info.name} from {self._folder}")
+        say(f"serving bundle {self._loaded.info.name} from {self._place}")
 
     def _load(self) -> Loaded:
         """Loads the bundle that is there now, unless it has another image side."""
-        if read_bundle(self._folder)["image_fingerprint"] != self._image_fingerprint:
+        if read_bundle(fetch(self._place, MANIFEST))["image_fingerprint"] != self._image_fingerprint:
             raise WrongImageSideError(
-                f"the bundle at {self._folder} has another image side than the index: it is not taken over. Index "
+                f"the bundle at {self._place} has another image side than the index: it is not taken over. Index "
                 f"the catalogue with it into an index of its own, and deploy bundle and index together"
             )
-        return Loaded(self._folder, self._device)
+        return Loaded(self._place, self._device)

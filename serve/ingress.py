@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from fastapi import FastAPI
 from ray import serve
@@ -36,7 +35,7 @@ class Ingress:
     ) -> None:
         home = open_index(settings)
         expected.check(Surroundings.of(home))
-        catalogue = Catalogue(home, str(Path(settings.bundle)))
+        catalogue = Catalogue(home, settings.bundle)
         self._service = Service(settings, catalogue, RemoteEncoder(encoder), home.searches)
         await self._service.start()
 

@@ -7,22 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cirray.bundle_folder import COMBINING, MANIFEST
+from cirray.errors import PlaceError
+from cirray.places import Remote, fetch, is_remote
 from serve.encoding import ModelInfo, model_name
 
 if TYPE_CHECKING:
     from cirray.bundle import Model
 
-Stamp = tuple[str, int, int]
+Stamp = tuple[str | int, ...]
 
 
 class Loaded:
     """A bundle in memory."""
 
-    def __init__(self, folder: Path, device: str) -> None:
+    def __init__(self, place: str, device: str) -> None:
         from cirray.bundle import load  # torch and open_clip take seconds: imported where a model is built
 
-        self.stamp = stamp(folder)
-        self.model: Model = load(folder.resolve(), device)
+        self.stamp = stamp(place)
+        self.model: Model = load(fetch(place, MANIFEST).resolve(), device)
         manifest = self.model.manifest
         weights = self.model.path / COMBINING
         digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
@@ -38,12 +40,17 @@ class Loaded:
         )
 
 
-def stamp(folder: Path) -> Stamp:
-    """Returns what changes when another bundle is put under this path: where it leads, and its manifest's age.
+def stamp(place: str) -> Stamp:
+    """Returns what changes when another bundle is put in this place: where it leads, and its manifest's age.
 
     Raises:
-        OSError: there is no complete bundle just now.
+        OSError, PlaceError: there is no complete bundle just now.
     """
-    resolved = folder.resolve(strict=True)
+    if is_remote(place):
+        found = Remote(place).stamp(MANIFEST)
+        if not found:
+            raise PlaceError(f"{place} holds no complete bundle just now")
+        return (found,)
+    resolved = Path(place).expanduser().resolve(strict=True)
     status = (resolved / MANIFEST).stat()
     return str(resolved), status.st_mtime_ns, status.st_ino

@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).parents[1]
 # A module may import only from layers before its own, or from its own package. The longest matching prefix decides.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "bars", "backbones", "recipes"),
+    ("places", "metrics"),
     ("config", "filters"),
     ("cli", "provenance", "api"),
     ("capacity",),

@@ -12,8 +12,8 @@ from torch import Tensor
 from cirray.config import Config, overridden
 from cirray.evaluation import ensure_images, ensure_texts, pictures_of
 from cirray.features.embed import text_key
-from cirray.files import store_folder
 from cirray.pipeline import read_data, train
+from cirray.places import store_place
 from cirray.runtime import connect
 from cirray.tables import TripletTable, build_table
 from cirray.training.combine import Frozen
@@ -64,13 +64,13 @@ def prepare(config: Config, folder: Path) -> Start:
     inputs = StageInputs(
         config=config,
         encoder=str(encoder),
-        store=str(store_folder(config.store)),
+        store=store_place(config.store),
         image_keys=tuple(dataset.contents[image] for image in dataset.images),
         train=build_table(dataset, "train"),
         val=build_table(dataset, "selection"),
         protocol=dataset.protocol,
     )
-    where = (encoder, Path(inputs.store), config.embed, config.workers, use_gpu(config))
+    where = (encoder, inputs.store, config.embed, config.workers, use_gpu(config))
     ensure_images(pictures_of(dataset), *where)
     if stage == "stage1":
         return Start(inputs, {}, None)

@@ -12,11 +12,11 @@ import torch
 from ray import tune
 
 from cirray.config import Config, overridden
+from cirray.metrics import MetricsLog
 from cirray.progress import Poster
 from cirray.recall import evaluate
 from cirray.training.combine import Combine
 from cirray.training.loop import Loop
-from cirray.training.metrics import MetricsLog
 from cirray.training.stages import optimisation_of
 from cirray.training.task import Task, Validation
 from cirray.workers import Worker

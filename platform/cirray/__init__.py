@@ -20,11 +20,13 @@ __all__ = ["__version__", "load"]
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """Rebuilds a trained model from its bundle folder alone.
+    """Rebuilds a trained model from its bundle alone: a folder or a URI.
 
     Raises:
         BundleError: the folder is no complete bundle.
     """
     from cirray.bundle import load as load_bundle  # torch is imported only by those who need a model
+    from cirray.bundle_folder import MANIFEST
+    from cirray.places import fetch
 
-    return load_bundle(Path(path), device)
+    return load_bundle(fetch(path, MANIFEST), device)

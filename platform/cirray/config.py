@@ -237,7 +237,7 @@ class Indexing(Section):
 class Serving(Section):
     """The search service."""
 
-    bundle: str = Field("", description="bundle folder; a link to one may be moved while the service runs")
+    bundle: str = Field("", description="bundle folder or URI; a link to one may be moved while the service runs")
     index: str = Field("", description="folder of the embedded index, as index.path")
     collection: str = Field("cirray", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", description="as index.collection")
     name: str = Field("cirray", description="what the page calls the catalogue")
@@ -279,8 +279,8 @@ class Config(Section):
     """A complete configuration."""
 
     recipe: str = Field("custom", description="the recipe this came from")
-    output: str = Field("", description="folder for everything this run makes")
-    store: str = Field("", description="feature store; empty = $CIRRAY_HOME/store or ~/.cache/cirray/store")
+    output: str = Field("", description="folder or URI for everything this run makes")
+    store: str = Field("", description="feature store, folder or URI; empty = $CIRRAY_HOME/store or ~/.cache/...")
     seed: int = Field(0, ge=0, lt=2**31)
     workers: Positive = Field(1, description="Ray Train workers; one CPU or GPU each")
     ablation: bool = Field(False, description="also train stage 2 without stage 1, for the paper's four-row table")

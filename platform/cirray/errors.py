@@ -6,6 +6,7 @@ CirrayError
 ├── BackboneError      a CLIP backbone or its weights cannot be had
 ├── StoreError         a feature store is damaged or belongs to something else
 ├── BundleError        a model bundle is incomplete or does not fit
+├── PlaceError         a folder or URI cannot be reached, or holds nothing complete
 ├── RunError           a training run cannot start or continue in its output folder
 └── SearchIndexError   a catalogue index is missing, damaged, or does not fit
     └── IndexUnavailableError   it cannot be reached just now: worth another try
@@ -38,6 +39,10 @@ class BundleError(CirrayError):
 
 class RunError(CirrayError):
     """A training run cannot start or continue in its output folder."""
+
+
+class PlaceError(CirrayError):
+    """A folder or URI cannot be reached, or holds nothing complete."""
 
 
 class SearchIndexError(CirrayError):

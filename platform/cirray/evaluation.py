@@ -72,16 +72,17 @@ class Features:
 
 
 def ensure_images(
-    pictures: Mapping[str, str], encoder: Path, store: Path, settings: Embedding, actors: int, gpu: bool
+    pictures: Mapping[str, str], encoder: Path, store: str, settings: Embedding, actors: int, gpu: bool, place: str = ""
 ) -> FeatureStore:
     """Computes the image features that the store lacks and returns their store.
 
     Args:
         pictures: content key -> picture file (`pictures_of` a dataset).
+        place: where other nodes find the encoder, if not under its path.
     """
     images = FeatureStore(store, "image", read_manifest(encoder)["image_fingerprint"])
     device = "cuda" if gpu else "cpu"
-    make, inline = partial(EmbedImages, str(encoder), device), settings.inline_pictures
+    make, inline = partial(EmbedImages, place or str(encoder), device), settings.inline_pictures
     fill(images, pictures, make, settings, actors, "image features", inline, float(gpu))
     return images
 
@@ -92,13 +93,13 @@ def pictures_of(dataset: Dataset) -> dict[str, str]:
 
 
 def ensure_texts(
-    captions: Sequence[str], encoder: Path, store: Path, settings: Embedding, actors: int, gpu: bool
+    captions: Sequence[str], encoder: Path, store: str, settings: Embedding, actors: int, gpu: bool, place: str = ""
 ) -> FeatureStore:
     """Computes the caption features that the store lacks, in order of length, and returns their store."""
     texts = FeatureStore(store, "text", read_manifest(encoder)["text_fingerprint"])
     items = {text_key(caption): caption for caption in sorted(captions, key=lambda text: (len(text), text))}
     device = "cuda" if gpu else "cpu"
-    make, inline = partial(EmbedTexts, str(encoder), device), settings.inline_captions
+    make, inline = partial(EmbedTexts, place or str(encoder), device), settings.inline_captions
     fill(texts, items, make, settings, actors, "caption features", inline, float(gpu))
     return texts
 

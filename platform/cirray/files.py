@@ -35,8 +35,3 @@ def home_folder(setting: str, name: str) -> Path:
         return Path(setting).expanduser().resolve()
     home = os.environ.get("CIRRAY_HOME")
     return (Path(home) if home else Path.home() / ".cache" / "cirray").expanduser().resolve() / name
-
-
-def store_folder(setting: str) -> Path:
-    """Returns the feature store's folder; see `home_folder`."""
-    return home_folder(setting, "store")

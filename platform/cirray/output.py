@@ -23,6 +23,7 @@ from cirray.config import Config
 from cirray.data.triplets import Dataset
 from cirray.errors import ConfigError, RunError
 from cirray.files import read_json, write_json, write_text
+from cirray.places import Remote, is_remote, join, mirror_of, pull, push
 from cirray.provenance import provenance
 
 CONFIG = "config.yaml"
@@ -45,18 +46,35 @@ FREE = (
 
 
 class Output:
-    """A run's folder, opened for a configuration and a dataset."""
+    """A run's folder, opened for a configuration and a dataset; with a URI, its mirror, and the way back.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        place: a folder, or a URI.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.folder = folder = mirror_of(place)
         self.metrics = folder / "metrics.jsonl"
         self.report = folder / "report.json"
         self.bundle = folder / "bundle"
         self.queries = folder / "queries.png"
 
     def step(self, name: str) -> Path:
-        """Returns the folder of one step."""
+        """Returns the folder of one step, on this machine."""
         return self.folder / name
+
+    def place_of(self, name: str) -> str:
+        """Returns where all nodes find a step: its folder, or its URI."""
+        return join(self.place, name) if is_remote(self.place) else str(self.folder / name)
+
+    def keep(self, name: str, last: str | None = None) -> None:
+        """Makes a step's folder, with its file `last` at the end, or a file of the run known to all nodes."""
+        path = self.folder / name
+        if is_remote(self.place) and path.is_file():
+            Remote(self.place).put(path, name)
+        else:
+            push(path, self.place_of(name), last)
 
 
 def open_output(config: Config, free: tuple[str, ...] = FREE) -> Output:
@@ -71,13 +89,13 @@ def open_output(config: Config, free: tuple[str, ...] = FREE) -> Output:
     """
     if not config.output:
         raise ConfigError("output is not set: give --output DIR, the folder for everything this run makes")
-    folder = Path(config.output).expanduser().resolve()
+    folder = pull(config.output, without="checkpoints")
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file: give --output another name")
     if not (folder / CONFIG).is_file():
         if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise RunError(f"{folder} holds something that is not a cirray run: give --output a new or empty folder")
-        return Output(folder)
+        return Output(config.output)
     before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     differences = _differences(before, config.model_dump(mode="json"), free)
     if differences:
@@ -86,7 +104,7 @@ def open_output(config: Config, free: tuple[str, ...] = FREE) -> Output:
             + "\n".join(f"  {line}" for line in differences)
             + "\nUse another --output, or delete the folder to start anew"
         )
-    return Output(folder)
+    return Output(config.output)
 
 
 def claim(output: Output, config: Config, dataset: Dataset) -> None:
@@ -104,6 +122,8 @@ def claim(output: Output, config: Config, dataset: Dataset) -> None:
         )
     write_text(output.folder / CONFIG, config.to_yaml())  # first: it makes the folder ours, whenever a kill comes
     write_json(run, {**provenance(config.seed), "data": digest})
+    output.keep(CONFIG)
+    output.keep(RUN)
 
 
 def data_digest(dataset: Dataset) -> str:

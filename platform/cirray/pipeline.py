@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cirray import bundle
 from cirray.backbone import build_encoder
 from cirray.bars import say
+from cirray.bundle_folder import MANIFEST as BUNDLE_MANIFEST
 from cirray.combiner import Sum, build_combining
 from cirray.config import Config
 from cirray.data import load_dataset
@@ -37,8 +38,9 @@ from cirray.evaluation import (
 from cirray.features.embed import DecodePixels, pixels_fingerprint
 from cirray.features.fill import fill
 from cirray.features.store import FeatureStore
-from cirray.files import store_folder, write_json
+from cirray.files import write_json
 from cirray.output import Output, claim, open_output
+from cirray.places import is_remote, store_folder, store_place
 from cirray.provenance import provenance
 from cirray.ranking import top_k
 from cirray.runtime import connect
@@ -67,6 +69,7 @@ def train(config: Config) -> dict[str, Any]:
     claim(output, config, dataset)
     if not (output.step("backbone") / ENCODER_MANIFEST).is_file():
         save_encoder(encoder, output.step("backbone"))
+        output.keep("backbone", ENCODER_MANIFEST)
     connect(config.workers)
     return Training(config, output, dataset, encoder).run()
 
@@ -134,7 +137,8 @@ class Training:
         self.dataset = dataset
         self.encoder = encoder
         self.folder = output.step("backbone")
-        self.store = store_folder(config.store)
+        self.store = store_place(config.store)
+        self.place = output.place_of("backbone")
         self.train = build_table(dataset, "train")
         self.val = build_table(dataset, "val")
         self.selection = build_table(dataset, SELECTION) if SELECTION in dataset.splits else self.val
@@ -165,8 +169,8 @@ class Training:
         titles = self.dataset.titles
         return StageInputs(
             config=self.config,
-            encoder=str(self.folder),
-            store=str(self.store),
+            encoder=self.place,
+            store=self.store,
             image_keys=tuple(self.dataset.contents[image] for image in self.dataset.images),
             train=self.train,
             val=self.selection,
@@ -181,18 +185,25 @@ class Training:
             if stage == "stage1":
                 self._ensure_features()
             say(f"{stage}: {_purpose(self.config, stage)}")
-            tensors = run_stage(stage, stage, self._inputs(), self.output.step(stage), self.output.metrics)
+            tensors = self._run_stage(stage, stage)
             _load_trained(self.encoder, tensors)
             save_encoder(self.encoder, folder)
+            self.output.keep(f"{stage}/encoder", ENCODER_MANIFEST)
         else:
             self.encoder = load_encoder(folder)
-        self.folder = folder
+        self.folder, self.place = folder, self.output.place_of(f"{stage}/encoder")
+
+    def _run_stage(self, stage: StageName, label: str) -> dict[str, Tensor]:
+        place = self.output.place_of(label) if is_remote(self.output.place) else ""
+        tensors = run_stage(stage, label, self._inputs(), self.output.step(label), self.output.metrics, place)
+        self.output.keep(self.output.metrics.name)
+        return tensors
 
     def _train_combining(self, label: str) -> nn.Module:
         """Runs stage 2 on the features of the current encoder."""
         self._ensure_features()
         say(f"{label}: {'done before' if is_done(self.output.step(label)) else _purpose(self.config, 'stage2')}")
-        tensors = run_stage("stage2", label, self._inputs(), self.output.step(label), self.output.metrics)
+        tensors = self._run_stage("stage2", label)
         combining = build_combining(self.encoder.dim, self.config.stage2.combining)
         prefix = "combining."
         state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -210,7 +221,7 @@ class Training:
         ahead = self.config.stage1.enabled and self.folder != self.output.step("stage1") / "encoder"
         trains_here = self.config.ablation or not ahead
         captions = [*self.val.captions, *self.selection.captions, *(self.train.captions if trains_here else ())]
-        where = (self.folder, self.store, self.config.embed, self.config.workers, use_gpu(self.config))
+        where = (self.folder, self.store, self.config.embed, self.config.workers, use_gpu(self.config), self.place)
         return ensure_images(pictures_of(self.dataset), *where), ensure_texts(captions, *where)
 
     def _features(self) -> Features:
@@ -243,6 +254,8 @@ class Training:
             "results": [result.to_json() for result in self.results],
         }
         write_json(self.output.report, report)
+        for name, last in (("bundle", BUNDLE_MANIFEST), ("queries.png", None), ("report.json", None)):
+            self.output.keep(name, last)
         print("\n" + text_table(self.results, self.dataset.protocol) + "\n")
         say(f"report    {self.output.report}")
         say(f"pictures  {self.output.queries}")

@@ -10,9 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cirray.metrics import MetricsLog
+from cirray.places import Remote
 
 REFRESH_S = 0.5
 LOG_EVERY_S = 15.0
@@ -30,10 +35,40 @@ class _Board:
     def read(self) -> dict[str, Any]:
         return self.state
 
+    def append(self, path: str, place: str, stage: str, row: dict[str, Any]) -> None:
+        MetricsLog(Path(path), stage).append(row)
+        if place:
+            Remote(place).put(Path(path), Path(path).name)
+
+    def rewind(self, path: str, place: str, stage: str, epoch: int) -> None:
+        MetricsLog(Path(path), stage).rewind(epoch)
+
 
 def new_board() -> ray.actor.ActorHandle:
-    """Starts a board; it ends with the driver."""
-    return ray.remote(num_cpus=0)(_Board).remote()
+    """Starts a board on the driver's own node, whose files it writes; it ends with the driver."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote()
+
+
+class BoardLog:
+    """A `MetricsLog` in a file of the driver's node, written from a worker of any node. A row is kept on return.
+
+    Args:
+        path: the file.
+        place: URI that the file is kept at too, "" if it is no mirror's.
+    """
+
+    def __init__(self, board: ray.actor.ActorHandle, path: str, place: str, stage: str) -> None:
+        self._board = board
+        self._where = (path, place, stage)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """See `MetricsLog`."""
+        ray.get(self._board.append.remote(*self._where, row))
+
+    def rewind(self, epoch: int) -> None:
+        """See `MetricsLog`."""
+        ray.get(self._board.rewind.remote(*self._where, epoch))
 
 
 class Poster:

@@ -13,6 +13,8 @@ import numpy as np
 
 from cirray.config import Preprocess
 from cirray.data.pictures import open_rgb, pixels
+from cirray.encoder_folder import MANIFEST
+from cirray.places import fetch
 
 
 class Embed(Protocol):
@@ -37,13 +39,13 @@ class DecodePixels:
 
 
 class EmbedImages:
-    """Picture files -> raw image features, float32 [N, d], by the encoder in `folder`."""
+    """Picture files -> raw image features, float32 [N, d], by the encoder in `folder` (or at a URI)."""
 
     def __init__(self, folder: str, device: str) -> None:
         from cirray.encoders import load_encoder  # imported where a model is built: open_clip takes seconds
 
         self.device = device
-        self.encoder = load_encoder(Path(folder), device)
+        self.encoder = load_encoder(fetch(folder, MANIFEST), device)
         self.decode = DecodePixels(self.encoder.image_input.size, self.encoder.preprocess)
 
     def __call__(self, payloads: Sequence[str]) -> np.ndarray:
@@ -55,13 +57,13 @@ class EmbedImages:
 
 
 class EmbedTexts:
-    """Captions -> raw text features, float32 [N, d], by the encoder in `folder`."""
+    """Captions -> raw text features, float32 [N, d], by the encoder in `folder` (or at a URI)."""
 
     def __init__(self, folder: str, device: str) -> None:
         from cirray.encoders import load_encoder
 
         self.device = device
-        self.encoder = load_encoder(Path(folder), device)
+        self.encoder = load_encoder(fetch(folder, MANIFEST), device)
 
     def __call__(self, payloads: Sequence[str]) -> np.ndarray:
         import torch

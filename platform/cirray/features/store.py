@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from cirray.errors import StoreError
+from cirray.places import Remote, is_remote, join, mirror_of
 
 Kind = Literal["image", "text", "pixels"]
 ROWS = "rows"
@@ -30,21 +31,24 @@ class FeatureStore:
     """The rows of one kind and fingerprint under `root`.
 
     Args:
-        root: the store's folder; created when the first shard is written.
+        root: the store's folder or URI; created when the first shard is written. The shards of a URI are mirrored, and
+            mapped from there.
         kind: what a row is.
         fingerprint: SHA-256 of everything that decides a row besides its key's content.
     """
 
-    def __init__(self, root: Path, kind: Kind, fingerprint: str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path | str, kind: Kind, fingerprint: str) -> None:
+        self.root = root
         self.kind = kind
         self.fingerprint = fingerprint
-        self.folder = self.root / f"{kind}-{fingerprint[:32]}"
+        name = f"{kind}-{fingerprint[:32]}"
+        self.folder = mirror_of(root) / name
+        self._remote = Remote(join(root, name)) if is_remote(root) else None
         self._shards: dict[Path, Tensor] = {}
         self._places: dict[str, tuple[Path, int]] = {}
 
-    def __reduce__(self) -> tuple[type[FeatureStore], tuple[Path, Kind, str]]:
-        """Travels to other processes as its address: they map the shards themselves."""
+    def __reduce__(self) -> tuple[type[FeatureStore], tuple[Path | str, Kind, str]]:
+        """Travels to other processes and nodes as its address: they map the shards themselves."""
         return FeatureStore, (self.root, self.kind, self.fingerprint)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
@@ -74,6 +78,8 @@ class FeatureStore:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         shard = self.folder / f"{name}.safetensors"
+        if self._remote is not None:
+            self._remote.put(temporary, shard.name)
         temporary.replace(shard)
         return shard
 
@@ -103,6 +109,7 @@ class FeatureStore:
 
     def _refresh(self) -> None:
         """Maps shards that appeared since the last look; sorted, so that all readers prefer the same copy of a row."""
+        self._mirror()
         for shard in sorted(self.folder.glob("*.safetensors")):
             if shard in self._shards:
                 continue
@@ -110,6 +117,13 @@ class FeatureStore:
             self._shards[shard] = rows
             for row, key in enumerate(keys):
                 self._places.setdefault(key, (shard, row))
+
+    def _mirror(self) -> None:
+        """Fetches the shards of a URI that are not here yet; they never change."""
+        if self._remote is not None:
+            for name in self._remote.names():
+                if not (self.folder / name).exists():
+                    self._remote.get(name, self.folder / name)
 
     def _map(self, shard: Path) -> tuple[list[str], Tensor]:
         try:

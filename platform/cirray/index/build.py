@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cirray.bars import bar, say
-from cirray.bundle_folder import read_bundle
+from cirray.bundle_folder import MANIFEST, read_bundle
 from cirray.config import Config
 from cirray.data.audit import audit_pictures
 from cirray.data.triplets import Problem
@@ -24,12 +24,12 @@ from cirray.encoder_folder import read_manifest
 from cirray.errors import BundleError, ConfigError, DataError, SearchIndexError
 from cirray.evaluation import ensure_images
 from cirray.features.store import FeatureStore
-from cirray.files import store_folder
 from cirray.index import open_home
 from cirray.index.catalog import describe_attributes, read_catalog
 from cirray.index.home import Attribute, Generation, Home, Reader, new_name, same_build
 from cirray.index.items import Item
 from cirray.index.verify import verify
+from cirray.places import fetch, store_folder, store_place
 from cirray.provenance import provenance
 from cirray.runtime import connect
 from cirray.training.stages import use_gpu
@@ -46,7 +46,7 @@ class Change:
     removed: list[str]
 
 
-def build_index(bundle: Path, catalog: Path, config: Config) -> dict[str, Any]:
+def build_index(bundle: Path | str, catalog: Path, config: Config) -> dict[str, Any]:
     """Indexes a catalogue with a bundle's image side and publishes the result.
 
     Returns:
@@ -56,11 +56,11 @@ def build_index(bundle: Path, catalog: Path, config: Config) -> dict[str, Any]:
         BundleError, DataError, ConfigError: what was given cannot be used.
         SearchIndexError: the index cannot be reached, or failed its verification and was not published.
     """
-    bundle = bundle.resolve()  # a link may be moved meanwhile
-    manifest = read_bundle(bundle)
+    folder = fetch(bundle, MANIFEST).resolve()  # a link may be moved meanwhile
+    manifest = read_bundle(folder)
     home = open_home(config.index)
     with home.alone():
-        return _build(home, bundle, manifest, catalog, config)
+        return _build(home, folder, manifest, catalog, config)
 
 
 def _build(home: Home, bundle: Path, manifest: Mapping[str, Any], catalog: Path, config: Config) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _digests(reader: Reader) -> dict[str, str]:
 def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: Config) -> tuple[FeatureStore, int]:
     """Computes what the store lacks; a catalogue with few new pictures starts no Ray."""
     pictures = {item.content: item.image for item in items}
-    store = store_folder(config.store)
+    store = store_place(config.store)
     missing = len(FeatureStore(store, "image", fingerprint).missing(list(pictures)))
     elsewhere = missing > config.embed.inline_pictures or (missing and config.compute.device == "cuda")
     if elsewhere:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cirray.combiner import build_combining
-from cirray.encoder_folder import read_manifest
+from cirray.encoder_folder import MANIFEST, read_manifest
 from cirray.features.embed import text_key
 from cirray.features.store import FeatureStore
 from cirray.gradcache import Features, backward_in_chunks
 from cirray.losses import Temperature, contrastive_loss
+from cirray.places import fetch
 from cirray.recall import evaluate, selection_value
 from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
@@ -41,9 +41,9 @@ class Frozen:
     @classmethod
     def read(cls, inputs: StageInputs) -> Frozen:
         """Reads them from the feature store."""
-        fingerprints = read_manifest(Path(inputs.encoder))
-        images = FeatureStore(Path(inputs.store), "image", fingerprints["image_fingerprint"]).read(inputs.image_keys)
-        texts = FeatureStore(Path(inputs.store), "text", fingerprints["text_fingerprint"])
+        fingerprints = read_manifest(fetch(inputs.encoder, MANIFEST))
+        images = FeatureStore(inputs.store, "image", fingerprints["image_fingerprint"]).read(inputs.image_keys)
+        texts = FeatureStore(inputs.store, "text", fingerprints["text_fingerprint"])
         return cls(
             images,
             F.normalize(images, dim=-1),

@@ -8,18 +8,19 @@ gathers the targets of all, with gradients.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cirray.combiner import Sum
+from cirray.encoder_folder import MANIFEST
 from cirray.encoders import load_encoder
 from cirray.features.embed import pixels_fingerprint
 from cirray.features.store import FeatureStore
 from cirray.gradcache import Features, backward_in_chunks
 from cirray.losses import Temperature, contrastive_loss
+from cirray.places import fetch
 from cirray.recall import evaluate, selection_value
 from cirray.tables import TripletTable
 from cirray.training.sampling import Batch
@@ -37,7 +38,7 @@ class FineTune(Task):
         self.worker = worker
         self.settings = settings
         self.inputs = inputs
-        self.encoder = load_encoder(Path(inputs.encoder), worker.device)
+        self.encoder = load_encoder(fetch(inputs.encoder, MANIFEST), worker.device)
         self.encoder.requires_grad_(False)
         for tower in ("image", "text"):
             if settings.encoder in (tower, "both"):
@@ -55,7 +56,7 @@ class FineTune(Task):
         self._open_store()
 
     def _open_store(self) -> None:
-        root = Path(self.inputs.store)
+        root = self.inputs.store
         if self.trains_images:
             size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
             self.pixels = FeatureStore(root, "pixels", pixels_fingerprint(size, preprocess))

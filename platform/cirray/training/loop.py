@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from cirray.config import Compute, Optimisation
+from cirray.metrics import Log
 from cirray.progress import Poster
 from cirray.training.checkpoints import Progress, read_checkpoint, write_checkpoint
-from cirray.training.metrics import MetricsLog
 from cirray.training.sampling import Sampler, seed_epoch
 from cirray.training.task import Task, Validation
 from cirray.workers import Worker
@@ -37,7 +37,7 @@ class Loop:
         compute: Compute,
         seed: int,
         worker: Worker,
-        log: MetricsLog,
+        log: Log,
         poster: Poster,
     ) -> None:
         self.task = task

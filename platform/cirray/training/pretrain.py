@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from cirray.encoder_folder import MANIFEST
 from cirray.encoders import load_encoder
 from cirray.features.embed import pixels_fingerprint
 from cirray.features.store import FeatureStore
 from cirray.gradcache import Features, backward_in_chunks
 from cirray.losses import Temperature, contrastive_loss
+from cirray.places import fetch
 from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
 from cirray.workers import Worker
@@ -30,7 +31,7 @@ class Pretrain(Task):
         settings = inputs.config.stage0
         self.worker = worker
         self.settings = settings
-        self.encoder = load_encoder(Path(inputs.encoder), worker.device)
+        self.encoder = load_encoder(fetch(inputs.encoder, MANIFEST), worker.device)
         if settings.gradient_checkpointing:
             self.encoder.clip.set_grad_checkpointing(True)
         for name, parameter in self.encoder.clip.named_parameters():
@@ -38,7 +39,7 @@ class Pretrain(Task):
         self.temperature = Temperature(settings.contrast.temperature, settings.contrast.learn_temperature)
         self.temperature.to(worker.device)
         size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
-        self.pixels = FeatureStore(Path(inputs.store), "pixels", pixels_fingerprint(size, preprocess))
+        self.pixels = FeatureStore(inputs.store, "pixels", pixels_fingerprint(size, preprocess))
         self.keys = [inputs.image_keys[row] for row, _ in inputs.titled]
         titles = [title for _, title in inputs.titled]
         numbers = {title: number for number, title in enumerate(dict.fromkeys(titles))}

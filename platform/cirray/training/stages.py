@@ -16,10 +16,10 @@ from torch import Tensor
 from cirray.config import Config, Optimisation
 from cirray.errors import RunError
 from cirray.files import read_json, write_json
-from cirray.progress import Poster, new_board, shown
+from cirray.places import Remote, push
+from cirray.progress import BoardLog, Poster, new_board, shown
 from cirray.training.checkpoints import PROGRESS, WEIGHTS, read_weights
 from cirray.training.loop import Loop
-from cirray.training.metrics import MetricsLog
 from cirray.training.task import StageInputs, Task
 from cirray.workers import Worker
 
@@ -57,12 +57,14 @@ def worker_loop(job: dict[str, Any]) -> None:
     stage: StageName = job["stage"]
     worker = Worker.current(config.compute)
     task = _task(stage)(inputs, worker)
-    log = MetricsLog(Path(job["metrics"]), job["label"])
+    log = BoardLog(job["board"], job["metrics"], job["run"], job["label"])
     settings = optimisation_of(config, stage)
     Loop(task, settings, config.compute, config.seed, worker, log, Poster(job["board"])).run()
 
 
-def run_stage(stage: StageName, label: str, inputs: StageInputs, folder: Path, metrics: Path) -> dict[str, Tensor]:
+def run_stage(
+    stage: StageName, label: str, inputs: StageInputs, folder: Path, metrics: Path, place: str = ""
+) -> dict[str, Tensor]:
     """Trains a stage to its end, or takes up where an earlier try of the same run was stopped.
 
     Args:
@@ -70,6 +72,7 @@ def run_stage(stage: StageName, label: str, inputs: StageInputs, folder: Path, m
         label: what metrics and progress call it (two trainings of stage 2 differ here).
         folder: where its checkpoints live; holds the best weights afterwards.
         metrics: the run's metrics.jsonl.
+        place: URI where checkpoints go while it trains, so that all nodes reach them; "" = `folder`.
 
     Returns:
         The trained tensors of the best epoch.
@@ -81,6 +84,7 @@ def run_stage(stage: StageName, label: str, inputs: StageInputs, folder: Path, m
         return read_weights(folder)
     board = new_board()
     job = {"inputs": ray.put(inputs), "stage": stage, "label": label, "metrics": str(metrics), "board": board}
+    job["run"] = place.rpartition("/")[0]
     trainer = TorchTrainer(
         worker_loop,
         train_loop_config=job,
@@ -88,7 +92,7 @@ def run_stage(stage: StageName, label: str, inputs: StageInputs, folder: Path, m
         scaling_config=ScalingConfig(num_workers=inputs.config.workers, use_gpu=use_gpu(inputs.config)),
         run_config=RunConfig(
             name="checkpoints",
-            storage_path=str(folder.resolve()),
+            storage_path=place or str(folder.resolve()),
             failure_config=FailureConfig(max_failures=inputs.config.compute.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="selection"),
             logging_config=LoggingConfig(log_level="WARNING"),
@@ -104,7 +108,7 @@ def run_stage(stage: StageName, label: str, inputs: StageInputs, folder: Path, m
             f"{label}: the loss is not finite in epoch {result.metrics['diverged']}: lower "
             f"{stage}.optimisation.lr, set {stage}.optimisation.clip_norm, or use compute.precision fp32"
         )
-    return _keep_best(result, folder)
+    return _keep_best(result, folder, place)
 
 
 def is_done(folder: Path) -> bool:
@@ -119,8 +123,9 @@ def use_gpu(config: Config) -> bool:
     return config.compute.device == "cuda"
 
 
-def _keep_best(result: Any, folder: Path) -> dict[str, Tensor]:
+def _keep_best(result: Any, folder: Path, place: str) -> dict[str, Tensor]:
     """Moves the best epoch's weights to `folder`, drops the checkpoints, and marks the stage as done, last."""
+    folder.mkdir(parents=True, exist_ok=True)
     best, _ = max(result.best_checkpoints, key=lambda pair: (pair[1]["selection"], pair[1]["epoch"]))
     with best.as_directory() as checkpoint:
         for name in (WEIGHTS, PROGRESS):
@@ -130,6 +135,9 @@ def _keep_best(result: Any, folder: Path) -> dict[str, Tensor]:
     progress = read_json(folder / PROGRESS)
     write_json(folder / DONE, {"best": progress["best"], "epoch": progress["best_epoch"]})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if place:
+        push(folder, place, DONE)
+        Remote(place).drop("checkpoints")
     return read_weights(folder)
 
 

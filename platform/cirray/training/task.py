@@ -21,8 +21,8 @@ class StageInputs:
 
     Attributes:
         config: the run's configuration.
-        encoder: encoder folder that the stage starts from.
-        store: the feature store's folder.
+        encoder: encoder folder (or URI) that the stage starts from.
+        store: the feature store's folder (or URI).
         image_keys: content key of each row of the image table.
         train: the triplets to train on.
         val: the triplets that pick the best epoch: those held back, or the dataset's own val.

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cirray.files import write_text
+
+
+class Log(Protocol):
+    """Takes the rows of one stage."""
+
+    def rewind(self, epoch: int) -> None:
+        """Drops rows after `epoch`."""
+        ...
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Adds a row."""
+        ...
 
 
 class MetricsLog:
@@ -23,6 +35,7 @@ class MetricsLog:
 
     def append(self, row: dict[str, Any]) -> None:
         """Adds a row of this stage."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": self.stage, **row}) + "\n")
 

@@ -1,0 +1,80 @@
+"""A run whose output and store are in an object store: another machine takes it up where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+import cirray
+from tests.integration.runs import REPOSITORY, small_settings
+from tests.small_catalogue import write_small_catalogue
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What reaches an S3 server with one bucket."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    found = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }
+    boto3.client(
+        "s3", endpoint_url=found["AWS_ENDPOINT_URL"], aws_access_key_id="test", aws_secret_access_key="test"
+    ).create_bucket(Bucket="runs")
+    yield {**{key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}, **found}
+    server.stop()
+
+
+def metrics(home: Path) -> list[dict[str, object]]:
+    """The rows of a run's mirror on one machine."""
+    files = list((home / "mirrors").glob("*/metrics.jsonl"))
+    lines = files[0].read_text(encoding="utf-8").splitlines() if files else []
+    return [json.loads(line) for line in lines]
+
+
+def test_another_machine_goes_on(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_small_catalogue(tmp_path / "data")
+    settings = {**small_settings(data, tmp_path), "store": "s3://runs/store", "output": "s3://runs/one"}
+    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments]
+    first = {**environment, "CIRRAY_HOME": str(tmp_path / "first")}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=first, stdout=log, stderr=log)
+        end = time.monotonic() + 300
+        while not any(row["stage"] == "stage2" for row in metrics(tmp_path / "first")):
+            assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    time.sleep(3)
+
+    second = {**environment, "CIRRAY_HOME": str(tmp_path / "second")}
+    done = subprocess.run(command, env=second, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "image-title pre-training" not in done.stderr, "the stages that were done are not run again"
+    rows = metrics(tmp_path / "second")
+    for stage, epochs in (("stage0", 12), ("stage1", 8), ("stage2", 16)):
+        found = [row["epoch"] for row in rows if row["stage"] == stage]
+        assert found == sorted(set(found))
+        assert found[-1] == epochs
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"):
+        monkeypatch.setenv(name, environment[name])
+    monkeypatch.setenv("CIRRAY_HOME", str(tmp_path / "third"))
+    assert cirray.load("s3://runs/one/bundle").encode_text("red").shape == (1, 32)
