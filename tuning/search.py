@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import ray
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from ray import tune
@@ -126,6 +127,7 @@ def _run(
     path = folder / name
     quiet = tune.RunConfig(name=name, storage_path=str(folder.resolve()), callbacks=callbacks, stop=stop, verbose=0)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if tune.Tuner.can_restore(str(path)):
         tuner = tune.Tuner.restore(str(path), trainable, restart_errored=True, param_space=space or None)
     else:
