@@ -224,3 +224,8 @@ def test_the_line_says_how_far_it_is() -> None:
     assert "1 of 4 trials (0 running)" in watch.line()
     assert "ETA" in watch.line()
     assert "0:00 of 10:00" in Watch("search", 0, 600.0).line()
+
+
+def test_trials_of_several_workers_want_a_number() -> None:
+    with pytest.raises(ConfigError, match="wants --trials N"):
+        settle(config(tune__workers_per_trial=2, tune__trials=0, tune__budget="1m"))

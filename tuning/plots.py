@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from optuna.importance import PedAnovaImportanceEvaluator
 
 from tuning.search import Trial
@@ -59,6 +60,7 @@ def draw_curves(axes: Axes, trials: Sequence[Trial]) -> None:
             epochs, values = zip(*trial.curve, strict=True)
             axes.plot(epochs, values, color=ACCENT if trial.full else PALE, linewidth=1.2, marker=".", markersize=3)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set_xlabel("epoch")
     axes.set_ylabel("selection value, percent")
     axes.set_title("Learning curves: most were stopped early")

@@ -49,8 +49,13 @@ def settle(config: Config) -> Config:
     settings = config.tune
     if settings.seconds is None and not settings.trials:
         raise ConfigError("give --budget 10m or --trials N: how long the search may take")
+    if settings.workers_per_trial > 1 and not settings.trials:
+        raise ConfigError(
+            "--workers-per-trial above 1 wants --trials N in place of a budget: Ray Tune cannot stop a trial of "
+            "several workers without leaving them behind, so each runs to its end"
+        )
     if settings.sweep and not settings.sweep.startswith(f"{settings.stage}."):
-        config = overridden(config, {"tune.sweep": ""})
+        config = overridden(config, {"tune.sweep": None})
     if not config.data.holdout:
         say(f"data.holdout is 0: holding {HOLDOUT:.0%} of the train triplets back, so that val chooses nothing")
         config = overridden(config, {"data.holdout": HOLDOUT})
@@ -88,15 +93,14 @@ class Search:
         best = max(compared, key=lambda candidate: candidate.mean)
         sweep: list[Any] = []
         if settings.sweep:
-            points = self._sweep_points(best.params)
+            points = self._sweep_points(settings.sweep, best.params)
             say(f"{settings.sweep} alone: {len(points)} values, everything else as in the best candidate")
             sweep = compare(config, points, 1, start, self.folder / "trials", "sweep")
         print("\n" + table(compared) + "\n")
         return self._write(trials, finals, sweep, compared, best)
 
-    def _sweep_points(self, best: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Returns the best candidate with each value of the swept field."""
-        field = self.config.tune.sweep
+    def _sweep_points(self, field: str, best: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Returns the best candidate with each value of one field."""
         # A learned temperature would leave its starting value at once.
         fixed = {"stage2.contrast.learn_temperature": False} if field == _TEMPERATURE else {}
         values = self.space.domains[field].points(self.config.tune.sweep_points)
@@ -111,7 +115,7 @@ class Search:
 
         config, field = self.config, self.config.tune.sweep
         write_results(self.folder / "results.parquet", {"search": trials, "final": finals, "sweep": sweep})
-        swept = (field, sweep, best.params.get(field), field_value(config, field)) if sweep else None
+        swept = (field, sweep, best.params.get(field), field_value(config, field)) if field and sweep else None
         draw_report(trials, self.space, config.tune.grace, swept, self.folder / "report.png")
         stopped = sum(not trial.full for trial in trials)
         facts = {

@@ -159,6 +159,8 @@ def _sampler(config: Config) -> BaseSampler:
 
 def _scheduler(config: Config) -> TrialScheduler:
     settings = config.tune
+    if settings.workers_per_trial > 1:
+        return FIFOScheduler()  # stopped from outside, a trial would leave its workers and their CPUs behind
     if settings.scheduler == "asha":
         epochs = optimisation_of(config, settings.stage).epochs
         return ASHAScheduler(
@@ -175,7 +177,7 @@ def _scheduler(config: Config) -> TrialScheduler:
 def _resources(config: Config) -> Any:
     gpus = ray.cluster_resources().get("GPU", 0) and config.compute.device != "cpu"
     if config.tune.workers_per_trial > 1:
-        return {"CPU": 0}  # its workers ask for their own
+        return {"memory": 1}  # one byte: something must be asked for, and CPUs are its workers' to ask for
     return {"CPU": 1, "GPU": 1} if gpus else {"CPU": 1}
 
 

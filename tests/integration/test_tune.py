@@ -112,7 +112,7 @@ def test_a_killed_search_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
 
 
 def test_trials_of_two_workers(tmp_path: Path) -> None:
-    changes = {"tune.seeds": "1", "tune.sweep": "", "tune.scheduler": "asha", "stage2.optimisation.epochs": "4"}
+    changes = {"tune.seeds": "1", "tune.sweep": "null", "stage2.optimisation.epochs": "4"}
     run(command(tmp_path, trials="2", **{"workers-per-trial": "2", **changes}))
     result = json.loads((tmp_path / "out" / "tune.json").read_text())
     assert result["trials"] == 2

@@ -1,0 +1,1 @@
+"""What custom objects of the deployment may hold."""
