@@ -49,8 +49,10 @@ test-fast: install
 bench: install
 	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
 
+LOCK = --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --output-file requirements.lock
+	uv pip compile pyproject.toml --extra dev $(LOCK) --output-file requirements.lock
+	uv pip compile pyproject.toml --constraint requirements.lock $(LOCK) --output-file requirements-runtime.lock
 
 clean:
 	rm -rf $(VENV) build

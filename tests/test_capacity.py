@@ -11,13 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cirray import capacity
-from cirray.capacity import Model, Plan, PlanInputs, Point, check_inputs, lay_out, make_plan, read_points
+from cirray.capacity import formulas
+from cirray.capacity.accuracy import UNSEEN, check_points, error_bar, held_out_error
+from cirray.capacity.inputs import PlanInputs, check_inputs
+from cirray.capacity.layout import GB, lay_out
+from cirray.capacity.model import Model, fit_model, fit_two
+from cirray.capacity.plan import Plan, make_plan
+from cirray.capacity.points import Point, read_points
 from cirray.errors import ConfigError
 from jobs.plan import run, usage
 
 MEASURED = read_points()
-MODEL = capacity.fit_model(MEASURED.points)
+MODEL = fit_model(MEASURED.points)
 KINDS = st.sampled_from(["none", "int8", "binary"])
 
 
@@ -31,7 +36,7 @@ def plan(**values: Any) -> Plan:
 
 def synthetic(items: int, dim: int, **changes: Any) -> Point:
     """Returns what would be measured if the formulas were right."""
-    graph = capacity.graph_bytes(items, 16, 0.8) if capacity.has_graph(items, dim, 20_000) else 0.0
+    graph = formulas.graph_bytes(items, 16, 0.8) if formulas.has_graph(items, dim, 20_000) else 0.0
     log = math.log2(items)
     floats, index = 4 * items * dim, 4 * 20 * items
     parts = {"vectors": floats, "graph": round(graph), "payload_index": index, "payload": 400 * items}
@@ -66,25 +71,25 @@ IDEAL = [synthetic(10_000, 128), synthetic(100_000, 128), synthetic(100_000, 640
 
 
 def test_bytes_by_hand() -> None:
-    assert capacity.vector_bytes(1_000_000, 1024) == 4_096_000_000
-    assert capacity.vendor_bytes(1_000_000, 1024) == 6_144_000_000  # the example of Qdrant's documentation
-    assert capacity.quantized_bytes(1000, 640, "none") == 0
-    assert capacity.quantized_bytes(1000, 640, "int8") == 644_000
-    assert capacity.quantized_bytes(1000, 640, "binary") == 80_000
-    assert capacity.quantized_bytes(1000, 129, "binary") == 32_000
-    assert capacity.links(16) == pytest.approx(32 + 16 / 15)
-    assert capacity.graph_bound(15, 16) == pytest.approx(4 * (15 * 32 + 16))
-    assert capacity.graph_bytes(1024, 2, 1.0) == pytest.approx(1024 * 6 * 10 / 8)
-    assert capacity.graph_bytes(1024, 2, 0.5) == pytest.approx(1024 * 3 * 10 / 8)
-    assert capacity.graph_bytes(1024, 2, 0.5, linked=3) == pytest.approx(4 * 1024 * 3 * 10 / 8)
-    assert capacity.payload_disk_bytes(10, 128) == 1440
-    assert capacity.payload_disk_bytes(10, 129) == 2720
-    assert not capacity.has_graph(40_000, 128, 20_000)
-    assert capacity.has_graph(40_001, 128, 20_000)
+    assert formulas.vector_bytes(1_000_000, 1024) == 4_096_000_000
+    assert formulas.vendor_bytes(1_000_000, 1024) == 6_144_000_000  # the example of Qdrant's documentation
+    assert formulas.quantized_bytes(1000, 640, "none") == 0
+    assert formulas.quantized_bytes(1000, 640, "int8") == 644_000
+    assert formulas.quantized_bytes(1000, 640, "binary") == 80_000
+    assert formulas.quantized_bytes(1000, 129, "binary") == 32_000
+    assert formulas.links(16) == pytest.approx(32 + 16 / 15)
+    assert formulas.graph_bound(15, 16) == pytest.approx(4 * (15 * 32 + 16))
+    assert formulas.graph_bytes(1024, 2, 1.0) == pytest.approx(1024 * 6 * 10 / 8)
+    assert formulas.graph_bytes(1024, 2, 0.5) == pytest.approx(1024 * 3 * 10 / 8)
+    assert formulas.graph_bytes(1024, 2, 0.5, linked=3) == pytest.approx(4 * 1024 * 3 * 10 / 8)
+    assert formulas.payload_disk_bytes(10, 128) == 1440
+    assert formulas.payload_disk_bytes(10, 129) == 2720
+    assert not formulas.has_graph(40_000, 128, 20_000)
+    assert formulas.has_graph(40_001, 128, 20_000)
 
 
 def test_waiting_by_hand() -> None:
-    assert capacity.wait_p95_s(100, 0.5) == pytest.approx(math.log(20) / 50)
+    assert formulas.wait_p95_s(100, 0.5) == pytest.approx(math.log(20) / 50)
 
 
 @pytest.mark.parametrize(
@@ -94,15 +99,15 @@ def test_waiting_by_hand() -> None:
         (0.1, 0.2, 10, 0.2),
         (0.1, 0.2, 1000, 0.6),
         (0.3, 0.0, 0.01, 0.3),
-        (0.0, 0.0, 10_000, 4 * capacity.UNSEEN),
+        (0.0, 0.0, 10_000, 4 * UNSEEN),
     ],
 )
 def test_error_bar_by_hand(worst: float, held_out: float, factor: float, expected: float) -> None:
-    assert capacity.error_bar(worst, held_out, factor).relative == pytest.approx(expected)
+    assert error_bar(worst, held_out, factor).relative == pytest.approx(expected)
 
 
 def test_fit_finds_what_made_the_points() -> None:
-    model = capacity.fit_model(IDEAL)
+    model = fit_model(IDEAL)
     assert model.fill == pytest.approx(0.8, rel=1e-3)
     assert model.index_item == pytest.approx(20)
     assert (model.memory_fixed, model.memory_item) == (pytest.approx(60e6, rel=1e-3), pytest.approx(50, rel=1e-2))
@@ -111,31 +116,31 @@ def test_fit_finds_what_made_the_points() -> None:
     assert model.build == (pytest.approx(1e-6), pytest.approx(1e-8))
     assert model.upload == (pytest.approx(1e-4), pytest.approx(1e-7))
     assert (model.scan, model.tail95, model.tail99) == (pytest.approx(1e-9), pytest.approx(2), pytest.approx(3))
-    for check in capacity.check_points(model, IDEAL):
+    for check in check_points(model, IDEAL):
         errors = [check.memory, check.disk, check.search, check.build]
         assert all(error is None or abs(error) < 1e-3 for error in errors)
-    assert capacity.held_out_error(IDEAL) < 1e-3
+    assert held_out_error(IDEAL) < 1e-3
 
 
 def test_no_error_is_claimed_where_nothing_is_tested() -> None:
     """Two points and two coefficients: an error of zero would say nothing."""
     few = IDEAL[:3]
-    checks = capacity.check_points(capacity.fit_model(few), few)
+    checks = check_points(fit_model(few), few)
     assert [(check.search, check.build) for check in checks] == [(None, None)] * 3
 
 
 def test_a_point_that_does_not_fit_shows() -> None:
     wrong = [*IDEAL[:3], synthetic(1_000_000, 128, memory_bytes=2 * IDEAL[3].memory_bytes)]
-    assert capacity.held_out_error(wrong) == pytest.approx(0.5, abs=0.01)
-    assert max(abs(check.memory) for check in capacity.check_points(capacity.fit_model(wrong), wrong)) > 0.05
+    assert held_out_error(wrong) == pytest.approx(0.5, abs=0.01)
+    assert max(abs(check.memory) for check in check_points(fit_model(wrong), wrong)) > 0.05
 
 
 @given(st.floats(0, 100), st.floats(0, 100), st.lists(st.floats(1, 1e6), min_size=2, max_size=5, unique=True))
 def test_fit_two_recovers_lines_and_stays_positive(a: float, b: float, places: list[float]) -> None:
     rows = [(1.0, x, a + b * x, max(a + b * x, 1e-3)) for x in places]
-    found = capacity.fit_two(rows)
+    found = fit_two(rows)
     assert min(found) >= 0
-    falling = capacity.fit_two([(1.0, x, -z, w) for _, x, z, w in rows])
+    falling = fit_two([(1.0, x, -z, w) for _, x, z, w in rows])
     assert falling == (0.0, 0.0)
 
 
@@ -149,10 +154,10 @@ def test_measured_points_are_met() -> None:
         assert check.search is None or -0.5 < check.search < 1
         assert check.build is None or -0.5 < check.build < 1
     assert found.error_bar.worst == max(max(abs(check.memory), abs(check.disk)) for check in found.checks)
-    assert found.error_bar.held_out == capacity.held_out_error(MEASURED.points) < 0.15
+    assert found.error_bar.held_out == held_out_error(MEASURED.points) < 0.15
     for point in MEASURED.points:
         assert point.disk["quantized"] == pytest.approx(
-            capacity.quantized_bytes(point.items, point.dim, point.quantization), rel=0.02, abs=20_000
+            formulas.quantized_bytes(point.items, point.dim, point.quantization), rel=0.02, abs=20_000
         )
 
 
@@ -221,7 +226,7 @@ def test_every_plan_holds_together(kind: str, items: int, dim: int, qps: float, 
     value, wanted = found.value, found.inputs
     assert all(math.isfinite(figure.value) and figure.value >= 0 for figure in found.figures)
     assert len({figure.key for figure in found.figures}) == len(found.figures)
-    assert value("node_memory") <= wanted.node_ram_gb * capacity.GB * wanted.ram_share * (1 + 1e-9)
+    assert value("node_memory") <= wanted.node_ram_gb * GB * wanted.ram_share * (1 + 1e-9)
     assert value("copies") >= replicas
     assert value("nodes") * wanted.node_cpus * wanted.utilisation >= value("search_cores") * (1 - 1e-9)
     assert value("shards") * value("shard_items") >= items

@@ -194,7 +194,7 @@ class Tuning(Section):
     concurrent: int = Field(0, ge=0, description="trials at a time; 0 = as many as there are CPUs or GPUs for")
     finalists: Positive = Field(2, description="best trials that are trained in full with several seeds")
     seeds: Positive = Field(3, description="seeds of each finalist and of the recipe itself")
-    sweep: str = Field("stage2.contrast.temperature", description="field whose effect is drawn; empty = none")
+    sweep: str | None = Field("stage2.contrast.temperature", description="field whose effect is drawn alone")
     sweep_points: int = Field(7, ge=2, description="values of that field")
 
     @property

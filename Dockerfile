@@ -1,0 +1,28 @@
+# syntax=docker/dockerfile:1
+# For CPU:  docker build -t cirray:0.1.0 .
+# For GPUs: docker build -t cirray:0.1.0-gpu --build-arg VARIANT=-gpu .
+ARG VARIANT=""
+
+# The environment holds what requirements-runtime.lock names and nothing else; the base image's own packages are not
+# seen. Wheels only: no compiler is needed, so none is left behind.
+FROM rayproject/ray:2.60.0-py311${VARIANT} AS build
+USER root
+COPY requirements-runtime.lock /build/
+RUN pip install --no-cache-dir uv==0.9.26 \
+ && uv venv --python "$(command -v python)" /opt/venv \
+ && uv pip install --python /opt/venv/bin/python --only-binary :all: --no-cache --compile-bytecode -r /build/requirements-runtime.lock
+
+FROM rayproject/ray:2.60.0-py311${VARIANT}
+COPY --from=build /opt/venv /opt/venv
+COPY platform /app/platform
+COPY jobs /app/jobs
+COPY serve /app/serve
+COPY tuning /app/tuning
+# `ray` is the environment's own; `serve.app:build_app`, `jobs`, `tuning` and `cirray` are found from anywhere.
+ENV PATH=/opt/venv/bin:$PATH \
+    VIRTUAL_ENV=/opt/venv \
+    PYTHONPATH=/app/platform:/app \
+    PYTHONDONTWRITEBYTECODE=1
+# Downloaded weights belong on a volume: set HF_HOME, as k8s/base/ray/pod.yaml does.
+WORKDIR /app
+USER 1000:100

@@ -1,0 +1,85 @@
+"""Keeps snapshots of all Qdrant collections on another volume, or brings them back.
+
+A snapshot holds one collection as one node has it, and no aliases: so every node is asked, and the aliases are kept
+beside. A folder that has its aliases.json is complete; it is written last. Environment: see backup.yaml.
+"""
+
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+_ALIASES = "aliases.json"
+
+
+def save(nodes: list[httpx.Client], folder: Path, keep: int) -> Path:
+    """Writes FOLDER/TIME/NODE/COLLECTION.snapshot, then removes all but the newest complete folders."""
+    target = folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    for number, node in enumerate(nodes):
+        (target / str(number)).mkdir(parents=True)
+        for collection in _get(node, "/collections")["collections"]:
+            _fetch(node, collection["name"], target / str(number))
+    (target / _ALIASES).write_text(json.dumps(_get(nodes[0], "/aliases")["aliases"]))
+    taken = sorted(folder.glob(f"{'[0-9]' * 8}T{'[0-9]' * 6}Z"))
+    kept = [path for path in taken if (path / _ALIASES).exists()][-keep:]
+    for path in set(taken) - set(kept):
+        shutil.rmtree(path)
+    return target
+
+
+def restore(nodes: list[httpx.Client], source: Path) -> None:
+    """Gives every node its snapshots back, then points the aliases at them. Collections made since are left alone."""
+    aliases = json.loads((source / _ALIASES).read_text())
+    for number, node in enumerate(nodes):
+        for path in sorted((source / str(number)).glob("*.snapshot")):
+            with path.open("rb") as file:
+                url = f"/collections/{path.stem}/snapshots/upload"
+                _ok(node.post(url, params={"priority": "snapshot"}, files={"snapshot": file}))
+            print(f"node {number}: restored {path.stem}", flush=True)
+    names = {alias["alias_name"] for alias in _get(nodes[0], "/aliases")["aliases"]}
+    actions: list[dict[str, Any]] = [
+        {"delete_alias": {"alias_name": alias["alias_name"]}} for alias in aliases if alias["alias_name"] in names
+    ]
+    actions += [{"create_alias": alias} for alias in aliases]
+    _ok(nodes[0].post("/collections/aliases", json={"actions": actions}))
+
+
+def _fetch(node: httpx.Client, collection: str, folder: Path) -> None:
+    snapshots = f"/collections/{collection}/snapshots"
+    name = _ok(node.post(snapshots)).json()["result"]["name"]
+    partial = folder / f"{collection}.partial"
+    with node.stream("GET", f"{snapshots}/{name}") as response, partial.open("wb") as file:
+        _ok(response)
+        for block in response.iter_bytes(1 << 20):
+            file.write(block)
+    partial.rename(folder / f"{collection}.snapshot")
+    _ok(node.delete(f"{snapshots}/{name}"))
+    print(f"{folder}: saved {collection}", flush=True)
+
+
+def _get(node: httpx.Client, path: str) -> Any:
+    return _ok(node.get(path)).json()["result"]
+
+
+def _ok(response: httpx.Response) -> httpx.Response:
+    return response.raise_for_status()
+
+
+def main() -> None:
+    """Reads the environment; saves, or restores RESTORE."""
+    headers = {"api-key": os.environ["QDRANT_API_KEY"]}
+    urls = [os.environ["NODE_URL"].format(number) for number in range(int(os.environ["NODES"]))]
+    nodes = [httpx.Client(base_url=url, headers=headers, timeout=3600) for url in urls]
+    folder = Path(os.environ["FOLDER"])
+    if wanted := os.environ.get("RESTORE"):
+        restore(nodes, folder / wanted)
+    else:
+        print(save(nodes, folder, int(os.environ["KEEP"])))
+
+
+if __name__ == "__main__":
+    main()

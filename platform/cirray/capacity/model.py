@@ -1,0 +1,146 @@
+"""The model fitted to measured points: what the engine takes in bytes and in core seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from cirray.capacity.formulas import graph_bytes, has_graph, payload_disk_bytes, quantized_bytes, vector_bytes
+from cirray.capacity.inputs import PlanInputs
+from cirray.capacity.points import Point
+from cirray.config import Section
+
+
+class Model(Section):
+    """What the points say of the engine.
+
+    Attributes:
+        fill: see `graph_bytes`.
+        index_item: payload-index bytes an item and indexed attribute.
+        memory_fixed, memory_item: bytes a shard, and bytes an item, that no other term speaks of.
+        disk_fixed, disk_item: the same on disk.
+        search: (a, b): core seconds a query = log2(items) x (a + b dim).
+        build: (a, b): core seconds an item = (1 + linked) x log2(items) x (a + b dim).
+        scan: core seconds a query, item and dimension, where there is no graph.
+        upload: (a, b): seconds an item = a + b dim.
+        ef: the ef_search that the points were measured with.
+        tail95, tail99: 95th and 99th percentile of a query's time over its mean core time.
+    """
+
+    fill: float
+    index_item: float
+    memory_fixed: float
+    memory_item: float
+    disk_fixed: float
+    disk_item: float
+    search: tuple[float, float]
+    build: tuple[float, float]
+    scan: float
+    upload: tuple[float, float]
+    ef: int
+    tail95: float
+    tail99: float
+
+    def graph(self, items: int, inputs: PlanInputs) -> float:
+        """Returns the bytes of the graph of one shard."""
+        if not has_graph(items, inputs.dim, inputs.threshold_kb):
+            return 0.0
+        return graph_bytes(items, inputs.m, self.fill, inputs.links_of_attributes)
+
+    def index(self, items: int, indexed: int) -> float:
+        """Returns the bytes of the payload index."""
+        return self.index_item * items * indexed
+
+    def memory_rest(self, items: int, shards: int = 1) -> float:
+        """Returns the bytes of memory of ids, versions, bookkeeping and mapped pages."""
+        return self.memory_fixed * shards + self.memory_item * items
+
+    def disk_rest(self, items: int, shards: int = 1) -> float:
+        """Returns the same on disk."""
+        return self.disk_fixed * shards + self.disk_item * items
+
+    def search_core_s(self, items: int, dim: int, ef: int, threshold_kb: int) -> float:
+        """Returns core seconds a query in one shard: log2(items) x (a + b dim) x ef / measured ef; without a graph
+        items x dim x c."""
+        if not has_graph(items, dim, threshold_kb):
+            return self.scan * items * dim
+        return math.log2(items) * (self.search[0] + self.search[1] * dim) * ef / self.ef
+
+    def build_core_s(self, items: int, dim: int, threshold_kb: int, linked: int) -> float:
+        """Returns core seconds to build one shard's graph: items x (1 + linked) x log2(items) x (a + b dim)."""
+        if not has_graph(items, dim, threshold_kb):
+            return 0.0
+        return items * (1 + linked) * math.log2(items) * (self.build[0] + self.build[1] * dim)
+
+    def point_memory(self, point: Point) -> float:
+        """Returns the memory predicted for a measured point, whose process maps floats and quantized vectors."""
+        return self.memory_rest(point.items) + _known_memory(point, self.fill, self.index_item)
+
+    def point_disk(self, point: Point) -> float:
+        """Returns the bytes on disk predicted for a measured point."""
+        payload = payload_disk_bytes(point.items, point.payload_bytes)
+        return self.disk_rest(point.items) + payload + _known_memory(point, self.fill, self.index_item)
+
+
+def fit_model(points: Sequence[Point]) -> Model:
+    """Fits the model to points, by least squares of relative errors; bytes to those without quantization."""
+    plain = [point for point in points if point.quantization == "none"]
+    graphs = [point for point in plain if point.has_graph]
+    scans = [point for point in plain if not point.has_graph] or graphs
+    largest = max(plain, key=lambda point: point.items)
+    fill = _mean(point.disk["graph"] / graph_bytes(point.items, point.m, 1.0, point.linked) for point in graphs)
+    index_item = largest.disk["payload_index"] / (largest.items * largest.indexed)
+
+    def rest(point: Point, total: int, payload: float) -> float:
+        return total - payload - _known_memory(point, fill, index_item)
+
+    memory = fit_two([(1.0, p.items, rest(p, p.memory_bytes, 0.0), p.memory_bytes) for p in plain])
+    stored = [(p, payload_disk_bytes(p.items, p.payload_bytes)) for p in plain]
+    disk = fit_two([(1.0, p.items, rest(p, p.disk_bytes, payload), p.disk_bytes) for p, payload in stored])
+    logs = [(p, math.log2(p.items)) for p in graphs]
+    query = [(log, log * p.dim, p.query_core_ms / 1000, p.query_core_ms / 1000) for p, log in logs]
+    works = [(p, p.items * log * (1 + p.linked)) for p, log in logs]
+    built = [(work, work * p.dim, p.build_core_s, p.build_core_s) for p, work in works]
+    upload = [(p.items, p.items * p.dim, p.upload_s, p.upload_s) for p in plain]
+    return Model(
+        fill=fill,
+        index_item=index_item,
+        memory_fixed=memory[0],
+        memory_item=memory[1],
+        disk_fixed=disk[0],
+        disk_item=disk[1],
+        search=fit_two(query),
+        build=fit_two(built),
+        scan=_mean(point.query_core_ms / 1000 / (point.items * point.dim) for point in scans),
+        upload=fit_two(upload),
+        ef=largest.ef_search,
+        tail95=max(point.query_p95_ms / point.query_core_ms for point in graphs),
+        tail99=max(point.query_p99_ms / point.query_core_ms for point in graphs),
+    )
+
+
+def fit_two(rows: Sequence[tuple[float, float, float, float]]) -> tuple[float, float]:
+    """Returns a, b >= 0 that make sum(((a x + b y - z) / weight)^2) least, for rows (x, y, z, weight). Where the rows
+    do not tell a from b, b alone carries it."""
+    scaled = [(x / w, y / w, z / w) for x, y, z, w in rows]
+    xx, xy, yy = (sum(row[i] * row[j] for row in scaled) for i, j in ((0, 0), (0, 1), (1, 1)))
+    xz, yz = (sum(row[i] * row[2] for row in scaled) for i in (0, 1))
+    determinant = xx * yy - xy * xy
+    if determinant > 1e-9 * xx * yy:
+        a, b = (yy * xz - xy * yz) / determinant, (xx * yz - xy * xz) / determinant
+        if a >= 0 and b >= 0:
+            return a, b
+        if b < 0:
+            return max(0.0, xz / xx), 0.0
+    return 0.0, max(0.0, yz / yy)
+
+
+def _known_memory(point: Point, fill: float, index_item: float) -> float:
+    graph = graph_bytes(point.items, point.m, fill, point.linked) if point.has_graph else 0.0
+    vectors = vector_bytes(point.items, point.dim) + quantized_bytes(point.items, point.dim, point.quantization)
+    return vectors + graph + index_item * point.items * point.indexed
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
