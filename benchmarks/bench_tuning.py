@@ -3,7 +3,9 @@
 import os
 import sys
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,9 +26,10 @@ from cirray.training.loop import Loop
 from cirray.training.task import StageInputs
 from cirray.workers import Worker
 from tuning.prepare import Reported, Start, as_frozen, with_config
-from tuning.search import compare
+from tuning.search import search
+from tuning.space import Domain, Space
 
-IMAGES, CAPTIONS, TRIPLETS, WIDTH = 200_000, 20_000, 8_000, 128
+IMAGES, CAPTIONS, TRIPLETS, WIDTH = 400_000, 20_000, 8_000, 128
 
 
 def table(seed: int) -> TripletTable:
@@ -53,53 +56,65 @@ def start(config: Config) -> Start:
 
 
 @ray.remote(num_cpus=1)
-def bare(begin: Start) -> float:
-    """Trains without Ray Tune; returns seconds."""
+def bare(begin: Start) -> tuple[float, float]:
+    """Trains without Ray Tune; returns seconds, and MiB of memory of its own."""
     config = begin.inputs.config
     worker = Worker.trial(config.compute, torch.device("cpu"))
     task = Combine(with_config(begin, config), worker, as_frozen(begin.frozen))
     log = MetricsLog(Path(tempfile.mkdtemp()) / "metrics.jsonl", "bare")
     began = time.monotonic()
     Loop(task, config.stage2.optimisation, config.compute, 0, worker, log, Poster(None)).run()
-    return time.monotonic() - began
+    return time.monotonic() - began, anonymous(os.getpid())
 
 
-class Memory(ray.tune.Callback):
-    """Looks at what the trials' processes hold of their own whenever one reports."""
+def anonymous(pid: int) -> float:
+    """Returns the MiB of a process that are its own: memory of the object store is not among them."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+
+class Memory(threading.Thread):
+    """Looks at the trials' processes now and then."""
 
     def __init__(self) -> None:
+        super().__init__(daemon=True)
         self.most = 0.0
+        self.over = threading.Event()
 
-    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:  # type: ignore[no-untyped-def]
-        """Adds up the unique memory of all trials."""
-        found = []
-        for process in psutil.Process(os.getpid()).children(recursive=True):
-            if "ImplicitFunc" in process.name() or "bundle" in process.name() or "trial" in process.name():
-                found.append(process.memory_full_info().uss)
-        if found:
-            self.most = max(self.most, sum(found) / len(found))
+    def run(self) -> None:
+        """Keeps the most that one of them held."""
+        while not self.over.wait(0.5):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error, OSError, StopIteration):
+                    if "ImplicitFunc" in "".join(process.cmdline()):
+                        self.most = max(self.most, anonymous(process.pid))
 
 
 def main() -> None:
     """Prints the ratios."""
-    changes = {"stage2.optimisation.epochs": 6, "stage2.optimisation.validate_every": 1, "tune.trials": 1}
+    changes = {"stage2.optimisation.epochs": 4, "stage2.optimisation.validate_every": 1, "tune.scheduler": "none"}
     config = load_recipe("tiny", changes)
-    connect(4)
+    connect(2)
     begin = start(config)
     size = sum(array.nbytes for array in begin.frozen.values()) / 2**20
     ref = ray.put(begin)
     ray.get(bare.remote(ref))
-    loop = min(ray.get(bare.remote(ref)) for _ in range(3))
-    print(f"bare loop: 1.00x ({config.stage2.optimisation.epochs} epochs); shared features: {size:.0f} MiB")
-    for concurrent in (1, 4):
-        tuned = load_recipe("tiny", {**changes, "tune.concurrent": concurrent})
+    runs = [ray.get(bare.remote(ref)) for _ in range(3)]
+    loop, own = min(seconds for seconds, _ in runs), min(memory for _, memory in runs)
+    print(f"bare loop: 1.00x, {own:.0f} MiB of its own; the shared features: {size:.0f} MiB")
+    lr = config.stage2.optimisation.lr
+    space = Space("bench", {"stage2.optimisation.lr": Domain("uniform", (lr, lr * 1.0001))})
+    for concurrent in (1, 2):
+        tuned = load_recipe("tiny", {**changes, "tune.concurrent": concurrent, "tune.trials": 4})
         memory = Memory()
+        memory.start()
         with tempfile.TemporaryDirectory() as folder:
-            trials = compare(tuned, [{}], 6, begin, Path(folder), "bench", [memory])
+            trials = search(tuned, space, begin, Path(folder))
+        memory.over.set()
         spent = sorted(float(trial.last["seconds"]) for trial in trials)
         print(
             f"trials, {concurrent} at a time: {spent[0] / loop:.2f}x the bare loop's time (fastest), "
-            f"{spent[len(spent) // 2] / loop:.2f}x (median); {memory.most / 2**20:.0f} MiB of their own each"
+            f"{spent[len(spent) // 2] / loop:.2f}x (median); at most {memory.most:.0f} MiB of its own each"
         )
 
 
