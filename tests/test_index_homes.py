@@ -565,8 +565,7 @@ def test_digests_of_all(reader: Reader) -> None:
 
 
 def test_a_generation_with_more_items_than_a_page_holds(home: AnyHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("cirray.index.edge", "cirray.index.server"):
-        monkeypatch.setattr(f"{module}._PAGE", 4)
+    monkeypatch.setattr("cirray.index.reading._PAGE", 4)
     reader = home.open(fill(home, items(11), rows(11)).name)
     assert set(reader.digests()) == {one.id for one in items(11)}
     reader.close()

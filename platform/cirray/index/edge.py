@@ -19,6 +19,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,15 +29,14 @@ from pydantic import ValidationError
 
 from cirray.errors import SearchIndexError
 from cirray.files import home_folder, read_json, write_json
-from cirray.filters import Filter
-from cirray.index.home import Generation, doomed, previous, same_build
-from cirray.index.items import Hit, Item, Page, Window, check_cursor, item_of, point_id, query_rows, unit_rows
-from cirray.index.translate import Words, translate
+from cirray.index.home import Generation, same_build
+from cirray.index.items import Item, point_id, unit_rows
+from cirray.index.reading import PointReader, Succession, digests
+from cirray.index.translate import Words
 
 MANIFEST = "generation.json"
 POINTER = "published.json"
 SHARD = "shard"
-_PAGE = 1000
 # The engine makes such folders when a reader starts or ends, and removes them at once.
 _TEMPORARY = shutil.ignore_patterns(".atomicwrite*")
 
@@ -62,7 +62,7 @@ _KINDS = {
 }
 
 
-class EdgeHome:
+class EdgeHome(Succession):
     """Generations as folders below `root`."""
 
     def __init__(self, root: Path) -> None:
@@ -120,19 +120,6 @@ class EdgeHome:
         self.read(name)
         write_json(self.root / POINTER, {"generation": name})
 
-    def roll_back(self) -> str:
-        """See `Home`."""
-        name = previous(self.generations(), self.published(), self.where)
-        self.publish(name)
-        return name
-
-    def collect(self, keep: int) -> list[str]:
-        """See `Home`."""
-        names = doomed(self.generations(), self.published(), keep)
-        for name in names:
-            self.discard(name)
-        return names
-
     def discard(self, name: str) -> None:
         """See `Home`."""
         (self._folder(name) / MANIFEST).unlink()  # from here on nobody takes it for complete
@@ -178,7 +165,7 @@ class EdgeWriter:
 
     def state(self) -> dict[str, str]:
         """See `Writer`."""
-        return _digests(self._shard, self._folder)
+        return digests(partial(_scroll, self._shard, self._folder))
 
     def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
         """See `Writer`."""
@@ -218,11 +205,11 @@ class EdgeWriter:
                 self._lock.close()
 
 
-class EdgeReader:
-    """Searches one folder; see `Reader`. The engine holds the GIL for the whole of a call."""
+class EdgeReader(PointReader):
+    """Searches one folder. The engine holds the GIL for the whole of a call."""
 
     def __init__(self, folder: Path, generation: Generation) -> None:
-        self.generation = generation
+        super().__init__(generation, _WORDS)
         self._folder = folder
         with _our_errors(folder):
             self._shard = edge.EdgeShard.load(str(folder / SHARD))
@@ -231,71 +218,35 @@ class EdgeReader:
         quantized = settings.quantization != "none"
         self._params = edge.SearchParams(hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None)
 
-    def search(
-        self,
-        vectors: np.ndarray,
-        limit: int,
-        offset: int = 0,
-        filter: Filter | None = None,
-        without: str | None = None,
-    ) -> list[list[Hit]]:
-        """See `Reader`."""
-        wanted = translate(filter, without, _WORDS)
-        window = Window.around(limit, offset)
-        queries = [
-            edge.QueryRequest(
-                query=edge.Query.Nearest(vector.tolist()),
-                limit=window.limit,
-                offset=window.offset,
-                filter=wanted,
-                params=self._params,
-                with_payload=True,
-            )
-            for vector in query_rows(vectors, self.generation.dim)
-        ]
-        with _our_errors(self._folder):
-            found = self._shard.query_batch(edge.QueryBatchRequest(queries))
-        return [window.page(Hit(item_of(_payload(point)), point.score) for point in points) for points in found]
-
-    def items(self, ids: Sequence[str]) -> dict[str, Item]:
-        """See `Reader`."""
-        found = [item_of(_payload(record)) for record in self._retrieve(ids, with_vector=False)]
-        return {item.id: item for item in found}
-
-    def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """See `Reader`."""
-        found = [(_payload(record), record.vector) for record in self._retrieve(ids, with_vector=True)]
-        return {
-            payload["id"]: np.asarray(vector, np.float32) * np.float32(payload["norm"]) for payload, vector in found
-        }
-
-    def digests(self) -> dict[str, str]:
-        """See `Reader`."""
-        return _digests(self._shard, self._folder)
-
-    def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
-        """See `Reader`."""
-        check_cursor(cursor)
-        wanted = translate(filter, None, _WORDS)
-        with _our_errors(self._folder):
-            request = edge.ScrollRequest(limit=limit, offset=cursor, filter=wanted, with_payload=True)
-            records, following = self._shard.scroll(request)
-        found = [item_of(_payload(record)) for record in records]
-        return Page(found, None if following is None else str(following))
-
-    def count(self, filter: Filter | None = None) -> int:
-        """See `Reader`."""
-        with _our_errors(self._folder):
-            return self._shard.count(edge.CountRequest(exact=True, filter=translate(filter, None, _WORDS)))
-
     def close(self) -> None:
         """See `Reader`."""
         self._shard.close()
 
-    def _retrieve(self, ids: Sequence[str], with_vector: bool) -> list[edge.Record]:
-        points: list[edge.PointId] = [point_id(identifier) for identifier in ids]
+    def _nearest(self, rows: np.ndarray, limit: int, offset: int, wanted: Any) -> Sequence[Sequence[Any]]:
+        queries = [
+            edge.QueryRequest(
+                query=edge.Query.Nearest(row.tolist()),
+                limit=limit,
+                offset=offset,
+                filter=wanted,
+                params=self._params,
+                with_payload=True,
+            )
+            for row in rows
+        ]
         with _our_errors(self._folder):
-            return self._shard.retrieve(points, with_payload=True, with_vector=with_vector)
+            return self._shard.query_batch(edge.QueryBatchRequest(queries))
+
+    def _retrieve(self, points: list[Any], with_vectors: bool) -> Sequence[Any]:
+        with _our_errors(self._folder):
+            return self._shard.retrieve(points, with_payload=True, with_vector=with_vectors)
+
+    def _scroll(self, limit: int, cursor: Any, wanted: Any, payload: Any) -> tuple[Sequence[Any], Any]:
+        return _scroll(self._shard, self._folder, limit, cursor, wanted, payload)
+
+    def _count(self, wanted: Any) -> int:
+        with _our_errors(self._folder):
+            return self._shard.count(edge.CountRequest(exact=True, filter=wanted))
 
 
 def _new_shard(folder: Path, plan: Generation) -> edge.EdgeShard:
@@ -324,21 +275,11 @@ def _quantization(name: str) -> Any:
     return None
 
 
-def _payload(point: edge.Record | edge.ScoredPoint) -> dict[str, Any]:
-    return point.payload or {}
-
-
-def _digests(shard: edge.EdgeShard, folder: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
-    cursor: Any = None
+def _scroll(
+    shard: edge.EdgeShard, folder: Path, limit: int, cursor: Any, wanted: Any, payload: Any
+) -> tuple[Sequence[Any], Any]:
     with _our_errors(folder):
-        while True:
-            request = edge.ScrollRequest(limit=_PAGE, offset=cursor, with_payload=["id", "digest"])
-            records, cursor = shard.scroll(request)
-            payloads = [_payload(record) for record in records]
-            found.update({payload["id"]: payload["digest"] for payload in payloads})
-            if cursor is None:
-                return found
+        return shard.scroll(edge.ScrollRequest(limit=limit, offset=cursor, filter=wanted, with_payload=payload))
 
 
 def _lock(root: Path) -> IO[str]:

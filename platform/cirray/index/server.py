@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,16 +24,15 @@ from qdrant_client import QdrantClient, models
 from cirray.bars import say
 from cirray.config import Indexing
 from cirray.errors import IndexUnavailableError, SearchIndexError
-from cirray.filters import Filter
 from cirray.index.calls import ATTEMPTS, Calls
-from cirray.index.home import Generation, doomed, previous, same_build
-from cirray.index.items import Hit, Item, Page, Window, check_cursor, item_of, point_id, query_rows, unit_rows
-from cirray.index.translate import Words, translate
+from cirray.index.home import Generation, same_build
+from cirray.index.items import Item, point_id, unit_rows
+from cirray.index.reading import PointReader, Succession, digests
+from cirray.index.translate import Words
 
 SEPARATOR = "--"
 GRPC_PORT = 6334
 _GRPC_WAIT_S = 2.0
-_PAGE = 1000
 _CONNECTIONS = 64
 _GREEN_EVERY_S = 0.5
 BEAT_S = 5.0
@@ -98,7 +98,7 @@ def _listens(host: str, port: int) -> bool:
     return True
 
 
-class ServerHome:
+class ServerHome(Succession):
     """Generations as collections of one server.
 
     Args:
@@ -166,19 +166,6 @@ class ServerHome:
             delete = models.DeleteAlias(alias_name=self.collection)
             operations.insert(0, models.DeleteAliasOperation(delete_alias=delete))
         self._rest.call("update_collection_aliases", operations)  # one call: atomic
-
-    def roll_back(self) -> str:
-        """See `Home`."""
-        name = previous(self.generations(), self.published(), self.where)
-        self.publish(name)
-        return name
-
-    def collect(self, keep: int) -> list[str]:
-        """See `Home`."""
-        names = doomed(self.generations(), self.published(), keep)
-        for name in names:
-            self.discard(name)
-        return names
 
     def discard(self, name: str) -> None:
         """See `Home`."""
@@ -294,7 +281,7 @@ class ServerWriter:
     def state(self) -> dict[str, str]:
         """See `Writer`."""
         self._beat()
-        return _digests(self._rest, self._collection)
+        return digests(partial(_scroll, self._rest, self._collection))
 
     def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
         """See `Writer`."""
@@ -333,11 +320,11 @@ class ServerWriter:
             self._rest.call("update_collection", self._collection, metadata={"beat": time.time()})
 
 
-class ServerReader:
-    """Searches one collection; see `Reader`."""
+class ServerReader(PointReader):
+    """Searches one collection."""
 
     def __init__(self, rest: Calls, collection: str, generation: Generation) -> None:
-        self.generation = generation
+        super().__init__(generation, _WORDS)
         self._rest = rest
         self._collection = collection
         settings = generation.settings
@@ -345,75 +332,35 @@ class ServerReader:
         quantized = settings.quantization != "none"
         self._params = models.SearchParams(hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None)
 
-    def search(
-        self,
-        vectors: np.ndarray,
-        limit: int,
-        offset: int = 0,
-        filter: Filter | None = None,
-        without: str | None = None,
-    ) -> list[list[Hit]]:
-        """See `Reader`."""
-        wanted = translate(filter, without, _WORDS)
-        window = Window.around(limit, offset)
+    def close(self) -> None:
+        """See `Reader`. The connection is the home's."""
+
+    def _nearest(self, rows: np.ndarray, limit: int, offset: int, wanted: Any) -> Sequence[Sequence[Any]]:
         requests = [
             models.QueryRequest(
-                query=vector.tolist(),
-                limit=window.limit,
-                offset=window.offset,
+                query=row.tolist(),
+                limit=limit,
+                offset=offset,
                 filter=wanted,
                 params=self._params,
                 with_payload=True,
             )
-            for vector in query_rows(vectors, self.generation.dim)
+            for row in rows
         ]
-        found = self._rest.call("query_batch_points", self._collection, requests)
-        return [window.page(Hit(item_of(point.payload), point.score) for point in answer.points) for answer in found]
+        return [answer.points for answer in self._rest.call("query_batch_points", self._collection, requests)]
 
-    def items(self, ids: Sequence[str]) -> dict[str, Item]:
-        """See `Reader`."""
-        records = self._retrieve(ids, with_vectors=False)
-        return {record.payload["id"]: item_of(record.payload) for record in records}
-
-    def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """See `Reader`."""
-        return {
-            record.payload["id"]: np.asarray(record.vector, np.float32) * np.float32(record.payload["norm"])
-            for record in self._retrieve(ids, with_vectors=True)
-        }
-
-    def digests(self) -> dict[str, str]:
-        """See `Reader`."""
-        return _digests(self._rest, self._collection)
-
-    def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
-        """See `Reader`."""
-        check_cursor(cursor)
-        records, following = self._rest.call(
-            "scroll",
-            self._collection,
-            scroll_filter=translate(filter, None, _WORDS),
-            limit=limit,
-            offset=cursor,
-            with_payload=True,
-        )
-        return Page([item_of(record.payload) for record in records], None if following is None else str(following))
-
-    def count(self, filter: Filter | None = None) -> int:
-        """See `Reader`."""
-        wanted = translate(filter, None, _WORDS)
-        count: int = self._rest.call("count", self._collection, count_filter=wanted, exact=True).count
-        return count
-
-    def close(self) -> None:
-        """See `Reader`. The connection is the home's."""
-
-    def _retrieve(self, ids: Sequence[str], with_vectors: bool) -> list[Any]:
-        points = [point_id(identifier) for identifier in ids]
-        records: list[Any] = self._rest.call(
+    def _retrieve(self, points: list[Any], with_vectors: bool) -> Sequence[Any]:
+        found: Sequence[Any] = self._rest.call(
             "retrieve", self._collection, points, with_payload=True, with_vectors=with_vectors
         )
-        return records
+        return found
+
+    def _scroll(self, limit: int, cursor: Any, wanted: Any, payload: Any) -> tuple[Sequence[Any], Any]:
+        return _scroll(self._rest, self._collection, limit, cursor, wanted, payload)
+
+    def _count(self, wanted: Any) -> int:
+        count: int = self._rest.call("count", self._collection, count_filter=wanted, exact=True).count
+        return count
 
 
 def _upsert(calls: Calls, collection: str, dim: int, items: Sequence[Item], features: np.ndarray) -> None:
@@ -438,16 +385,19 @@ def _metadata(calls: Calls, collection: str) -> dict[str, Any]:
     return calls.call("get_collection", collection).config.metadata or {}
 
 
-def _digests(calls: Calls, collection: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    cursor: Any = None
-    while True:
-        records, cursor = calls.call(
-            "scroll", collection, limit=_PAGE, offset=cursor, with_payload=["id", "digest"], with_vectors=False
-        )
-        found.update({record.payload["id"]: record.payload["digest"] for record in records})
-        if cursor is None:
-            return found
+def _scroll(
+    calls: Calls, collection: str, limit: int, cursor: Any, wanted: Any, payload: Any
+) -> tuple[Sequence[Any], Any]:
+    points, following = calls.call(
+        "scroll",
+        collection,
+        scroll_filter=wanted,
+        limit=limit,
+        offset=cursor,
+        with_payload=payload,
+        with_vectors=False,
+    )
+    return points, following
 
 
 def _quantization(name: str) -> Any:
