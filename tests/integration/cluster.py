@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -21,7 +22,7 @@ JOIN_S = 60
 COUNT = """
 import ray
 ray.init(logging_level="ERROR", log_to_driver=False)
-print(sum(node["Alive"] for node in ray.nodes()))
+print("alive", sum(node["Alive"] for node in ray.nodes()), flush=True)
 """
 
 
@@ -60,7 +61,9 @@ class Cluster:
         done = subprocess.run(
             [sys.executable, "-c", COUNT], env=self.environment, capture_output=True, text=True, timeout=120
         )
-        return int(done.stdout.split()[-1]) if done.returncode == 0 else 0
+        # Ray prints warnings of its own around our line.
+        counts = re.findall(r"^alive (\d+)$", done.stdout, re.MULTILINE)
+        return int(counts[-1]) if counts else 0
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         environment = {**self.environment}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.cluster import cluster
-from tests.integration.runs import REPOSITORY, small_settings
+from tests.integration.runs import REPOSITORY, job, small_settings
 from tests.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
@@ -39,9 +38,8 @@ def test_training_survives_the_loss_of_a_node(tmp_path: Path) -> None:
     arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
     with cluster(tmp_path, cpus=1) as nodes:
         second = nodes.add(cpus=1)
-        with (tmp_path / "log").open("wb") as log:
-            command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments]
-            process = subprocess.Popen(command, env=nodes.environment, stdout=log, stderr=log)
+        command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments]
+        with job(command, tmp_path / "log", nodes.environment) as process:
             end = time.monotonic() + 240
             while not any(row["stage"] == "stage2" for row in rows(tmp_path / "out")):
                 assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import cirray
-from tests.integration.runs import REPOSITORY, small_settings
+from tests.integration.runs import REPOSITORY, job, small_settings
 from tests.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
@@ -37,8 +36,10 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     boto3.client(
         "s3", endpoint_url=found["AWS_ENDPOINT_URL"], aws_access_key_id="test", aws_secret_access_key="test"
     ).create_bucket(Bucket="runs")
-    yield {**{key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}, **found}
-    server.stop()
+    try:
+        yield {**{key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}, **found}
+    finally:
+        server.stop()
 
 
 def metrics(home: Path) -> list[dict[str, object]]:
@@ -54,15 +55,12 @@ def test_another_machine_goes_on(tmp_path: Path, environment: dict[str, str], mo
     arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
     command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments]
     first = {**environment, "CIRRAY_HOME": str(tmp_path / "first")}
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=first, stdout=log, stderr=log)
+    with job(command, tmp_path / "log", first) as process:
         end = time.monotonic() + 300
         while not any(row["stage"] == "stage2" for row in metrics(tmp_path / "first")):
             assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
             assert time.monotonic() < end
             time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
     time.sleep(3)
 
     second = {**environment, "CIRRAY_HOME": str(tmp_path / "second")}

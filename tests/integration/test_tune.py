@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from cirray.config import load_recipe
-from tests.integration.runs import REPOSITORY, small_settings
+from tests.integration.runs import REPOSITORY, job, small_settings
 from tests.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
@@ -72,15 +71,12 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 
 def test_a_killed_search_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
     arguments = command(tmp_path, trials="10", **{"tune.scheduler": "none"})
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(arguments, stdout=log, stderr=log, env=environment())
+    with job(arguments, tmp_path / "log", environment()) as process:
         end = time.monotonic() + 240
         while len(ended(tmp_path)) < 3:
             assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
             assert time.monotonic() < end
             time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
     time.sleep(3)  # its Ray notices, and ends
     before = ended(tmp_path)
 
