@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
+from cirray.bars import say
 from cirray.cli import main, parse
 from cirray.config import load_recipe
 from cirray.errors import ConfigError
@@ -35,16 +36,16 @@ def run(argv: Sequence[str]) -> None:
     config = load_recipe("demo", {**places, **values})
     from cirray.demo.catalogue import write_catalogue
 
-    print(f"drawing a garment catalogue in {root / 'catalogue'}", file=sys.stderr)
+    say(f"drawing a garment catalogue in {root / 'catalogue'}")
     write_catalogue(root / "catalogue", config.seed)
     from cirray.pipeline import train  # a wrong setting fails before torch and Ray are loaded
 
     train(config)
     from cirray.index.build import build_index
 
-    print(f"indexing the catalogue in {root / 'index'}", file=sys.stderr)
+    say(f"indexing the catalogue in {root / 'index'}")
     build_index(root / "training" / "bundle", root / "catalogue" / "catalog.jsonl", config)
-    print(_next_steps(root), file=sys.stderr)
+    say(_next_steps(root))
 
 
 def _next_steps(root: Path) -> str:

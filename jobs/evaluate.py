@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
+from cirray.bars import say
 from cirray.cli import main, parse
 from cirray.config import load_recipe
 from cirray.errors import ConfigError
@@ -34,7 +35,7 @@ def run(argv: Sequence[str]) -> None:
         from cirray.files import write_json
 
         write_json(Path(config.output) / "evaluation.json", report)
-        print(f"written to {Path(config.output) / 'evaluation.json'}", file=sys.stderr)
+        say(f"written to {Path(config.output) / 'evaluation.json'}")
     else:
         print(json.dumps(report["results"]))
 

@@ -3,8 +3,9 @@
     python -m serve --serve.bundle OUTPUT/bundle [--serve.index DIR] [--serve.port 8000] [--any.field VALUE]
 
 The index is the one that jobs/index.py has published: embedded in --serve.index, or on the Qdrant server that
-QDRANT_URL names. Runs until Ctrl-C, then finishes what it has. New generations, and a new bundle under the same path,
-are taken over while it runs. CIRRAY_API_KEY makes every request need that key; without it nothing can be written.
+QDRANT_URL names. Runs until Ctrl-C; requests that a replica has begun are finished then. New generations, and a new
+bundle under the same path, are taken over while it runs. CIRRAY_API_KEY makes every request need that key; without it
+nothing can be written.
 """
 
 import os
@@ -13,27 +14,28 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
+from cirray.bars import say
 from cirray.cli import main, parse
-from cirray.config import Config, load_recipe
+from cirray.config import Serving, load_recipe
 
 NAME = "cirray"
 
 
 def run(argv: Sequence[str]) -> None:
     """Parses, checks, starts, says where to look, waits for the end."""
-    config = load_recipe("default", parse(argv))
-    from serve.app import check  # a wrong setting fails before Ray is started
+    settings = load_recipe("default", parse(argv)).serve
+    from serve.app import build_app  # a wrong setting fails before Ray is started
 
-    check(config.serve)
-    _start(config)
+    _start(build_app(settings), settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
-    print("stopping; requests that a replica has begun are finished", file=sys.stderr)
+    say("stopping; requests that a replica has begun are finished")
     _stop()
 
 
@@ -46,19 +48,17 @@ def _stop() -> None:
         serve.shutdown()
 
 
-def _start(config: Config) -> None:
+def _start(application: Any, settings: Serving) -> None:
     from ray import serve
 
     from cirray.runtime import connect
-    from serve.app import build_app
     from serve.greeting import greeting
 
-    settings = config.serve
     replicas = settings.ingress_replicas + settings.encoder_replicas_max
     connect(-(-int(replicas * settings.cpus * 10) // 10), Path(__file__).parent)
-    print("starting the service: the encoder loads its model", file=sys.stderr)
+    say("starting the service: the encoder loads its model")
     serve.start(http_options={"host": settings.host, "port": settings.port})
-    serve.run(build_app(settings), name=NAME, route_prefix="/")
+    serve.run(application, name=NAME, route_prefix="/")
     print(greeting(settings), flush=True)
 
 

@@ -5,6 +5,7 @@ It is checked before anything of a body is read.
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 
@@ -33,6 +34,11 @@ class Access:
             raise ConfigError(
                 "CIRRAY_API_KEY must consist of printable ASCII characters without spaces, ; , and quotes"
             )
+
+    @classmethod
+    def from_environment(cls) -> Access:
+        """Returns the access that this process's CIRRAY_API_KEY asks for."""
+        return cls(os.environ.get("CIRRAY_API_KEY"))
 
     @property
     def key_needed(self) -> bool:

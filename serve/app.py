@@ -6,7 +6,6 @@ serve deploy serve/config.yaml
 
 # No postponed annotations here: Ray Serve looks at the builder's one for the type of its arguments.
 
-import os
 from typing import Any
 
 from ray import serve
@@ -49,7 +48,7 @@ def check(settings: Serving) -> tuple[Home, str]:
     if not settings.bundle:
         raise ConfigError("bundle is not set: give the bundle folder of a finished training, OUTPUT/bundle")
     image_fingerprint = str(read_bundle(fetch(settings.bundle, MANIFEST))["image_fingerprint"])
-    Access(os.environ.get("CIRRAY_API_KEY"))
+    Access.from_environment()
     home = open_index(settings)
     published = home.published()
     if published is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -41,7 +39,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Ray Serve after the constructor."""
-        return create_app(self._service, Access(os.environ.get("CIRRAY_API_KEY")))
+        return create_app(self._service, Access.from_environment())
 
     def check_health(self) -> None:
         """Called by Ray Serve now and then: this process answers."""

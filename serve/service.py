@@ -141,16 +141,15 @@ class Service:
             PictureError, UnfitRequestError: an item cannot be taken; then none is.
             IndexUnavailableError: another generation was published meanwhile.
         """
-        home, info = self._live(), self._info
+        home = self._live()
         with self.catalogue.reader() as reader:
             check_attributes(items, reader.generation)
             contents = [from_base64(item.image, f"image of {item.id!r}") for item in items]
             features = []
-            for item, content in zip(items, contents, strict=True):
-                decoded = await self._uploads.decode(content, repr(item.id), info.size, info.preprocess)
-                feature, side = await self._encoder.embed(decoded)
-                _check_side(side, reader)
-                features.append(feature)
+            for start in range(0, len(items), self.settings.max_batch):  # so many as the encoder takes together
+                part = slice(start, start + self.settings.max_batch)
+                pairs = zip(items[part], contents[part], strict=True)
+                features += await asyncio.gather(*(self._embed(file, repr(item.id), reader) for item, file in pairs))
             paths = [await self._uploads.keep(content) for content in contents]
             rows = [
                 Item(item.id, str(path), path.name, item.title, item.attributes)
@@ -217,6 +216,13 @@ class Service:
         clock.lap("reference")
         text = query_caption(request.texts) if request.texts else None
         return Ask(feature, decoded, text, request.weight)
+
+    async def _embed(self, content: bytes, name: str, reader: Reader) -> np.ndarray:
+        """Returns the feature [d] of an item's picture file."""
+        decoded = await self._uploads.decode(content, name, self._info.size, self._info.preprocess)
+        feature, side = await self._encoder.embed(decoded)
+        _check_side(side, reader)
+        return feature
 
     async def _compose(self, ask: Ask, reader: Reader) -> Composed:
         """Returns the query feature. A stored feature alone is one already, and no encoder is asked."""

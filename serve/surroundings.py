@@ -6,13 +6,13 @@ everybody in, without a word: so whoever deploys says what it saw, and a replica
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from cirray.config import Indexing, Serving
 from cirray.errors import ConfigError
 from cirray.index import open_home
 from cirray.index.home import Home
+from serve.access import Access
 
 # A search gives up long before its request does, so that the answer can say why.
 _SHARE_OF_REQUEST = 0.25
@@ -29,7 +29,7 @@ class Surroundings:
     @classmethod
     def of(cls, home: Home) -> Surroundings:
         """Returns what this process sees."""
-        return cls(home.where, bool(os.environ.get("CIRRAY_API_KEY", "").strip()))
+        return cls(home.where, Access.from_environment().key_needed)
 
     def check(self, found: Surroundings) -> None:
         """Raises ConfigError if a replica found something else than was expected."""

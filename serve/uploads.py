@@ -6,8 +6,6 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import os
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from cirray.config import Preprocess
 from cirray.data.pictures import decode_rgb, pixels
+from cirray.files import replacing
 from serve.errors import UnfitRequestError
 
 
@@ -55,13 +54,8 @@ class Uploads:
     def _keep(self, content: bytes) -> Path:
         path = self._folder / hashlib.sha256(content).hexdigest()
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{uuid.uuid4().hex}")
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
         return path
 
 

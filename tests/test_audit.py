@@ -14,6 +14,11 @@ def images(tmp_path):
     return {f"p{i}": write_picture(tmp_path / "images" / f"p{i}.png", i) for i in range(4)}
 
 
+def check(images, tmp_path):
+    listed = {name: f"catalog.jsonl line {number}" for number, name in enumerate(images, 1)}
+    return audit_pictures(images, listed, tmp_path / "cache", "white")
+
+
 def forbid_decoding(monkeypatch):
     def fail(*_):
         raise AssertionError("decoded a picture that was known")
@@ -22,7 +27,7 @@ def forbid_decoding(monkeypatch):
 
 
 def test_good_pictures_get_the_hash_of_their_bytes(images, tmp_path):
-    contents, problems = audit_pictures(images, tmp_path / "cache", "white")
+    contents, problems = check(images, tmp_path)
     assert problems == []
     assert contents == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in images.items()}
 
@@ -32,9 +37,10 @@ def test_bad_pictures_are_all_told_in_the_order_of_the_images(images, tmp_path):
     images["p2"].write_bytes(images["p2"].read_bytes()[:150])
     images["p9"] = tmp_path / "p9.png"
     for _ in range(2):  # the second time from the cache: bad files are checked again
-        contents, problems = audit_pictures(images, tmp_path / "cache", "white")
+        contents, problems = check(images, tmp_path)
         assert list(contents) == ["p1", "p3"]
-        assert [problem.where for problem in problems] == [str(images[name]) for name in ("p0", "p2", "p9")]
+        assert [problem.where for problem in problems] == [f"catalog.jsonl line {line}" for line in (1, 3, 5)]
+        assert [str(images[name]) in problem.what for problem, name in zip(problems, ("p0", "p2", "p9"), strict=True)]
         assert [
             "0 bytes" in problems[0].what,
             "decoded" in problems[1].what,
@@ -43,21 +49,21 @@ def test_bad_pictures_are_all_told_in_the_order_of_the_images(images, tmp_path):
 
 
 def test_known_pictures_are_not_read_again(images, tmp_path, monkeypatch, capsys):
-    first, _ = audit_pictures(images, tmp_path / "cache", "white")
+    first, _ = check(images, tmp_path)
     assert "checking pictures" in capsys.readouterr().err
     forbid_decoding(monkeypatch)
-    assert audit_pictures(images, tmp_path / "cache", "white") == (first, [])
+    assert check(images, tmp_path) == (first, [])
     assert capsys.readouterr().err == ""
 
 
 def test_a_changed_picture_is_checked_again(images, tmp_path):
-    first, _ = audit_pictures(images, tmp_path / "cache", "white")
+    first, _ = check(images, tmp_path)
     write_picture(images["p1"], seed=99, size=(13, 9))
-    second, _ = audit_pictures(images, tmp_path / "cache", "white")
+    second, _ = check(images, tmp_path)
     assert {name for name in images if first[name] != second[name]} == {"p1"}
     images["p2"].unlink()
-    _, problems = audit_pictures(images, tmp_path / "cache", "white")
-    assert [problem.what for problem in problems] == ["does not exist"]
+    _, problems = check(images, tmp_path)
+    assert [problem.what for problem in problems] == [f"picture of 'p2': {images['p2']}: does not exist"]
 
 
 @pytest.mark.parametrize(
@@ -68,18 +74,18 @@ def test_a_damaged_cache_is_ignored_and_rewritten(images, tmp_path, damage, monk
     file = tmp_path / "cache" / CACHE_NAME
     file.parent.mkdir()
     file.write_text(damage.replace("P", audit.PIL.__version__))
-    contents, problems = audit_pictures(images, tmp_path / "cache", "white")
+    contents, problems = check(images, tmp_path)
     assert (len(contents), problems) == (4, [])
     assert len(json.loads(file.read_text())["files"]) == 4
     assert [path.name for path in file.parent.iterdir()] == [CACHE_NAME]
 
 
 def test_the_cache_of_another_pillow_does_not_count(images, tmp_path, monkeypatch):
-    audit_pictures(images, tmp_path / "cache", "white")
+    check(images, tmp_path)
     monkeypatch.setattr(audit.PIL, "__version__", "0.0")
     forbid_decoding(monkeypatch)
     with pytest.raises(AssertionError):
-        audit_pictures(images, tmp_path / "cache", "white")
+        check(images, tmp_path)
 
 
 def test_an_interrupted_check_keeps_what_it_found(images, tmp_path, monkeypatch):
@@ -92,22 +98,22 @@ def test_an_interrupted_check_keeps_what_it_found(images, tmp_path, monkeypatch)
 
     monkeypatch.setattr(audit, "decode_rgb", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        audit_pictures(images, tmp_path / "cache", "white")
+        check(images, tmp_path)
     assert len(json.loads((tmp_path / "cache" / CACHE_NAME).read_text())["files"]) == 3
 
 
 def test_two_checks_at_once_leave_a_whole_cache(images, tmp_path):
     halves = [dict(list(images.items())[:2]), dict(list(images.items())[2:])]
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda half: audit_pictures(half, tmp_path / "cache", "white"), halves))
+        results = list(pool.map(lambda half: check(half, tmp_path), halves))
     assert [len(contents) for contents, _ in results] == [2, 2]
     assert len(json.loads((tmp_path / "cache" / CACHE_NAME).read_text())["files"]) in (2, 4)
 
 
 def test_two_ids_may_share_a_file(images, tmp_path):
     images["twin"] = images["p0"]
-    contents, _ = audit_pictures(images, tmp_path / "cache", "white")
+    contents, _ = check(images, tmp_path)
     assert contents["twin"] == contents["p0"]
     images["p0"].write_bytes(b"")
-    _, problems = audit_pictures(images, tmp_path / "cache", "white")
+    _, problems = check(images, tmp_path)
     assert len(problems) == 2

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from optuna.importance import PedAnovaImportanceEvaluator
 
+from cirray.files import replacing
 from tuning.search import Trial
 from tuning.space import Space
 
@@ -118,10 +119,9 @@ def draw_report(
         draw_sweep(axes[1, 1], *sweep)
     else:
         axes[1, 1].axis("off")
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=110, format="png")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
     plt.close(figure)
-    temporary.replace(path)
 
 
 def _height(space: Space, field: str, value: Any) -> float:

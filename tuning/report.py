@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from cirray.config import Config, overridden
-from cirray.files import write_text
+from cirray.files import replacing, write_text
 from tuning.outcome import Candidate, spread
 from tuning.search import Trial
 from tuning.trial import SEED
@@ -44,9 +44,8 @@ def write_results(path: Path, phases: dict[str, Sequence[Trial]]) -> None:
             )
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: [row.get(name) for row in rows] for name in names}
-    temporary = path.with_name(f".{path.name}")
-    parquet.write_table(pa.table(columns), temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        parquet.write_table(pa.table(columns), temporary)
 
 
 def write_best(path: Path, config: Config, best: Candidate) -> Config:

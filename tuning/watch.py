@@ -8,6 +8,7 @@ from typing import Any
 
 from ray import tune
 
+from cirray.bars import say
 from tuning.trial import METRIC
 
 TERMINAL_EVERY_S = 1.0
@@ -53,7 +54,7 @@ class Watch(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Counts, and says so."""
         self._end(trial)
-        print(f"\ntrial {trial.trial_id} failed: its folder has error.txt", file=sys.stderr)
+        say(f"\ntrial {trial.trial_id} failed: its folder has error.txt")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Draws the last line."""

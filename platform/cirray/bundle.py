@@ -21,7 +21,7 @@ from cirray.data.pictures import open_rgb, pixels, to_rgb
 from cirray.encoder_folder import DEFINITION, read_manifest
 from cirray.encoders import Encoder, load_encoder
 from cirray.errors import BundleError
-from cirray.files import read_json, write_json
+from cirray.files import read_json, replacing, write_json
 
 Picture = str | Path | Image.Image
 
@@ -112,9 +112,8 @@ def save(folder: Path, encoder: Path, combining: nn.Module, settings: Combining,
     (folder / COMBINING).unlink(missing_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in combining.state_dict().items()}
     if state:
-        temporary = folder / f".{COMBINING}"
-        save_file(state, temporary)
-        temporary.replace(folder / COMBINING)
+        with replacing(folder / COMBINING) as temporary:
+            save_file(state, temporary)
     config = read_json(folder / "encoder" / DEFINITION)
     manifest = {
         "format": FORMAT,

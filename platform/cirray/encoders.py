@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from cirray.config import Preprocess
 from cirray.cuttext import causal_text_tower
 from cirray.encoder_folder import DEFINITION, MANIFEST, WEIGHTS, read_manifest
 from cirray.errors import BundleError
-from cirray.files import read_json, write_json
+from cirray.files import read_json, replacing, write_json
 
 Tower = Literal["image", "text"]
 TEMPERATURE = ("logit_scale", "logit_bias")
@@ -134,9 +133,8 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
     }
     write_json(folder / DEFINITION, {"model_cfg": encoder.definition, "preprocess_cfg": preprocess})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.clip.state_dict().items()}
-    temporary = folder / f".{WEIGHTS}.{os.getpid()}"
-    save_file(tensors, temporary)
-    temporary.replace(folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary)
     if hasattr(encoder.tokenizer, "tokenizer") and hasattr(encoder.tokenizer.tokenizer, "save_pretrained"):
         encoder.tokenizer.tokenizer.save_pretrained(folder)
     manifest = {

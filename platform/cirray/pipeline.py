@@ -194,8 +194,8 @@ class Training:
         self.folder, self.place = folder, self.output.place_of(f"{stage}/encoder")
 
     def _run_stage(self, stage: StageName, label: str) -> dict[str, Tensor]:
-        place = self.output.place_of(label) if is_remote(self.output.place) else ""
-        tensors = run_stage(stage, label, self._inputs(), self.output.step(label), self.output.metrics, place)
+        run = self.output.place if is_remote(self.output.place) else ""
+        tensors = run_stage(stage, label, self._inputs(), self.output.step(label), self.output.metrics, run)
         self.output.keep(self.output.metrics.name)
         return tensors
 

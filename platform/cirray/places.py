@@ -18,7 +18,7 @@ from typing import TypeVar
 from pyarrow import fs
 
 from cirray.errors import PlaceError
-from cirray.files import home_folder
+from cirray.files import home_folder, replacing
 
 Result = TypeVar("Result")
 
@@ -85,13 +85,8 @@ class Remote:
 
     def get(self, name: str, to: Path) -> None:
         """Fetches a file; it appears under `to` in full or not at all."""
-        to.parent.mkdir(parents=True, exist_ok=True)
-        temporary = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
-        try:
+        with replacing(to) as temporary:
             _ours(self.uri, lambda: fs.copy_files(self._path(name), str(temporary), self._fs, fs.LocalFileSystem()))
-            temporary.replace(to)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def put(self, file: Path, name: str) -> None:
         """Writes a file; object stores show it in full or not at all."""

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cirray.data.pictures import Background, open_rgb
+from cirray.files import replacing
 
 RIGHT, WRONG, PLAIN = "#1a7f37", "#d0d7de", "#57606a"
 
@@ -41,9 +42,8 @@ def draw_queries(examples: Sequence[Example], title: str, background: Background
             cell.set_title(f"{place}" + ("  target" if hit else ""), fontsize=8, color=RIGHT if hit else PLAIN)
     figure.suptitle(title, fontsize=12, x=0.02, ha="left", fontweight="bold")
     figure.tight_layout(rect=(0, 0, 1, 0.985))
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _show(cell: Axes, picture: Path, background: Background, colour: str, width: float) -> None:

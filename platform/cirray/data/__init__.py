@@ -12,10 +12,9 @@ from pathlib import Path
 
 from cirray import config
 from cirray.data import catalogue, cirr, fashioniq
-from cirray.data.annotations import Annotations
 from cirray.data.audit import audit_pictures
 from cirray.data.pictures import Background
-from cirray.data.triplets import Dataset, Problem, Split, Triplet
+from cirray.data.triplets import Dataset, Problem, Split, Triplet, listing
 from cirray.errors import ConfigError, DataError
 
 __all__ = ["load_dataset"]
@@ -47,7 +46,7 @@ def load_dataset(
     if annotations.fatal:
         found = [*annotations.fatal, *annotations.problems]
         raise DataError(_listing(data, found, "the files must be there and readable; pictures were not checked yet"))
-    contents, problems = _audit(annotations, cache, background)
+    contents, problems = audit_pictures(annotations.images, annotations.image_sources, cache, background)
     problems = [*annotations.problems, *problems]
     if problems and not data.skip_bad:
         raise DataError(_listing(data, problems, "fix them, or leave them out with --data.skip-bad"))
@@ -73,23 +72,9 @@ def _check_root(data: config.Data, expected: str) -> None:
         raise ConfigError(f"data.root {data.root} {state}: give the folder that holds {expected}")
 
 
-def _audit(annotations: Annotations, cache: Path, background: Background) -> tuple[dict[str, str], list[Problem]]:
-    """Audits the pictures and says of each bad one where its id was listed."""
-    contents, wrong = audit_pictures(annotations.images, cache, background)
-    bad = [identifier for identifier in annotations.images if identifier not in contents]
-    return contents, [
-        Problem(annotations.image_sources[identifier], f"picture of {identifier!r}: {problem}")
-        for identifier, problem in zip(bad, wrong, strict=True)
-    ]
-
-
 def _listing(data: config.Data, problems: Sequence[Problem], remedy: str) -> str:
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    lines = [f"{count} in {data.root} (lines are counted from 1, entries from 0): {remedy}"]
-    lines += [f"  {problem}" for problem in problems[:_SHOWN]]
-    if len(problems) > _SHOWN:
-        lines.append(f"  and {len(problems) - _SHOWN} more")
-    return "\n".join(lines)
+    return listing(f"{count} in {data.root} (lines are counted from 1, entries from 0): {remedy}", problems, _SHOWN)
 
 
 def _without(split: Split, good: Container[str]) -> Split:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ import PIL
 from cirray.bars import bar
 from cirray.data.pictures import Background, PictureError, decode_rgb, read_bytes
 from cirray.data.triplets import Problem
+from cirray.files import replacing
 
 CACHE_NAME = "pictures.json"
 SAVE_EVERY_S = 60.0
@@ -31,18 +31,19 @@ _Known = dict[str, tuple[int, int, str]]
 
 
 def audit_pictures(
-    images: Mapping[str, Path], cache: Path, background: Background
+    images: Mapping[str, Path], sources: Mapping[str, str], cache: Path, background: Background
 ) -> tuple[dict[str, str], list[Problem]]:
     """Decodes every picture completely and hashes its bytes.
 
     Args:
         images: id -> picture file.
+        sources: id -> where it is listed.
         cache: folder in which good files are remembered (made if needed).
         background: what transparent pictures are laid on.
 
     Returns:
         (contents, problems): SHA-256 (hex) of each good picture by id; and one problem for each other id, in
-        the order of `images`, with the file as its place.
+        the order of `images`, with the place where it is listed.
     """
     file = cache / CACHE_NAME
     known = _load(file)
@@ -53,7 +54,11 @@ def audit_pictures(
     if to_check:
         good.update(_check_all(to_check, background, file, wrong))
     contents = {identifier: good[path] for identifier, path in images.items() if path in good}
-    problems = [Problem(str(path), wrong[path]) for path in images.values() if path in wrong]
+    problems = [
+        Problem(sources[identifier], f"picture of {identifier!r}: {path}: {wrong[path]}")
+        for identifier, path in images.items()
+        if path in wrong
+    ]
     return contents, problems
 
 
@@ -122,13 +127,6 @@ def _entry(entry: Any) -> tuple[int, int, str]:
 
 def _save(file: Path, fresh: _Known) -> None:
     """Adds to the cache. Of two processes at once each writes a complete file; one may forget the other's."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     files = {**_load(file), **fresh}  # read again: another process may have added to it meanwhile
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{CACHE_NAME}.", suffix=".tmp", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump({"pillow": PIL.__version__, "files": files}, stream)
-        os.replace(temporary, file)  # noqa: PTH105 - the same as Path.replace, and says what it relies on
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        json.dump({"pillow": PIL.__version__, "files": files}, stream)

@@ -39,7 +39,7 @@ def hold_back(dataset: Dataset, share: float, seed: int) -> Dataset:
             break
         held.add(group)
         count += sizes[group]
-    parts = ([], [])  # type: tuple[list[Triplet], list[Triplet]]
+    parts: tuple[list[Triplet], list[Triplet]] = ([], [])
     for triplet, group in zip(train.triplets, groups, strict=True):
         parts[group in held].append(triplet)
     if not all(parts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,6 +70,13 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"
+
+
+def listing(head: str, problems: Sequence[Problem], most: int) -> str:
+    """Returns a text of `head`, the first `most` problems, a line each, and how many more there are."""
+    lines = [head, *(f"  {problem}" for problem in problems[:most])]
+    lines += [f"  and {len(problems) - most} more"] if len(problems) > most else []
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)

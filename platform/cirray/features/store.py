@@ -8,7 +8,6 @@ sees it complete or not at all, and two writers cannot disturb each other: at wo
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from cirray.errors import StoreError
+from cirray.files import replacing
 from cirray.places import Remote, is_remote, join, mirror_of
 
 Kind = Literal["image", "text", "pixels"]
@@ -70,17 +70,13 @@ class FeatureStore:
             raise StoreError(f"{self.folder}: {len(keys)} keys were given for {len(rows)} rows")
         if np.issubdtype(rows.dtype, np.floating) and not np.isfinite(rows).all():
             raise StoreError(f"{self.folder}: features hold NaN or infinity; check the weights that made them")
-        self.folder.mkdir(parents=True, exist_ok=True)
         name = uuid.uuid4().hex
-        temporary = self.folder / f".{name}.tmp"
         header = {"keys": json.dumps(list(keys)), "kind": self.kind, "fingerprint": self.fingerprint}
-        save_file({ROWS: np.ascontiguousarray(rows)}, temporary, metadata=header)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
         shard = self.folder / f"{name}.safetensors"
-        if self._remote is not None:
-            self._remote.put(temporary, shard.name)
-        temporary.replace(shard)
+        with replacing(shard) as temporary:
+            save_file({ROWS: np.ascontiguousarray(rows)}, temporary, metadata=header)
+            if self._remote is not None:
+                self._remote.put(temporary, shard.name)
         return shard
 
     def read(self, keys: Sequence[str]) -> Tensor:

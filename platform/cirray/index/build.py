@@ -19,14 +19,14 @@ from cirray.bars import bar, say
 from cirray.bundle_folder import MANIFEST, read_bundle
 from cirray.config import Config
 from cirray.data.audit import audit_pictures
-from cirray.data.triplets import Problem
+from cirray.data.triplets import Problem, listing
 from cirray.encoder_folder import read_manifest
 from cirray.errors import BundleError, ConfigError, DataError, SearchIndexError
 from cirray.evaluation import ensure_images
 from cirray.features.store import FeatureStore
 from cirray.index import open_home
 from cirray.index.catalog import describe_attributes, read_catalog
-from cirray.index.home import Attribute, Generation, Home, Reader, new_name, same_build
+from cirray.index.home import Attribute, Generation, Home, new_name, same_build
 from cirray.index.items import Item
 from cirray.index.verify import verify
 from cirray.places import fetch, store_folder, store_place
@@ -68,11 +68,12 @@ def _build(home: Home, bundle: Path, manifest: Mapping[str, Any], catalog: Path,
     plan = _plan(manifest, attributes, config)
     wanted = {item.id: item.digest() for item in items}
     published = home.published()
-    change = difference(wanted, _digests(home.open(published)) if published else {})
-    generation, embedded = _same(home, plan, wanted), 0
+    present = _digests(home, published) if published else {}
+    change = difference(wanted, present)
+    generation, embedded = _same(home, plan, wanted, {published: present}), 0
     if generation is None:
         images, embedded = _features(items, bundle / "encoder", plan.image_fingerprint, config)
-        generation = _fill(home, plan, items, images, config)
+        generation = _fill(home, plan, items, wanted, images, config)
     if generation.name != published:
         _verify(home, generation, wanted, config.index.self_queries)
         home.publish(generation.name)
@@ -111,13 +112,9 @@ def _read(catalog: Path, background: Any, config: Config) -> tuple[list[Item], l
     """Returns the usable items, what is wrong with the others, and what is known of the attributes."""
     entries, problems = read_catalog(catalog)
     say(f"{len(entries)} entries in {catalog}")
-    contents, broken = audit_pictures(
-        {entry.id: entry.image for entry in entries}, store_folder(config.store), background
-    )
-    places = {entry.id: entry.where for entry in entries if entry.id not in contents}
-    bad = [*problems]
-    for (identifier, where), problem in zip(places.items(), broken, strict=True):
-        bad.append(Problem(where, f"picture of {identifier!r}: {problem}"))
+    images, sources = {entry.id: entry.image for entry in entries}, {entry.id: entry.where for entry in entries}
+    contents, broken = audit_pictures(images, sources, store_folder(config.store), background)
+    bad = [*problems, *broken]
     _check_share(catalog, bad, len(entries) + len(problems), config.index.max_bad)
     good = [entry for entry in entries if entry.id in contents]
     items = [Item(entry.id, str(entry.image), contents[entry.id], entry.title, entry.attributes) for entry in good]
@@ -126,13 +123,11 @@ def _read(catalog: Path, background: Any, config: Config) -> tuple[list[Item], l
 
 def _check_share(catalog: Path, bad: Sequence[Problem], total: int, most: float) -> None:
     if len(bad) == total or len(bad) > most * total:
-        lines = [
+        head = (
             f"{len(bad)} of {total} entries of {catalog} cannot be used, more than max_bad allows ({most:.0%}): "
             f"correct them, or allow more with --max-bad 0.5"
-        ]
-        lines += [f"  {problem}" for problem in bad[:_SHOWN]]
-        lines += [f"  and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
-        raise DataError("\n".join(lines))
+        )
+        raise DataError(listing(head, bad, _SHOWN))
 
 
 def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: Config) -> Generation:
@@ -154,18 +149,25 @@ def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: Conf
     )
 
 
-def _same(home: Home, plan: Generation, wanted: Mapping[str, str]) -> Generation | None:
-    """Returns a complete generation that already holds just this: the published one, or one left by a killed run."""
-    published = home.published()
+def _same(
+    home: Home, plan: Generation, wanted: Mapping[str, str], known: Mapping[str | None, Mapping[str, str]]
+) -> Generation | None:
+    """Returns a complete generation that already holds just this: the published one, or one left by a killed run.
+
+    Args:
+        known: the published generation's digests, by its name.
+    """
     candidates = [generation for generation in home.generations() if same_build(generation, plan)]
-    candidates.sort(key=lambda generation: (generation.name == published, generation.name), reverse=True)
+    candidates.sort(key=lambda generation: (generation.name in known, generation.name), reverse=True)
     for generation in candidates:
-        if generation.count == len(wanted) and _digests(home.open(generation.name)) == wanted:
+        name = generation.name
+        if generation.count == len(wanted) and (known[name] if name in known else _digests(home, name)) == wanted:
             return generation
     return None
 
 
-def _digests(reader: Reader) -> dict[str, str]:
+def _digests(home: Home, name: str) -> dict[str, str]:
+    reader = home.open(name)
     try:
         return reader.digests()
     finally:
@@ -187,11 +189,18 @@ def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: Co
     return images, missing
 
 
-def _fill(home: Home, plan: Generation, items: Sequence[Item], images: FeatureStore, config: Config) -> Generation:
+def _fill(
+    home: Home,
+    plan: Generation,
+    items: Sequence[Item],
+    wanted: Mapping[str, str],
+    images: FeatureStore,
+    config: Config,
+) -> Generation:
     """Builds a complete generation; uploads only what it does not hold already."""
     writer = home.create(plan)
     try:
-        missing = difference({item.id: item.digest() for item in items}, writer.state())
+        missing = difference(wanted, writer.state())
         upload = {*missing.added, *missing.changed}
         pending = [item for item in items if item.id in upload]
         with bar(len(pending), "uploading", "items") as shown:

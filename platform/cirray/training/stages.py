@@ -15,8 +15,8 @@ from torch import Tensor
 
 from cirray.config import Config, Optimisation
 from cirray.errors import RunError
-from cirray.files import read_json, write_json
-from cirray.places import Remote, push
+from cirray.files import read_json, replacing, write_json
+from cirray.places import Remote, join, push
 from cirray.progress import BoardLog, Poster, new_board, shown
 from cirray.training.checkpoints import PROGRESS, WEIGHTS, read_weights
 from cirray.training.loop import Loop
@@ -63,7 +63,7 @@ def worker_loop(job: dict[str, Any]) -> None:
 
 
 def run_stage(
-    stage: StageName, label: str, inputs: StageInputs, folder: Path, metrics: Path, place: str = ""
+    stage: StageName, label: str, inputs: StageInputs, folder: Path, metrics: Path, run: str = ""
 ) -> dict[str, Tensor]:
     """Trains a stage to its end, or takes up where an earlier try of the same run was stopped.
 
@@ -72,7 +72,7 @@ def run_stage(
         label: what metrics and progress call it (two trainings of stage 2 differ here).
         folder: where its checkpoints live; holds the best weights afterwards.
         metrics: the run's metrics.jsonl.
-        place: URI where checkpoints go while it trains, so that all nodes reach them; "" = `folder`.
+        run: URI of the run, where checkpoints go while it trains, so that all nodes reach them; "" = `folder`.
 
     Returns:
         The trained tensors of the best epoch.
@@ -83,8 +83,15 @@ def run_stage(
     if is_done(folder):
         return read_weights(folder)
     board = new_board()
-    job = {"inputs": ray.put(inputs), "stage": stage, "label": label, "metrics": str(metrics), "board": board}
-    job["run"] = place.rpartition("/")[0]
+    place = join(run, folder.name) if run else ""
+    job = {
+        "inputs": ray.put(inputs),
+        "stage": stage,
+        "label": label,
+        "metrics": str(metrics),
+        "board": board,
+        "run": run,
+    }
     trainer = TorchTrainer(
         worker_loop,
         train_loop_config=job,
@@ -129,9 +136,8 @@ def _keep_best(result: Any, folder: Path, place: str) -> dict[str, Tensor]:
     best, _ = max(result.best_checkpoints, key=lambda pair: (pair[1]["selection"], pair[1]["epoch"]))
     with best.as_directory() as checkpoint:
         for name in (WEIGHTS, PROGRESS):
-            temporary = folder / f".{name}"
-            shutil.copyfile(Path(checkpoint) / name, temporary)
-            temporary.replace(folder / name)
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(Path(checkpoint) / name, temporary)
     progress = read_json(folder / PROGRESS)
     write_json(folder / DONE, {"best": progress["best"], "epoch": progress["best_epoch"]})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
