@@ -18,7 +18,7 @@ from tests.integration.runs import REPOSITORY
 from tests.integration.service import free_port
 
 RAY = str(Path(sys.executable).parent / "ray")
-JOIN_S = 60
+JOIN_S = 180
 COUNT = """
 import ray
 ray.init(logging_level="ERROR", log_to_driver=False)

@@ -46,20 +46,6 @@ def small_settings(data: Path, folder: Path) -> dict[str, str]:
     }
 
 
-def start(settings: Mapping[str, str], output: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Starts a training in a process group of its own, so that a kill of the driver is a kill of the driver."""
-    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    with log.open("ab") as sink:
-        return subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments, "--output", str(output)],
-            cwd=output.parent,
-            env=environment,
-            stdout=sink,
-            stderr=sink,
-        )
-
-
 @contextmanager
 def job(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -72,13 +58,29 @@ def job(
             process.kill()
 
 
-def finish(process: subprocess.Popen[bytes], log: Path, timeout: float = 300) -> None:
+@contextmanager
+def training(settings: Mapping[str, str], output: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts a training on a Ray of its own."""
+    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments, "--output", str(output)]
+    with job(command, log, environment) as process:
+        yield process
+
+
+def train(settings: Mapping[str, str], output: Path, log: Path) -> None:
+    """Trains to the end."""
+    with training(settings, output, log) as process:
+        finish(process, log)
+
+
+def finish(process: subprocess.Popen[bytes], log: Path, timeout: float = 600) -> None:
     """Waits for a training's success; shows its log if it fails."""
     code = process.wait(timeout)
     assert code == 0, log.read_text(encoding="utf-8")[-4000:]
 
 
-def wait_for(condition: Callable[[], bool], what: str, timeout: float = 180) -> None:
+def wait_for(condition: Callable[[], bool], what: str, timeout: float = 400) -> None:
     """Waits until `condition` holds."""
     deadline = time.monotonic() + timeout
     while not condition():

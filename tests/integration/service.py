@@ -20,7 +20,7 @@ import httpx
 import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_S = 120
+START_S = 300
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.runs import comparable, finish, kill_driver, kill_worker, rows, small_settings, start, wait_for
+from tests.integration.runs import (
+    comparable,
+    kill_driver,
+    kill_worker,
+    rows,
+    small_settings,
+    train,
+    training,
+    wait_for,
+)
 from tests.small_catalogue import write_small_catalogue
 
 STAGES = ("stage0", "stage1", "stage2")
@@ -18,7 +27,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str
     folder = tmp_path_factory.mktemp("undisturbed")
     settings = small_settings(write_small_catalogue(folder / "data"), folder)
     log = folder / "log.txt"
-    finish(start(settings, folder / "run", log), log)
+    train(settings, folder / "run", log)
     return settings, folder / "run"
 
 
@@ -27,14 +36,13 @@ def test_killed_workers_and_drivers_change_nothing(undisturbed: tuple[dict[str, 
     settings, expected = undisturbed
     settings = {**settings, "store": str(tmp_path / "store")}
     output, log = tmp_path / "run", tmp_path / "log.txt"
-    process = start(settings, output, log)
     for stage in STAGES:
-        wait_for(lambda stage=stage: len(rows(output, stage)) >= 1, f"the first validation of {stage}")  # type: ignore[misc]
-        kill_worker(process.pid)
-        wait_for(lambda stage=stage: len(rows(output, stage)) >= 3, f"{stage} to go on after a worker's death")  # type: ignore[misc]
-        kill_driver(process)
-        process = start(settings, output, log)
-    finish(process, log)
+        with training(settings, output, log) as process:
+            wait_for(lambda stage=stage: len(rows(output, stage)) >= 1, f"the first validation of {stage}")  # type: ignore[misc]
+            kill_worker(process.pid)
+            wait_for(lambda stage=stage: len(rows(output, stage)) >= 3, f"{stage} to go on after a worker's death")  # type: ignore[misc]
+            kill_driver(process)
+    train(settings, output, log)
     assert comparable(output) == comparable(expected)
 
 
@@ -43,7 +51,7 @@ def test_the_same_command_on_a_finished_run_trains_nothing(undisturbed: tuple[di
     settings, output = undisturbed
     before = comparable(output)
     log = output.parent / "again.txt"
-    finish(start(settings, output, log), log)
+    train(settings, output, log)
     assert comparable(output) == before
     assert "training the combining function" not in log.read_text(encoding="utf-8")
 
@@ -52,6 +60,6 @@ def test_the_same_command_on_a_finished_run_trains_nothing(undisturbed: tuple[di
 def test_another_setting_in_the_same_output_is_refused(undisturbed: tuple[dict[str, str], Path]) -> None:
     settings, output = undisturbed
     log = output.parent / "refused.txt"
-    process = start({**settings, "stage2.optimisation.lr": "3e-4"}, output, log)
-    assert process.wait(120) == 2
+    with training({**settings, "stage2.optimisation.lr": "3e-4"}, output, log) as process:
+        assert process.wait(120) == 2
     assert "stage2.optimisation.lr: 0.0005 there, 0.0003 now" in log.read_text(encoding="utf-8")

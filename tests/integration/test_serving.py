@@ -108,11 +108,11 @@ def test_a_bundle_with_another_image_side_is_refused(service: Running, own_shop:
     before = model(service)["model"]
     write_bundle(own_shop.index.parent / "other", encoder=make_encoder(seed=5))
     point_bundle(own_shop, "other")
-    wait_until(lambda: bool(model(service)["notices"]), 30, "a notice of the refusal")
+    wait_until(lambda: bool(model(service)["notices"]), 120, "a notice of the refusal")
     assert "another image side" in model(service)["notices"][0]
     assert service.search({"text": "red"}).json()["model"] == before
     point_bundle(own_shop, "bundle")
-    wait_until(lambda: not model(service)["notices"], 30, "the end of the notice")
+    wait_until(lambda: not model(service)["notices"], 120, "the end of the notice")
 
 
 def test_publishing_swapping_and_killing_under_load_lose_no_request(service: Running, own_shop: Shop) -> None:
@@ -121,21 +121,21 @@ def test_publishing_swapping_and_killing_under_load_lose_no_request(service: Run
     first = model(service)
     write_bundle(own_shop.index.parent / "second", seed=1)
     with load_on(service, bodies) as load:
-        wait_until(lambda: load.statuses[200] > 100, 60, "warming up")
+        wait_until(lambda: load.statuses[200] > 100, 180, "warming up")
 
         lines = [line for line in own_shop.catalog.read_text().splitlines() if "triangle" not in line]
         own_shop.catalog.write_text("\n".join(lines) + "\n")
         report = own_shop.rebuild()
         assert report["removed"] == 10
-        wait_until(lambda: load.generations[report["generation"]] > 50, 60, "the new generation")
+        wait_until(lambda: load.generations[report["generation"]] > 50, 180, "the new generation")
 
         point_bundle(own_shop, "second")
-        wait_until(lambda: set(load.models) != {first["model"]}, 60, "the new bundle")
+        wait_until(lambda: set(load.models) != {first["model"]}, 180, "the new bundle")
 
         replicas = service.replicas("encoder")
         replicas[0].send_signal(signal.SIGKILL)
         answered = load.statuses[200]
-        wait_until(lambda: load.statuses[200] > answered + 200, 60, "answers after the kill")
+        wait_until(lambda: load.statuses[200] > answered + 200, 180, "answers after the kill")
         wait_until(lambda: len(service.replicas("encoder")) == 2, 120, "another replica in its place")
         time.sleep(2)
     assert set(load.statuses) == {200}, load.errors[:3]

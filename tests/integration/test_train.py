@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import cirray
-from tests.integration.runs import REPOSITORY, finish, rows, small_settings, start
+from tests.integration.runs import REPOSITORY, rows, small_settings, train
 from tests.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     settings = small_settings(write_small_catalogue(folder / "data"), folder)
     log = folder / "log.txt"
-    finish(start({**settings, "ablation": "true"}, folder / "run", log), log)
+    train({**settings, "ablation": "true"}, folder / "run", log)
     return folder
 
 

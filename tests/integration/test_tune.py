@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 def test_a_killed_search_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
     arguments = command(tmp_path, trials="10", **{"tune.scheduler": "none"})
     with job(arguments, tmp_path / "log", environment()) as process:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 500
         while len(ended(tmp_path)) < 3:
             assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
             assert time.monotonic() < end
