@@ -30,21 +30,6 @@ pytestmark = pytest.mark.slow
 IN_FLIGHT = 32
 
 
-@contextmanager
-def load_on(service: Running, bodies: list[dict[str, Any]]) -> Iterator[Load]:
-    """Keeps 32 searches in flight for as long as the block lasts."""
-    load, stop = Load(), threading.Event()
-    work = keep_in_flight(service.address, bodies, IN_FLIGHT, stop.is_set, load)
-    thread = threading.Thread(target=lambda: asyncio.run(work))
-    thread.start()
-    try:
-        yield load
-    finally:
-        stop.set()
-        thread.join(90)
-    assert not thread.is_alive()
-
-
 def point_bundle(shop: Shop, name: str) -> None:
     """Moves the link that the service watches, in one step."""
     folder = shop.index.parent
@@ -120,7 +105,7 @@ def test_publishing_swapping_and_killing_under_load_lose_no_request(service: Run
     bodies = [{"reference": {"id": name}, "text": f"make it {word}"} for name in kept for word in ("red", "large")]
     first = model(service)
     write_bundle(own_shop.index.parent / "second", seed=1)
-    with load_on(service, bodies) as load:
+    with load_on(service.address, bodies) as load:
         wait_until(lambda: load.statuses[200] > 100, 60, "warming up")
 
         lines = [line for line in own_shop.catalog.read_text().splitlines() if "triangle" not in line]
