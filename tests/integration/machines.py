@@ -1,4 +1,4 @@
-"""Machines within this one: network namespaces on a bridge. Each has an address, all ports and Ray's folder to itself."""
+"""Machines within this one: network namespaces on a bridge, each with an address, all ports and a Ray folder."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
 
 RAY_FOLDER = Path("/tmp/ray")
 WITH_OWN_FOLDER = 'mount --bind "$0" "$1" && shift && exec "$@"'
@@ -50,7 +49,8 @@ class Machine:
         """kill -9 of everything on it."""
         while pids := self._pids():
             for pid in pids:
-                _kill(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.1)
         for process in self.processes:
             process.wait()
@@ -116,10 +116,3 @@ def _ip(*arguments: str) -> str:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
     return done.stdout
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +18,7 @@ from tests.service_fixtures import Shop, write_shop
 
 pytestmark = pytest.mark.slow
 IN_FLIGHT = 32
+UNNOTICED = {"RAY_health_check_timeout_ms": "3000"}
 KINDS = ("ingress", "encoder")
 SIZES = {"ingress_replicas": 2, "encoder_replicas": 2, "encoder_replicas_max": 2, "cpus": 1}
 
@@ -31,9 +31,9 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 @pytest.fixture(scope="module")
 def nodes(indexed: Shop) -> Iterator[Cluster]:
-    """A head without replicas whose state is in Redis, and three workers for four replicas."""
-    with cluster(indexed.bundle.parents[1], redis=True) as started:
-        started.add(2, 2, 2)
+    """As in production: a head without replicas whose state is in Redis, and two workers full of four replicas."""
+    with cluster(indexed.bundle.parents[1], UNNOTICED, redis=True) as started:
+        started.add(2, 2)
         deploy(started, serve_config(indexed, **SIZES))
         yield started
 
@@ -109,6 +109,7 @@ def test_searches_go_on_when_a_node_is_lost(
         assert not errors(loads)
         began = time.monotonic()
         lose(lost)
+        nodes.add(2)  # as KubeRay does
         wait_until(is_whole, 180, "replicas in the place of the lost ones")
         whole = time.monotonic() - began
         after = len(errors(loads))
@@ -118,4 +119,45 @@ def test_searches_go_on_when_a_node_is_lost(
     say(record_property, errors=len(errors(loads)), last_error_s=last, whole_s=whole, answers=answered(loads))
     assert len(errors(loads)) == after, "no error once all replicas are back"
     assert after <= IN_FLIGHT, "only what was under way is lost"
-    nodes.add(2)  # as KubeRay does
+
+
+def test_searches_go_on_while_the_head_is_lost(
+    nodes: Cluster, indexed: Shop, bodies: list[dict[str, Any]], record_property: Callable[[str, object], None]
+) -> None:
+    workers = sorted({address for addresses in places(nodes).values() for address in addresses})
+    with load_on_all(workers, bodies) as loads:
+        await_more(loads, 100, "answers before")
+        began = time.monotonic()
+        nodes.head.kill()
+        wait_until(lambda: not application(nodes), 30, "the head's end")
+        count = answered(loads)
+        await_more(loads, 500, "answers without a head")
+        alone = time.monotonic() - began
+        nodes.start_head()
+        wait_until(lambda: is_running(nodes), 180, "the application, as the new head knows it")
+        known = time.monotonic() - began - alone
+        await_more(loads, 200, "answers after")
+    say(record_property, errors=len(errors(loads)), alone_s=alone, healthy_s=known, answers=answered(loads) - count)
+    print(set(errors(loads)))
+    assert not errors(loads), "workers answer without a head, and when it is back"
+
+    nodes.add(4)  # as Ray's autoscaler does: new replicas run beside the old ones
+    deploy(nodes, serve_config(indexed, **SIZES, name="after the head's return"))
+    (address, *_) = workers
+    wait_until(lambda: name_of(address) == "after the head's return", 60, "the new configuration")
+
+
+def name_of(address: str) -> str:
+    answer = httpx.get(f"http://{address}:{PORT}/v1/model", timeout=30)
+    return str(answer.raise_for_status().json()["name"])
+
+
+def test_encoders_follow_the_load(nodes: Cluster, indexed: Shop, bodies: list[dict[str, Any]]) -> None:
+    scaling = {"encoder_replicas": 1, "encoder_replicas_max": 3, "max_batch": 4, "scale_up_s": 1, "scale_down_s": 5}
+    deploy(nodes, serve_config(indexed, **{**SIZES, "ingress_replicas": 1, **scaling}))
+    wait_until(lambda: len(replicas(nodes, "encoder")) == 1, 120, "one encoder")
+    (address,) = replicas(nodes, "ingress")
+    with load_on(f"http://{address}:{PORT}", bodies, IN_FLIGHT) as load:
+        wait_until(lambda: len(replicas(nodes, "encoder")) >= 2, 120, "a second encoder under load")
+    wait_until(lambda: len(replicas(nodes, "encoder")) == 1, 120, "one encoder again")
+    assert not load.errors, "no search is lost to a change of size"

@@ -7,10 +7,7 @@ import json
 import re
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,7 @@ from cirray.data import load_dataset
 from cirray.scoring import evaluate_bundle
 from tests.bundles import write_bundle
 from tests.encoder_fixtures import make_encoder
-from tests.integration.service import Load, Running, keep_in_flight, wait_until
+from tests.integration.service import Running, load_on, wait_until
 from tests.service_fixtures import Shop
 
 pytestmark = pytest.mark.slow
