@@ -111,6 +111,7 @@ def cluster(
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "CIRRAY_HOME": str(folder / "home"),
+            "GLOO_SOCKET_IFNAME": "eth0",  # a pod's name means its address; here all have the name of this machine
             **(environment or {}),
         }
         if redis:

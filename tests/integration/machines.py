@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import time
@@ -54,6 +55,11 @@ class Machine:
             time.sleep(0.1)
         for process in self.processes:
             process.wait()
+
+    def forget(self) -> None:
+        """Empties its folder, as that of a new pod is."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
 
     def unplug(self) -> None:
         """Takes its cable out: nobody is told, not even by a closed connection."""

@@ -14,11 +14,12 @@ from tests.integration.cluster import Cluster, cluster
 from tests.integration.deployed import PORT, application, deploy, is_running, replicas, serve_config
 from tests.integration.machines import Machine
 from tests.integration.service import Load, load_on, wait_until
+from tests.manifests import built, environment_of, groups_of, of_kind
 from tests.service_fixtures import Shop, write_shop
 
 pytestmark = pytest.mark.slow
 IN_FLIGHT = 32
-UNNOTICED = {"RAY_health_check_timeout_ms": "3000"}
+LIVENESS = "RAY_health_check_timeout_ms"
 KINDS = ("ingress", "encoder")
 SIZES = {"ingress_replicas": 2, "encoder_replicas": 2, "encoder_replicas_max": 2, "cpus": 1}
 
@@ -32,7 +33,9 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 @pytest.fixture(scope="module")
 def nodes(indexed: Shop) -> Iterator[Cluster]:
     """As in production: a head without replicas whose state is in Redis, and two workers full of four replicas."""
-    with cluster(indexed.bundle.parents[1], UNNOTICED, redis=True) as started:
+    (service,) = of_kind(built("production"), "RayService")
+    environment = {LIVENESS: environment_of(groups_of(service)[0])[LIVENESS]}
+    with cluster(indexed.bundle.parents[1], environment, redis=True) as started:
         started.add(2, 2)
         deploy(started, serve_config(indexed, **SIZES))
         yield started
@@ -133,6 +136,7 @@ def test_searches_go_on_while_the_head_is_lost(
         count = answered(loads)
         await_more(loads, 500, "answers without a head")
         alone = time.monotonic() - began
+        nodes.head.forget()
         nodes.start_head()
         wait_until(lambda: is_running(nodes), 180, "the application, as the new head knows it")
         known = time.monotonic() - began - alone
