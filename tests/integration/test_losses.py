@@ -157,8 +157,9 @@ def name_of(address: str) -> str:
 
 
 def test_encoders_follow_the_load(nodes: Cluster, indexed: Shop, bodies: list[dict[str, Any]]) -> None:
-    scaling = {"encoder_replicas": 1, "encoder_replicas_max": 3, "max_batch": 4, "scale_up_s": 1, "scale_down_s": 5}
-    deploy(nodes, serve_config(indexed, **{**SIZES, "ingress_replicas": 1, **scaling}))
+    scaling = {"encoder_replicas": 1, "encoder_replicas_max": 3, "scale_up_s": 1, "scale_down_s": 5}
+    lasting = {"max_batch": IN_FLIGHT + 2, "batch_wait_s": 1}  # a batch that is never full: a query lasts a second
+    deploy(nodes, serve_config(indexed, **{**SIZES, "ingress_replicas": 1, **scaling, **lasting}))
     wait_until(lambda: len(replicas(nodes, "encoder")) == 1, 120, "one encoder")
     (address,) = replicas(nodes, "ingress")
     with load_on(f"http://{address}:{PORT}", bodies, IN_FLIGHT) as load:
