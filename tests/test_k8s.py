@@ -21,6 +21,7 @@ import yaml
 
 from cirray.cli import parse
 from cirray.config import Config, Serving, load_recipe
+from tests.integration.environments import locked
 from tests.k8s_schema.specs import SPECS, Metadata, closed, nodes
 from tests.manifests import RAY_KINDS, ROOT, Object, built, cluster_of, groups_of, of_kind
 
@@ -91,12 +92,6 @@ def selected(selector: Object, pods: list[PodOf]) -> list[PodOf]:
     wanted = selector.get("matchLabels", {}).items()
     assert selector.keys() <= {"matchLabels"}
     return [pod for pod in pods if wanted <= pod.labels.items()]
-
-
-def locked(package: str) -> str:
-    found = re.search(rf"^{package}==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    assert found, package
-    return found[1]
 
 
 def served(item: Object) -> tuple[Object, Serving]:
