@@ -83,6 +83,8 @@ def _encoder(settings: Serving) -> dict[str, Any]:
         "min_replicas": settings.encoder_replicas,
         "max_replicas": settings.encoder_replicas_max,
         "target_ongoing_requests": max(1, settings.max_batch // 2),
+        "upscale_delay_s": settings.scale_up_s,
+        "downscale_delay_s": settings.scale_down_s,
     }
     scales = settings.encoder_replicas_max > settings.encoder_replicas
     replicas = {"autoscaling_config": scaling} if scales else {"num_replicas": settings.encoder_replicas}

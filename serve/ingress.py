@@ -12,7 +12,7 @@ from serve.catalogue import Catalogue
 from serve.remote import RemoteEncoder
 from serve.routes import create_app
 from serve.service import Service
-from serve.surroundings import Surroundings, open_index
+from serve.surroundings import PATIENCE, Surroundings, open_index
 
 
 @serve.ingress()
@@ -34,7 +34,9 @@ class Ingress:
         home = open_index(settings)
         expected.check(Surroundings.of(home))
         catalogue = Catalogue(home, settings.bundle)
-        self._service = Service(settings, catalogue, RemoteEncoder(encoder), home.searches)
+        self._service = Service(
+            settings, catalogue, RemoteEncoder(encoder, settings.timeout_s * PATIENCE), home.searches
+        )
         await self._service.start()
 
     def __serve_build_asgi_app__(self) -> FastAPI:

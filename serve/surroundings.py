@@ -14,8 +14,8 @@ from cirray.index import open_home
 from cirray.index.home import Home
 from serve.access import Access
 
-# A search gives up long before its request does, so that the answer can say why.
-_SHARE_OF_REQUEST = 0.25
+# The share of a request's time that one call of the index, or the first one of an encoder, may take.
+PATIENCE = 0.25
 _ATTEMPTS = 2
 
 
@@ -44,7 +44,7 @@ class Surroundings:
 
 def open_index(settings: Serving) -> Home:
     """Opens the index as a search service does: with less patience than an indexing job."""
-    patience = settings.timeout_s * _SHARE_OF_REQUEST
+    patience = settings.timeout_s * PATIENCE
     return open_home(
         Indexing(path=settings.index, collection=settings.collection, timeout_s=patience, attempts=_ATTEMPTS)
     )

@@ -107,7 +107,7 @@ def memory_home(shop: Shop) -> ServerHome:
 def listening(shop: Shop, home: Home | None = None, key: str | None = None, **settings: Any) -> Iterator[str]:
     """Serves over a real socket from a thread of this process; yields the address."""
     serving = _serving(shop, **settings)
-    service = Service(serving, Catalogue(home or EdgeHome(shop.index), "bundle"), RemoteEncoder(shop.handle), 1)
+    service = Service(serving, Catalogue(home or EdgeHome(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
     app = create_app(service, Access(key))
 
     @asynccontextmanager
@@ -150,7 +150,7 @@ def ask(
 
     async def run() -> T:
         serving = _serving(shop, **settings)
-        service = Service(serving, Catalogue(home or EdgeHome(shop.index), "bundle"), RemoteEncoder(shop.handle), 1)
+        service = Service(serving, Catalogue(home or EdgeHome(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
         await service.start()
         transport = httpx.ASGITransport(create_app(service, Access(key)), raise_app_exceptions=False)
         try:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 import json
 import os
 import re
 import shlex
-import shutil
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,14 +21,13 @@ import yaml
 
 from cirray.cli import parse
 from cirray.config import Config, Serving, load_recipe
+from tests.integration.environments import locked
 from tests.k8s_schema.specs import SPECS, Metadata, closed, nodes
+from tests.manifests import RAY_KINDS, ROOT, Object, built, cluster_of, groups_of, of_kind
 
-ROOT = Path(__file__).parents[1]
 OVERLAYS = ("local", "gpu", "production")
 BY_HAND = {"api-key", "qdrant-api-key", "qdrant-read-only-api-key", "auth_token", "redis-password"}
 BY_KUBERAY = {"cirray-serve-svc": {8000}}  # Services that the operator makes
-RAY_KINDS = ("RayService", "RayJob")
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,16 +48,6 @@ class PodOf:
     def ports(self) -> dict[str | int, int]:
         ports = [port for container in self.containers for port in container.get("ports", [])]
         return {key: port["containerPort"] for port in ports for key in (port["name"], port["containerPort"])}
-
-
-@functools.cache
-def built(folder: str) -> list[Object]:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not here: it builds the overlays")
-    command = ["kubectl", "kustomize", str(ROOT / "k8s/overlays" / folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -98,19 +84,6 @@ def pods_of(item: Object) -> Iterator[PodOf]:
         yield PodOf(item, template["metadata"]["labels"], template["spec"], template)
 
 
-def cluster_of(item: Object) -> Object:
-    cluster: Object = item["spec"]["rayClusterConfig" if item["kind"] == "RayService" else "rayClusterSpec"]
-    return cluster
-
-
-def groups_of(item: Object) -> list[Object]:
-    return [cluster_of(item)["headGroupSpec"], *cluster_of(item)["workerGroupSpecs"]]
-
-
-def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
-    return [item for item in objects if item["kind"] in kinds]
-
-
 def names_of(objects: list[Object], kind: str) -> set[str]:
     return {item["metadata"]["name"] for item in of_kind(objects, kind)}
 
@@ -119,12 +92,6 @@ def selected(selector: Object, pods: list[PodOf]) -> list[PodOf]:
     wanted = selector.get("matchLabels", {}).items()
     assert selector.keys() <= {"matchLabels"}
     return [pod for pod in pods if wanted <= pod.labels.items()]
-
-
-def locked(package: str) -> str:
-    found = re.search(rf"^{package}==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    assert found, package
-    return found[1]
 
 
 def served(item: Object) -> tuple[Object, Serving]:

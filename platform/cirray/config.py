@@ -246,6 +246,8 @@ class Serving(Section):
     ingress_replicas: Positive = Field(1, description="replicas that validate and search")
     encoder_replicas: Positive = Field(1, description="replicas that hold the model, at least")
     encoder_replicas_max: Positive = Field(1, description="replicas that hold the model under load, at most")
+    scale_up_s: float = Field(30.0, ge=0.0, description="how long the load must be high before encoders are added")
+    scale_down_s: float = Field(600.0, ge=0.0, description="how long it must be low before encoders are taken away")
     cpus: float = Field(0.5, gt=0.0, description="CPUs that a replica reserves")
     gpus: float = Field(0.0, ge=0.0, description="GPUs that an encoder replica reserves; with any, it runs there")
     threads: Positive | None = Field(None, description="torch threads an encoder replica; none = torch's choice")

@@ -1,29 +1,28 @@
-"""A Ray cluster of several nodes on one machine: real `ray start` processes that can be lost."""
+"""A Ray cluster whose nodes are machines of their own: real `ray start` processes that can be lost."""
 
 from __future__ import annotations
 
 import os
-import re
 import secrets
-import signal
-import subprocess
+import shutil
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import httpx
+import pytest
+
+from tests.integration.machines import Machine, Network, network
 from tests.integration.runs import REPOSITORY
-from tests.integration.service import free_port
+from tests.integration.service import wait_until
 
-RAY = str(Path(sys.executable).parent / "ray")
+BIN = Path(sys.executable).parent
+GCS, DASHBOARD = 6379, 8265
 JOIN_S = 180
-COUNT = """
-import ray
-ray.init(logging_level="ERROR", log_to_driver=False)
-print("alive", sum(node["Alive"] for node in ray.nodes()), flush=True)
-"""
+START = ("start", "--block", "--disable-usage-stats", "--object-store-memory", "200000000")
 
 
 @dataclass
@@ -31,72 +30,107 @@ class Cluster:
     """A head without CPUs, and worker nodes.
 
     Attributes:
-        environment: what a client of it needs: its address, and the token that it asks for.
+        environment: that of its nodes, and of a client on one of them: its address, and the token that it asks for.
+        bin: folder of the Python environment that its nodes run from.
+        folder: where its logs go.
+        memory: what tells the head where its state is, if it is not to die with it.
     """
 
+    network: Network
+    head: Machine
     environment: dict[str, str]
-    port: int
-    dashboard: int
-    nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    bin: Path
+    folder: Path
+    memory: dict[str, str] = field(default_factory=dict)
 
-    def add(self, cpus: int) -> subprocess.Popen[bytes]:
-        """Starts a worker node and waits until it has joined."""
-        before = self.alive()
-        node = self._start("--address", f"127.0.0.1:{self.port}", "--num-cpus", str(cpus))
-        self.nodes.append(node)
-        end = time.monotonic() + JOIN_S
-        while self.alive() <= before:
-            assert node.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.5)
-        return node
+    @property
+    def dashboard(self) -> str:
+        """Where jobs and Serve configurations are sent."""
+        return f"http://{self.head.address}:{DASHBOARD}"
 
-    def lose(self, node: subprocess.Popen[bytes]) -> None:
-        """Kills a node with everything on it."""
-        os.killpg(node.pid, signal.SIGKILL)
-        node.wait()
+    def start_head(self) -> None:
+        """Starts the head, the first time or again, and waits until it knows itself."""
+        ports = ("--port", str(GCS), "--dashboard-port", str(DASHBOARD), "--dashboard-host", self.head.address)
+        password = ("--redis-password", self.memory["REDIS_PASSWORD"]) if self.memory else ()
+        options = ("--head", "--num-cpus", "0", *ports, *password)
+        self._start(self.head, self.memory, *options)
+        wait_until(lambda: self.head.address in self.alive(), JOIN_S, "the head")
 
-    def alive(self) -> int:
-        """Returns how many nodes the head counts."""
-        done = subprocess.run(
-            [sys.executable, "-c", COUNT], env=self.environment, capture_output=True, text=True, timeout=120
-        )
-        # Ray prints warnings of its own around our line.
-        counts = re.findall(r"^alive (\d+)$", done.stdout, re.MULTILINE)
-        return int(counts[-1]) if counts else 0
+    def add(self, *cpus: int) -> list[Machine]:
+        """Starts a worker node for each number of CPUs, and waits until they have joined."""
+        machines = [self.network.add() for _ in cpus]
+        for machine, count in zip(machines, cpus, strict=True):
+            self._start(machine, {}, "--address", f"{self.head.address}:{GCS}", "--num-cpus", str(count))
+        wait_until(lambda: {machine.address for machine in machines} <= self.alive(), JOIN_S, "worker nodes")
+        return machines
 
-    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        environment = {**self.environment}
-        environment.pop("RAY_ADDRESS", None)
-        command = [RAY, "start", "--block", "--disable-usage-stats", "--object-store-memory", "200000000", *arguments]
-        return subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+    def alive(self) -> set[str]:
+        """Returns the addresses of the nodes that the head takes for alive."""
+        try:
+            nodes = self.ask("/nodes?view=summary")["data"]["summary"]
+        except httpx.HTTPError:
+            return set()
+        return {node["ip"] for node in nodes if node.get("raylet", {}).get("state") == "ALIVE" and "ip" in node}
+
+    def ask(self, path: str) -> dict[str, Any]:
+        """Asks the dashboard.
+
+        Raises:
+            httpx.HTTPError: it is not there, or it refuses.
+        """
+        token = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
+        answer = httpx.get(self.dashboard + path, headers=token, timeout=10)
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    def _start(self, machine: Machine, more: Mapping[str, str], *options: str) -> None:
+        environment = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"} | more
+        command = [str(self.bin / "ray"), *START, "--node-ip-address", machine.address, *options]
+        machine.start(command, environment, self.folder / "ray.log")
 
 
 @contextmanager
-def cluster(folder: Path, cpus: int) -> Iterator[Cluster]:
-    """Starts a head and one worker node; ends all of them."""
-    port, dashboard = free_port(), free_port()
-    environment = {
-        **os.environ,
-        "RAY_ADDRESS": f"127.0.0.1:{port}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "platform"), str(REPOSITORY)]),
-        "CIRRAY_HOME": str(folder / "home"),
-    }
-    started = Cluster(environment, port, dashboard)
-    ports = ("--port", str(port), "--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(free_port()))
-    head = started._start("--head", "--num-cpus", "0", *ports)
-    try:
-        end = time.monotonic() + JOIN_S
-        while not started.alive():
-            assert head.poll() is None
-            assert time.monotonic() < end
-        started.add(cpus)
+def cluster(
+    folder: Path, environment: Mapping[str, str] | None = None, bin: Path = BIN, redis: bool = False
+) -> Iterator[Cluster]:
+    """Starts a head; ends all nodes.
+
+    Args:
+        folder: an existing one, for logs and $CIRRAY_HOME.
+        environment: what nodes have in theirs besides.
+        bin: folder of the Python environment that they run from.
+        redis: whether the head's state outlives it, as in k8s/overlays/production.
+    """
+    with network(folder) as net:
+        head = net.add()
+        shared = {
+            **os.environ,
+            "PATH": f"{bin}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "platform"), str(REPOSITORY)]),
+            "RAY_ADDRESS": f"{head.address}:{GCS}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "CIRRAY_HOME": str(folder / "home"),
+            "GLOO_SOCKET_IFNAME": "eth0",  # a pod's name means its address; here all have the name of this machine
+            **(environment or {}),
+        }
+        if redis:
+            shared["RAY_gcs_rpc_server_reconnect_timeout_s"] = "600"  # KubeRay's: so long nodes wait for a new head
+        started = Cluster(net, head, shared, bin, folder, _start_redis(net, folder) if redis else {})
+        started.start_head()
         yield started
-    finally:
-        for node in [*started.nodes, head]:
-            if node.poll() is None:
-                started.lose(node)
+
+
+def _start_redis(net: Network, folder: Path) -> dict[str, str]:
+    """Starts a Redis as k8s/overlays/production/redis.yaml does; returns what KubeRay tells the head of it."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not here: it keeps the state of a head that is lost")
+    machine, password, data = net.add(), secrets.token_hex(16), folder / "redis"
+    data.mkdir()
+    options = ("--dir", str(data), "--appendonly", "yes", "--requirepass", password, "--bind", machine.address)
+    machine.start(["redis-server", *options], os.environ, folder / "redis.log")
+    return {
+        "RAY_REDIS_ADDRESS": f"{machine.address}:6379",
+        "REDIS_PASSWORD": password,
+        "RAY_external_storage_namespace": "cirray",
+    }

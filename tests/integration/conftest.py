@@ -1,11 +1,13 @@
-"""One search service for all tests that ask it over HTTP."""
+"""What several tests with processes share: a search service, and the environment of the image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.integration.environments import make_environment, runtime_packages
 from tests.integration.service import Running, running
 from tests.service_fixtures import Shop, write_shop
 
@@ -26,3 +28,9 @@ def service(own_shop: Shop) -> Iterator[Running]:
     settings = {"ingress_replicas": 2, "encoder_replicas": 2, "encoder_replicas_max": 2, "cpus": 0.25, "poll_s": 0.3}
     with running(folder / "current", own_shop.index, folder, **settings) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of an environment like the image's: the locked packages that run, and no cirray."""
+    return make_environment(tmp_path_factory.mktemp("runtime") / "venv", *runtime_packages())

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,7 +78,13 @@ class Load:
     generations: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
+    failed_at: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+
+    def failed(self, why: str) -> None:
+        """Counts an error."""
+        self.errors.append(why)
+        self.failed_at.append(time.monotonic())
 
 
 async def keep_in_flight(
@@ -93,7 +100,7 @@ async def keep_in_flight(
                 try:
                     answer = await client.post("/v1/search", json=bodies[number % len(bodies)])
                 except httpx.HTTPError as error:
-                    load.errors.append(f"{type(error).__name__} {error}")
+                    load.failed(f"{type(error).__name__} {error}")
                     continue
                 load.seconds.append(time.perf_counter() - began)
                 load.statuses[answer.status_code] += 1
@@ -101,10 +108,25 @@ async def keep_in_flight(
                     load.generations[answer.json()["generation"]] += 1
                     load.models[answer.json()["model"]] += 1
                 else:
-                    load.errors.append(answer.text[:300])
+                    load.failed(f"{answer.status_code} {answer.text[:300]}")
                 number += in_flight
 
         await asyncio.gather(*(one(number) for number in range(in_flight)))
+
+
+@contextmanager
+def load_on(address: str, bodies: Sequence[Mapping[str, Any]], in_flight: int = 32) -> Iterator[Load]:
+    """Keeps so many searches in flight for as long as the block lasts."""
+    load, stop = Load(), threading.Event()
+    work = keep_in_flight(address, bodies, in_flight, stop.is_set, load)
+    thread = threading.Thread(target=lambda: asyncio.run(work))
+    thread.start()
+    try:
+        yield load
+    finally:
+        stop.set()
+        thread.join(90)
+    assert not thread.is_alive()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.cluster import cluster
-from tests.integration.runs import REPOSITORY, job, small_settings
+from tests.integration.runs import REPOSITORY, finish, small_settings, wait_for
 from tests.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
@@ -36,20 +35,22 @@ def test_training_survives_the_loss_of_a_node(tmp_path: Path) -> None:
         "workers": "2",
     }
     arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
-    with cluster(tmp_path, cpus=1) as nodes:
-        second = nodes.add(cpus=1)
-        command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments]
-        with job(command, tmp_path / "log", nodes.environment) as process:
-            end = time.monotonic() + 500
-            while not any(row["stage"] == "stage2" for row in rows(tmp_path / "out")):
-                assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
-                assert time.monotonic() < end, (tmp_path / "log").read_text()[-3000:]
-                time.sleep(0.1)
-            nodes.lose(second)
-            reached = max(row["epoch"] for row in rows(tmp_path / "out"))
-            assert reached < 60
-            nodes.add(cpus=1)
-            assert process.wait(300) == 0, (tmp_path / "log").read_text()[-3000:]
+    command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments]
+    log = tmp_path / "log"
+    with cluster(tmp_path) as nodes:
+        _, second = nodes.add(1, 1)
+        process = nodes.head.start(command, nodes.environment, log)
+
+        def has_validated() -> bool:
+            assert process.poll() is None, log.read_text()[-3000:]
+            return any(row["stage"] == "stage2" for row in rows(tmp_path / "out"))
+
+        wait_for(has_validated, "a validation of stage 2")
+        second.kill()
+        reached = max(row["epoch"] for row in rows(tmp_path / "out"))
+        assert reached < 60
+        nodes.add(1)
+        finish(process, log)
     epochs = [row["epoch"] for row in rows(tmp_path / "out") if row["stage"] == "stage2"]
     assert epochs == list(range(5, 61, 5)), "each validation is there once, across the loss"
     assert (tmp_path / "out" / "bundle" / "model.json").is_file()

@@ -7,10 +7,7 @@ import json
 import re
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +20,11 @@ from cirray.data import load_dataset
 from cirray.scoring import evaluate_bundle
 from tests.bundles import write_bundle
 from tests.encoder_fixtures import make_encoder
-from tests.integration.service import Load, Running, keep_in_flight, wait_until
+from tests.integration.service import Running, load_on, wait_until
 from tests.service_fixtures import Shop
 
 pytestmark = pytest.mark.slow
 IN_FLIGHT = 32
-
-
-@contextmanager
-def load_on(service: Running, bodies: list[dict[str, Any]]) -> Iterator[Load]:
-    """Keeps 32 searches in flight for as long as the block lasts."""
-    load, stop = Load(), threading.Event()
-    work = keep_in_flight(service.address, bodies, IN_FLIGHT, stop.is_set, load)
-    thread = threading.Thread(target=lambda: asyncio.run(work))
-    thread.start()
-    try:
-        yield load
-    finally:
-        stop.set()
-        thread.join(90)
-    assert not thread.is_alive()
 
 
 def point_bundle(shop: Shop, name: str) -> None:
@@ -120,7 +102,7 @@ def test_publishing_swapping_and_killing_under_load_lose_no_request(service: Run
     bodies = [{"reference": {"id": name}, "text": f"make it {word}"} for name in kept for word in ("red", "large")]
     first = model(service)
     write_bundle(own_shop.index.parent / "second", seed=1)
-    with load_on(service, bodies) as load:
+    with load_on(service.address, bodies) as load:
         wait_until(lambda: load.statuses[200] > 100, 180, "warming up")
 
         lines = [line for line in own_shop.catalog.read_text().splitlines() if "triangle" not in line]
