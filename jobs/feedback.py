@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> None:
     if "catalog" in values:
         from cirray.index.catalog import read_catalog
 
-        known = frozenset(entry.id for entry in read_catalog(Path(str(values["catalog"])))[0])
+        known = frozenset(entry.id for entry in read_catalog(str(values["catalog"]))[0])
     print(json.dumps(export_triplets(Path(values["feedback"]), Path(values["triplets"]), known)))
 
 

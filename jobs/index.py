@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> None:
             raise ConfigError("--catalog is missing: a catalog.jsonl, a folder of pictures, a .csv or a .parquet file")
         from cirray.index.build import build_index  # a wrong setting fails before torch and Ray are loaded
 
-        result = build_index(bundle, Path(catalog), config)
+        result = build_index(bundle, catalog, config)
     _write(result, config)
 
 

@@ -14,6 +14,7 @@ from cirray.bars import say
 from cirray.config import Serving
 from cirray.data.captions import query_caption
 from cirray.data.pictures import PictureError
+from cirray.errors import PlaceError
 from cirray.files import home_folder
 from cirray.filters import Filter
 from cirray.index.home import LiveHome, Reader
@@ -127,7 +128,7 @@ class Service:
         """Returns an item's picture as WebP; raises NoPictureError."""
         try:
             return await asyncio.to_thread(self._thumbnails.get, item, size)
-        except PictureError as error:
+        except (PictureError, PlaceError) as error:
             say(f"no thumbnail of {item.id!r}: {error}")  # a path of this machine is nobody's business
             raise NoPictureError(
                 f"the picture of item {item.id!r} cannot be shown: index the catalogue again"
