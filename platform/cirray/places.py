@@ -141,6 +141,10 @@ class Remote:
         """Writes a file; object stores show it in full or not at all."""
         _ours(self.uri, lambda: fs.copy_files(str(file), self._path(name), fs.LocalFileSystem(), self._fs))
 
+    def delete(self, name: str) -> None:
+        """Deletes a file."""
+        _ours(self.uri, lambda: self._fs.delete_file(self._path(name)))
+
     def drop(self, below: str) -> None:
         """Deletes a folder and all below it, if it is there."""
         path = self._path(below)
