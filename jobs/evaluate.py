@@ -32,9 +32,12 @@ def run(argv: Sequence[str]) -> None:
     print(table)
     if config.output:
         from cirray.files import write_json
+        from cirray.output import Output
 
-        write_json(Path(config.output) / "evaluation.json", report)
-        print(f"written to {Path(config.output) / 'evaluation.json'}", file=sys.stderr)
+        output = Output(config.output)
+        write_json(output.step("evaluation.json"), report)
+        output.keep("evaluation.json")
+        print(f"written to {output.place_of('evaluation.json')}", file=sys.stderr)
     else:
         print(json.dumps(report["results"]))
 

@@ -23,7 +23,7 @@ from serve.answers import Clock, hit_answer, item_answer
 from serve.catalogue import Catalogue
 from serve.encoding import Ask, Composed, ModelInfo, QueryEncoder
 from serve.errors import ModelChangedError, NoPictureError, NoSuchItemError, NotWritableError, UnfitRequestError
-from serve.feedback import FeedbackLog
+from serve.feedback import open_log
 from serve.fitting import check_attributes, check_filter
 from serve.thumbnails import Thumbnails
 from serve.uploads import Uploads, from_base64
@@ -47,7 +47,7 @@ class Service:
         self.catalogue = catalogue
         self._encoder = encoder
         self._index_threads = ThreadPoolExecutor(searches, thread_name_prefix="index")
-        self._feedback = FeedbackLog(home_folder(settings.feedback, "feedback"), int(settings.feedback_max_mb * 2**20))
+        self._feedback = open_log(settings.feedback, int(settings.feedback_max_mb * 2**20))
         pictures = home_folder(settings.pictures, "pictures")
         self._uploads = Uploads(pictures, int(settings.max_megapixels * 1e6), settings.decoders)
         self._info: ModelInfo

@@ -24,6 +24,10 @@ from cirray.files import home_folder
 Result = TypeVar("Result")
 # bytes, time of change in ns: what changes when a file is written again (object stores tell whole seconds)
 Stamp = tuple[int, int]
+# A small file is one request, not three.
+_OPTIONS = {"s3": "?allow_delayed_open=true"}
+# Each read of a file's stream that goes beyond it is a request.
+_BUFFER = 8 * 2**20
 
 
 def is_remote(place: str | Path) -> bool:
@@ -66,7 +70,7 @@ class Remote:
         scheme, _, rest = self.uri.partition("://")
         bucket, _, path = rest.partition("/")  # the path is the object's own: it may hold spaces and percent signs
         try:
-            self._fs, root = fs.FileSystem.from_uri(f"{scheme}://{bucket}/")
+            self._fs, root = fs.FileSystem.from_uri(f"{scheme}://{bucket}/{_OPTIONS.get(scheme, '')}")
         except (OSError, ValueError) as error:
             known = "s3://BUCKET/PATH, gs://BUCKET/PATH, or a folder"
             raise PlaceError(f"{uri} cannot be used: {error}; give {known}") from None
@@ -113,7 +117,7 @@ class Remote:
     def reading(self, name: str) -> Iterator[IO[bytes]]:
         """Opens a file for reading it once, from its beginning to its end."""
         try:
-            with self._fs.open_input_stream(self._path(name)) as stream:
+            with self._fs.open_input_stream(self._path(name), buffer_size=_BUFFER) as stream:
                 yield stream
         except OSError as error:
             raise _place_error(join(self.uri, name), error) from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
+from tqdm import tqdm
 
 from cirray.bars import bar
 from cirray.errors import SearchIndexError
@@ -47,13 +48,29 @@ def unpack(stream: IO[bytes], size: int, folder: Path, label: str) -> None:
     try:
         with (
             bar(size // _MB, label, "MB") as shown,
-            pa.CompressedInputStream(stream, _METHOD) as packed,
+            pa.CompressedInputStream(pa.PythonFile(_Counted(stream, shown), mode="r"), _METHOD) as packed,
             tarfile.open(fileobj=packed, mode="r|", bufsize=_BUFFER) as archive,
         ):
             for member in archive:
                 archive.extract(member, folder, filter="data")  # nothing outside the folder, no links out of it
-                shown.update(stream.tell() // _MB - shown.n)
     except tarfile.TarError as error:
-        raise SearchIndexError(
-            f"{label}: it is damaged ({error}): publish another generation, or index again"
-        ) from None
+        raise SearchIndexError(f"{label}: it is damaged ({error}): roll back, or index again") from None
+
+
+class _Counted:
+    """A stream that moves a progress bar along; an object store's cannot tell where it is."""
+
+    def __init__(self, stream: IO[bytes], shown: tqdm) -> None:
+        self._stream = stream
+        self._shown = shown
+        self._read = 0
+        self.closed = False
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self._read += len(content)
+        self._shown.update(self._read // _MB - self._shown.n)
+        return content
+
+    def close(self) -> None:
+        self.closed = True
