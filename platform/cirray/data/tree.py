@@ -70,7 +70,8 @@ class RemoteTree(Tree):
 
     def where(self, path: Path) -> str:
         """See `Tree`."""
-        return join(self._remote.uri, self._name(path))
+        name = self._name(path)
+        return join(self._remote.uri, name) if name else self._remote.uri
 
     def local(self, path: Path) -> Path:
         """See `Tree`. The mirrored file takes over the time of change, and so tells whether it is of today."""
