@@ -80,6 +80,7 @@ def test_what_is_known_of_pictures_is_kept_at_the_store_for_other_machines(
     data, store = Data(format="triplets", root=f"{bucket}/data"), f"{bucket}/store"
     first = loaded(data, store)
     assert "checking pictures" in capsys.readouterr().err
+    assert Remote(store).has("pictures.json")
     monkeypatch.setenv("CIRRAY_HOME", str(tmp_path / "another"))
     assert loaded(data, store) == first
     assert "checking pictures" not in capsys.readouterr().err
