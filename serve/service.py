@@ -62,7 +62,7 @@ class Service:
         """
         self._info = await self._encoder.info()
         self._thumbnails = Thumbnails(self._info.preprocess.background)
-        await self._index(self.catalogue.refresh, self._info.image_fingerprint)
+        await self._refresh()
         self._watcher = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
@@ -240,6 +240,10 @@ class Service:
             )
         return home
 
+    async def _refresh(self) -> None:
+        """Takes over a new generation. Not in a thread that searches: fetching one from a URI may take minutes."""
+        await asyncio.to_thread(self.catalogue.refresh, self._info.image_fingerprint)
+
     async def _watch(self) -> None:
         """Follows the model and the published generation; whatever goes wrong, searches go on and it looks again."""
         while True:
@@ -249,7 +253,7 @@ class Service:
             except Exception as error:
                 say(f"no encoder answers: {error or type(error).__name__}")
             try:
-                await self._index(self.catalogue.refresh, self._info.image_fingerprint)
+                await self._refresh()
             except Exception as error:
                 say(f"cannot look for a new generation: {error or type(error).__name__}")
 

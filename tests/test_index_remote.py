@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -154,6 +156,16 @@ def test_a_discarded_generation_is_gone_and_is_forgotten_by_other_machines(machi
     assert mirrored(reader) == [second.name]
     assert found(held, rows(2)[1])[0] == "item1"
     held.close()
+
+
+def test_what_a_killed_reader_left_is_thrown_away_when_it_is_old(machines: Machines) -> None:
+    done = publish(machines.home("writer"), 1)
+    home = machines.home("reader")
+    for name, age in ((".old", 90_000), (".young", 80_000)):
+        (home.root / name / "shard").mkdir(parents=True)
+        os.utime(home.root / name, (time.time() - age, time.time() - age))
+    home.open(done.name).close()
+    assert sorted(path.name for path in home.root.iterdir()) == [".young", "generations"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "no archive"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from PIL import Image
 from cirray.config import Serving, load_recipe
 from cirray.feedback import export_triplets
 from cirray.index.build import build_index
+from cirray.index.edge import EdgeHome
 from cirray.places import Remote, mirror_of, push
 from serve.service import Service
 from serve.surroundings import open_index
@@ -78,3 +81,33 @@ def test_the_service_searches_shows_pictures_and_keeps_feedback(
     (line,) = (tmp_path / "triplets.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["captions"] == ["blue"]
     assert not list(mirror_of(f"{bucket}/shop").rglob("*.png")), "pictures are shown from where they are"
+
+
+class Slow(EdgeHome):
+    """A home that takes its time to say what is published, as one at a far URI does, once it is told to."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.quick, self.asked = threading.Event(), threading.Event()
+        self.quick.set()
+
+    def published(self) -> str | None:
+        if not self.quick.is_set():
+            self.asked.set()
+            self.quick.wait(60)
+        return super().published()
+
+
+def test_searches_do_not_wait_for_a_slow_place(shop: Shop) -> None:
+    home = Slow(shop.index)
+
+    async def conversation(client: httpx.AsyncClient, _: Service) -> int:
+        home.quick.clear()
+        assert await asyncio.to_thread(home.asked.wait, 30)
+        search = client.post("/v1/search", json={"reference": {"id": "small-red-bar"}})
+        try:
+            return (await asyncio.wait_for(search, 10)).status_code
+        finally:
+            home.quick.set()
+
+    assert ask(shop, conversation, home, poll_s=0.05) == 200

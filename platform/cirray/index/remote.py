@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -107,6 +108,9 @@ class RemoteEdgeHome(EdgeHome):
 
     def _forget_before(self, name: str) -> None:
         """Deletes mirrored generations that are not kept any more. Younger ones may be this machine's own work."""
+        for loading in self.root.glob(".*"):
+            if time.time() - loading.stat().st_mtime > ABANDONED.total_seconds():
+                shutil.rmtree(loading, ignore_errors=True)
         complete = self._complete()
         for folder in self.root.glob(f"{GENERATIONS}/*"):
             if folder.name < name and folder.name not in complete:
