@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,20 @@ def test_a_generation_is_there_with_its_manifest(machines: Machines) -> None:
     assert home.published() == before.name
 
 
+def test_nobody_sees_a_generation_that_is_being_sent(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack, seen = remote.pack, []
+
+    def watched(*arguments: Any) -> None:
+        pack(*arguments)
+        seen.append(RemoteEdgeHome(machines.uri).generations())
+
+    monkeypatch.setattr(remote, "pack", watched)
+    home = machines.home("writer")
+    done = fill(home, items(2), rows(2))
+    assert seen == [[]]
+    assert home.generations() == [done]
+
+
 def test_what_a_killed_job_left_is_thrown_away_when_it_is_old(
     machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,10 +205,10 @@ def test_two_readers_of_one_machine_fetch_at_the_same_time(machines: Machines, m
     home, other = machines.home("reader"), machines.home("reader")
     unpack = remote.unpack
 
-    def overtaken(*arguments: object) -> None:
+    def overtaken(*arguments: Any) -> None:
         monkeypatch.setattr(remote, "unpack", unpack)
         other.open(done.name).close()
-        unpack(*arguments)  # type: ignore[arg-type]
+        unpack(*arguments)
 
     monkeypatch.setattr(remote, "unpack", overtaken)
     reader = home.open(done.name)

@@ -73,6 +73,9 @@ def test_the_service_searches_shows_pictures_and_keeps_feedback(
             assert (picture.format, picture.size) == ("WEBP", (64, 64))
         Remote(f"{bucket}/shop/images").delete("small-blue-bar.png")
         assert (await client.get("/v1/items/small-blue-bar/image")).status_code == 404
+        with monkeypatch.context() as nobody_listens:
+            nobody_listens.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+            assert (await client.get("/v1/items/small-green-bar/image")).status_code == 404
         chosen = {"reference": "small-red-bar", "texts": ["blue"], "chosen": hits[0]["id"]}
         assert (await client.post("/v1/feedback", json=chosen)).status_code == 201
 
