@@ -1,4 +1,4 @@
-"""One contract for all homes of an index: Qdrant Edge, the client's own memory, and a real server where there is one.
+"""One contract for all homes: Qdrant Edge, here and at a URI; the client's memory; a real server where there is one.
 
 Set QDRANT_URL (and QDRANT_API_KEY) to run it on a server too; it deletes the collections that it has made.
 """
