@@ -33,9 +33,12 @@ def run(argv: Sequence[str]) -> None:
     print(table)
     if config.output:
         from cirray.files import write_json
+        from cirray.output import Output
 
-        write_json(Path(config.output) / "evaluation.json", report)
-        say(f"written to {Path(config.output) / 'evaluation.json'}")
+        output = Output(config.output)
+        write_json(output.step("evaluation.json"), report)
+        output.keep("evaluation.json")
+        say(f"written to {output.place_of('evaluation.json')}")
     else:
         print(json.dumps(report["results"]))
 

@@ -4,7 +4,8 @@
     python jobs/feedback.py --feedback DIR --triplets DATA/triplets.feedback.jsonl [--catalog DATA/catalog.jsonl]
 
 A feedback with a reference item, a text and a chosen item becomes one triplet; the others are counted. With --catalog,
-only items of that catalogue are kept. Append the result to DATA/triplets.train.jsonl, after looking at it.
+only items of that catalogue are kept. Both may be s3:// or gs:// addresses. Append the result to
+DATA/triplets.train.jsonl, after looking at it.
 """
 
 import json
@@ -32,8 +33,8 @@ def run(argv: Sequence[str]) -> None:
     if "catalog" in values:
         from cirray.index.catalog import read_catalog
 
-        known = frozenset(entry.id for entry in read_catalog(Path(str(values["catalog"])))[0])
-    print(json.dumps(export_triplets(Path(values["feedback"]), Path(values["triplets"]), known)))
+        known = frozenset(entry.id for entry in read_catalog(str(values["catalog"]))[0])
+    print(json.dumps(export_triplets(values["feedback"], Path(values["triplets"]), known)))
 
 
 if __name__ == "__main__":

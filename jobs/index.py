@@ -8,6 +8,7 @@
 The index is embedded, in --index.path, or on the Qdrant server that QDRANT_URL (and QDRANT_API_KEY) name. A new
 generation is built beside the published one, verified, and published in one step; run again, the same command embeds
 and uploads only what is new, changed or gone. With --output DIR writes DIR/index.json and DIR/config.yaml.
+All places but GENERATION may be s3:// or gs:// addresses.
 """
 
 import json
@@ -43,7 +44,7 @@ def run(argv: Sequence[str]) -> None:
             raise ConfigError("--catalog is missing: a catalog.jsonl, a folder of pictures, a .csv or a .parquet file")
         from cirray.index.build import build_index  # a wrong setting fails before torch and Ray are loaded
 
-        result = build_index(bundle, Path(catalog), config)
+        result = build_index(bundle, catalog, config)
     _write(result, config)
 
 
@@ -76,9 +77,13 @@ def _write(result: dict[str, Any], config: Config) -> None:
     print(json.dumps(result, indent=2))
     if config.output:
         from cirray.files import write_json, write_text
+        from cirray.output import Output
 
-        write_text(Path(config.output) / "config.yaml", config.to_yaml())
-        write_json(Path(config.output) / "index.json", result)
+        output = Output(config.output)
+        write_text(output.step("config.yaml"), config.to_yaml())
+        write_json(output.step("index.json"), result)
+        for name in ("config.yaml", "index.json"):
+            output.keep(name)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class UnfitRequestError(CirrayError):
 
 
 class FeedbackFullError(CirrayError):
-    """The folder for feedback holds as much as it may."""
+    """The place for feedback holds as much as it may, or cannot be reached."""
 
 
 class NotPublishedError(SearchIndexError):

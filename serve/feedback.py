@@ -1,17 +1,44 @@
-"""Feedback, kept for training: one JSON line each, on disk before it is acknowledged."""
+"""Feedback, kept for training: one JSON line each, on disk or in the object store before it is acknowledged."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from cirray.api import Feedback
 from cirray.bars import say
+from cirray.errors import PlaceError
+from cirray.files import home_folder
+from cirray.places import Remote, is_remote
 from serve.errors import FeedbackFullError
+
+_COUNT_EVERY_S = 60.0
+_FULL = "it holds as much as serve.feedback_max_mb allows"
+
+
+class Log(Protocol):
+    """Where feedback is kept."""
+
+    def add(self, feedback: Feedback, model: str) -> str:
+        """Keeps one feedback for good and returns its id.
+
+        Raises:
+            FeedbackFullError: it cannot be kept; nothing of it is.
+        """
+        ...
+
+
+def open_log(setting: str, max_bytes: int) -> Log:
+    """Returns the log at the place that a configuration names, a folder or a URI, or at the default one."""
+    if is_remote(setting):
+        return RemoteFeedbackLog(setting, max_bytes)
+    return FeedbackLog(home_folder(setting, "feedback"), max_bytes)
 
 
 class FeedbackLog:
@@ -28,14 +55,8 @@ class FeedbackLog:
         self._lock = threading.Lock()
 
     def add(self, feedback: Feedback, model: str) -> str:
-        """Writes one feedback and returns its id.
-
-        Raises:
-            FeedbackFullError: the folder or its disk is full; nothing of this feedback is kept then.
-        """
-        identifier = uuid.uuid4().hex
-        record = {"id": identifier, "time": datetime.now(UTC).isoformat(), "model": model, **feedback.model_dump()}
-        line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        """See `Log`. It is on disk on return; one that finds the folder or its disk full leaves no half line."""
+        identifier, line = _record(feedback, model)
         with self._lock:
             self._append(line)
         return identifier
@@ -48,11 +69,57 @@ class FeedbackLog:
             before = stream.tell()
             try:
                 if used + len(line) > self._max_bytes:
-                    raise OSError("it holds as much as serve.feedback_max_mb allows")
+                    raise OSError(_FULL)
                 stream.write(line)
                 stream.flush()
                 os.fsync(stream.fileno())
             except OSError as error:
                 stream.truncate(before)  # no half line, which would spoil the next one
-                say(f"feedback is refused, {folder}: {error}; export it with jobs/feedback.py and move it away")
-                raise FeedbackFullError("no feedback can be kept just now") from None
+                raise _refusal(str(folder), error) from None
+
+
+class RemoteFeedbackLog:
+    """Writes an object a feedback, as objects cannot be appended to.
+
+    Args:
+        uri: the folder of the objects.
+        max_bytes: what they may grow to together; they are counted once a minute.
+    """
+
+    def __init__(self, uri: str, max_bytes: int) -> None:
+        self._remote = Remote(uri)
+        self._max_bytes = max_bytes
+        self._used = 0
+        self._counted: float | None = None
+        self._lock = threading.Lock()
+
+    def add(self, feedback: Feedback, model: str) -> str:
+        """See `Log`. The object store has it on return."""
+        identifier, line = _record(feedback, model)
+        name = f"feedback-{datetime.now(UTC):%Y%m%dT%H%M%S}-{identifier}.jsonl"
+        try:
+            self._take(len(line))
+            self._remote.write(name, line)
+        except (OSError, PlaceError) as error:
+            raise _refusal(self._remote.uri, error) from None
+        return identifier
+
+    def _take(self, size: int) -> None:
+        with self._lock:
+            if self._counted is None or time.monotonic() - self._counted > _COUNT_EVERY_S:
+                self._used = sum(self._remote.names().values())
+                self._counted = time.monotonic()
+            if self._used + size > self._max_bytes:
+                raise OSError(_FULL)
+            self._used += size
+
+
+def _record(feedback: Feedback, model: str) -> tuple[str, bytes]:
+    identifier = uuid.uuid4().hex
+    record = {"id": identifier, "time": datetime.now(UTC).isoformat(), "model": model, **feedback.model_dump()}
+    return identifier, (json.dumps(record, ensure_ascii=False) + "\n").encode()
+
+
+def _refusal(place: str, error: Exception) -> FeedbackFullError:
+    say(f"feedback is refused, {place}: {error}; export it with jobs/feedback.py and move it away")
+    return FeedbackFullError("no feedback can be kept just now")

@@ -14,6 +14,7 @@ from cirray.bars import say
 from cirray.config import Serving
 from cirray.data.captions import query_caption
 from cirray.data.pictures import PictureError
+from cirray.errors import PlaceError
 from cirray.files import home_folder
 from cirray.filters import Filter
 from cirray.index.home import LiveHome, Reader
@@ -22,7 +23,7 @@ from serve.answers import Clock, hit_answer, item_answer
 from serve.catalogue import Catalogue
 from serve.encoding import Ask, Composed, ModelInfo, QueryEncoder
 from serve.errors import ModelChangedError, NoPictureError, NoSuchItemError, NotWritableError, UnfitRequestError
-from serve.feedback import FeedbackLog
+from serve.feedback import open_log
 from serve.fitting import check_attributes, check_filter
 from serve.thumbnails import Thumbnails
 from serve.uploads import Uploads, from_base64
@@ -46,7 +47,7 @@ class Service:
         self.catalogue = catalogue
         self._encoder = encoder
         self._index_threads = ThreadPoolExecutor(searches, thread_name_prefix="index")
-        self._feedback = FeedbackLog(home_folder(settings.feedback, "feedback"), int(settings.feedback_max_mb * 2**20))
+        self._feedback = open_log(settings.feedback, int(settings.feedback_max_mb * 2**20))
         pictures = home_folder(settings.pictures, "pictures")
         self._uploads = Uploads(pictures, int(settings.max_megapixels * 1e6), settings.decoders)
         self._info: ModelInfo
@@ -61,7 +62,7 @@ class Service:
         """
         self._info = await self._encoder.info()
         self._thumbnails = Thumbnails(self._info.preprocess.background)
-        await self._index(self.catalogue.refresh, self._info.image_fingerprint)
+        await self._refresh()
         self._watcher = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
@@ -127,7 +128,7 @@ class Service:
         """Returns an item's picture as WebP; raises NoPictureError."""
         try:
             return await asyncio.to_thread(self._thumbnails.get, item, size)
-        except PictureError as error:
+        except (PictureError, PlaceError) as error:
             say(f"no thumbnail of {item.id!r}: {error}")  # a path of this machine is nobody's business
             raise NoPictureError(
                 f"the picture of item {item.id!r} cannot be shown: index the catalogue again"
@@ -245,6 +246,10 @@ class Service:
             )
         return home
 
+    async def _refresh(self) -> None:
+        """Takes over a new generation. Not in a thread that searches: fetching one from a URI may take minutes."""
+        await asyncio.to_thread(self.catalogue.refresh, self._info.image_fingerprint)
+
     async def _watch(self) -> None:
         """Follows the model and the published generation; whatever goes wrong, searches go on and it looks again."""
         while True:
@@ -254,7 +259,7 @@ class Service:
             except Exception as error:
                 say(f"no encoder answers: {error or type(error).__name__}")
             try:
-                await self._index(self.catalogue.refresh, self._info.image_fingerprint)
+                await self._refresh()
             except Exception as error:
                 say(f"cannot look for a new generation: {error or type(error).__name__}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from io import BytesIO
-from pathlib import Path
 
 from cirray.data.pictures import Background, open_rgb
 from cirray.index.items import Item
@@ -32,15 +31,18 @@ class Thumbnails:
     def get(self, item: Item, size: int) -> bytes:
         """Returns a WebP picture that fits into a square of `size` pixels.
 
+        The picture is the one that the index names, a file or a URI: nothing of a request is ever opened.
+
         Raises:
             PictureError: the item's picture is not there any more, or broken.
+            PlaceError: its URI cannot be reached.
         """
         key = item.content, size
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        picture = open_rgb(Path(item.image), self._background)
+        picture = open_rgb(item.image, self._background)
         picture.thumbnail((size, size))
         stream = BytesIO()
         picture.save(stream, "WEBP", quality=_QUALITY)

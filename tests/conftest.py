@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.object_store import new_bucket
+
 if TYPE_CHECKING:
     from tests.service_fixtures import Shop
 
@@ -20,6 +22,25 @@ def real_data() -> Path:
     if not os.environ.get("CIRRAY_TEST_DATA") or not folder.is_dir():
         pytest.skip("real data is not at hand: set CIRRAY_TEST_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server."""
+    from moto.server import ThreadedMotoServer
+
+    started = ThreadedMotoServer(port=0, verbose=False)
+    started.start()
+    host, port = started.get_host_and_port()
+    yield f"http://{host}:{port}"
+    started.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, tmp_path: Path) -> Iterator[str]:
+    """The URI of an empty bucket, in an environment that reaches it."""
+    with new_bucket(s3_server, tmp_path) as uri:
+        yield uri
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,9 @@ import pytest
 from cirray.api import Feedback
 from cirray.errors import DataError
 from cirray.feedback import export_triplets
-from serve.feedback import FeedbackLog
+from cirray.places import Remote
+from serve.errors import FeedbackFullError
+from serve.feedback import FeedbackLog, RemoteFeedbackLog, open_log
 
 
 def keep(folder: Path, **feedback: Any) -> None:
@@ -58,3 +60,45 @@ def test_damage_is_named_by_line(tmp_path: Path) -> None:
     file.write_text(file.read_text() + "{half")
     with pytest.raises(DataError, match=r"feedback-.*\.jsonl:2 is damaged"):
         export_triplets(tmp_path, tmp_path / "out.jsonl")
+
+
+def test_feedback_at_a_uri_is_there_when_it_is_acknowledged(bucket: str, tmp_path: Path) -> None:
+    place = f"{bucket}/feedback"
+    logs = [open_log(place, 10_000), open_log(place, 10_000)]
+    for number, log in enumerate([*logs, *logs]):
+        identifier = log.add(Feedback(reference="a", texts=[f"red {number}"], chosen="b"), "model")
+        kept = [json.loads(Remote(place).read(name) or b"") for name in Remote(place).names()]
+        assert identifier in [record["id"] for record in kept]
+        assert len(kept) == number + 1
+    assert export_triplets(place, tmp_path / "out.jsonl") == {"triplets": 4}
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["captions"] for line in lines] == [[f"red {number}"] for number in range(4)]
+
+
+def test_feedback_at_a_uri_is_bounded(bucket: str) -> None:
+    place = f"{bucket}/feedback"
+    feedback = Feedback(reference="a", texts=["red"], chosen="b")
+    RemoteFeedbackLog(place, 10_000).add(feedback, "model")
+    (size,) = Remote(place).names().values()
+    other = RemoteFeedbackLog(place, 2 * size)
+    other.add(feedback, "model")
+    with pytest.raises(FeedbackFullError):
+        other.add(feedback, "model")
+    assert len(Remote(place).names()) == 2
+
+
+def test_feedback_that_cannot_be_kept_is_refused(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RemoteFeedbackLog("s3://no-such-bucket-here/feedback", 10_000)
+    with pytest.raises(FeedbackFullError, match="no feedback can be kept just now"):
+        log.add(Feedback(reference="a", texts=["red"], chosen="b"), "model")
+    assert "s3://no-such-bucket-here/feedback" in capsys.readouterr().err
+
+
+def test_damage_at_a_uri_is_named_by_its_address(bucket: str, tmp_path: Path) -> None:
+    place = f"{bucket}/feedback"
+    with pytest.raises(DataError, match=f"{place} holds no feedback"):
+        export_triplets(place, tmp_path / "out.jsonl")
+    Remote(place).write("feedback-x.jsonl", b"{half")
+    Remote(place).write("notes.txt", b"no feedback")
+    with pytest.raises(DataError, match=rf"{place}/feedback-x\.jsonl:1 is damaged"):
+        export_triplets(place, tmp_path / "out.jsonl")

@@ -1,4 +1,4 @@
-"""One contract for all homes of an index: Qdrant Edge, the client's own memory, and a real server where there is one.
+"""One contract for all homes: Qdrant Edge, here and at a URI; the client's memory; a real server where there is one.
 
 Set QDRANT_URL (and QDRANT_API_KEY) to run it on a server too; it deletes the collections that it has made.
 """
@@ -32,7 +32,9 @@ from cirray.index import calls, open_home, server
 from cirray.index.edge import EdgeHome
 from cirray.index.home import Attribute, Generation, LiveHome, Reader, check_fingerprint, new_name, same_build
 from cirray.index.items import TIES, Item
+from cirray.index.remote import RemoteEdgeHome
 from cirray.index.server import SEPARATOR, ServerHome, connect_home
+from tests.object_store import new_bucket
 
 DIM = 8
 PRINT = "ab" * 32
@@ -124,20 +126,23 @@ def real_server() -> Iterator[ServerHome]:
 
 
 @contextmanager
-def home_of(kind: str, folder: Path) -> Iterator[AnyHome]:
+def home_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[AnyHome]:
     if kind == "edge":
         yield EdgeHome(folder / "index")
+    elif kind == "remote":
+        with new_bucket(request.getfixturevalue("s3_server"), folder) as bucket:
+            yield RemoteEdgeHome(f"{bucket}/index")
     else:
         with memory_home() if kind == "memory" else real_server() as home:
             yield home
 
 
-KINDS = ["edge", "memory", "server"]
+KINDS = ["edge", "remote", "memory", "server"]
 
 
 @pytest.fixture(params=KINDS)
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyHome]:
-    with home_of(request.param, tmp_path) as opened:
+    with home_of(request.param, tmp_path, request) as opened:
         yield opened
 
 
@@ -369,7 +374,7 @@ CATALOGUE = [various(number) for number in range(COUNT)]
 
 @pytest.fixture(scope="module", params=KINDS)
 def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    with home_of(request.param, tmp_path_factory.mktemp("home")) as home:
+    with home_of(request.param, tmp_path_factory.mktemp("home"), request) as home:
         done = fill(home, CATALOGUE, rows(COUNT), attributes=KNOWN, indexed=[attribute.name for attribute in KNOWN])
         opened = home.open(done.name)
         yield opened
@@ -868,7 +873,7 @@ def test_edge_is_no_live_home(edge_home: EdgeHome) -> None:
 
 @pytest.fixture(params=["memory", "server"])
 def server_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerHome]:
-    with home_of(request.param, tmp_path) as opened:
+    with home_of(request.param, tmp_path, request) as opened:
         assert isinstance(opened, ServerHome)
         yield opened
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 
 import cirray
 from cirray.errors import PlaceError
@@ -19,32 +16,6 @@ from cirray.places import Remote, fetch, is_remote, join, mirror_of, pull, push,
 from tests.bundles import write_bundle
 
 PRINT = "ab" * 32
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The address of an S3 server."""
-    started = ThreadedMotoServer(port=0, verbose=False)
-    started.start()
-    host, port = started.get_host_and_port()
-    yield f"http://{host}:{port}"
-    started.stop()
-
-
-@pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """The URI of an empty bucket, with the environment that reaches it."""
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": server,
-        "CIRRAY_HOME": str(tmp_path / "home"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    name = tmp_path.name.replace("_", "-").lower()[:60].strip("-")
-    boto3.client("s3").create_bucket(Bucket=name)
-    return f"s3://{name}"
 
 
 def test_a_folder_is_itself(tmp_path: Path) -> None:

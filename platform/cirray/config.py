@@ -32,7 +32,7 @@ class Data(Section):
     """Which triplets and pictures."""
 
     format: Literal["fashioniq", "cirr", "triplets"] = Field("triplets", description="how the data is laid out")
-    root: str = Field("", description="folder that holds the data")
+    root: str = Field("", description="folder or URI that holds the data")
     categories: tuple[str, ...] = Field(
         ("dress", "shirt", "toptee"), description="FashionIQ only: the categories to read"
     )
@@ -216,7 +216,7 @@ class Hnsw(Section):
 class Indexing(Section):
     """The catalogue index: where it lives and how it is built (kept in each generation's manifest)."""
 
-    path: str = Field("", description="folder of the embedded index; empty = $CIRRAY_HOME/index or ~/.cache/...")
+    path: str = Field("", description="folder or URI of the embedded index; empty = $CIRRAY_HOME/index or ~/.cache/...")
     collection: str = Field(
         "cirray", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", description="its name on the server that QDRANT_URL names"
     )
@@ -238,7 +238,7 @@ class Serving(Section):
     """The search service."""
 
     bundle: str = Field("", description="bundle folder or URI; a link to one may be moved while the service runs")
-    index: str = Field("", description="folder of the embedded index, as index.path")
+    index: str = Field("", description="folder or URI of the embedded index, as index.path")
     collection: str = Field("cirray", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", description="as index.collection")
     name: str = Field("cirray", description="what the page calls the catalogue")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 = all")
@@ -263,7 +263,7 @@ class Serving(Section):
         50.0, gt=0.0, le=89.0, description="greatest uploaded picture; a small file may be huge"
     )
     decoders: Positive = Field(2, description="uploaded pictures that a replica decodes at a time")
-    feedback: str = Field("", description="folder for feedback; empty = $CIRRAY_HOME/feedback or ~/.cache/...")
+    feedback: str = Field("", description="folder or URI for feedback; empty = $CIRRAY_HOME/feedback or ~/.cache/...")
     feedback_max_mb: float = Field(256.0, gt=0.0, description="feedback kept in that folder; then it is refused")
     pictures: str = Field("", description="folder for uploaded item pictures; empty = $CIRRAY_HOME/pictures or ...")
 

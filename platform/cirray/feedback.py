@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import ValidationError
 
 from cirray.api import Feedback
+from cirray.bars import bar
 from cirray.errors import DataError
 from cirray.files import write_text
+from cirray.places import Remote, is_remote, join
 
 PATTERN = "feedback-*.jsonl"
+_THREADS = 16
 
 
-def export_triplets(folder: Path, output: Path, known: frozenset[str] | None = None) -> dict[str, int]:
+def export_triplets(folder: Path | str, output: Path, known: frozenset[str] | None = None) -> dict[str, int]:
     """Writes the triplets (format "triplets") that a folder of feedback holds, oldest first, each one once.
 
     Args:
-        folder: the service's feedback folder.
+        folder: the service's feedback folder, or its URI.
         output: a file that does not exist yet, such as DATA/triplets.feedback.jsonl.
         known: ids of the catalogue to train on; feedback on other items is left out. None keeps all.
 
@@ -30,6 +34,7 @@ def export_triplets(folder: Path, output: Path, known: frozenset[str] | None = N
 
     Raises:
         DataError: there is no feedback, a line of it is damaged, or the output exists.
+        PlaceError: the URI cannot be reached.
     """
     if output.exists():
         raise DataError(f"{output} exists: give another name, so that nothing is overwritten")
@@ -58,13 +63,27 @@ def _unusable(feedback: Feedback, known: frozenset[str] | None) -> str:
     return ""
 
 
-def _records(folder: Path) -> Iterator[Feedback]:
-    files = sorted(folder.glob(PATTERN))
+def _files(folder: Path | str) -> dict[str, str]:
+    """Returns file -> content."""
+    if not is_remote(folder):
+        return {str(file): file.read_text(encoding="utf-8") for file in sorted(Path(folder).glob(PATTERN))}
+    remote = Remote(str(folder))
+    names = sorted(name for name in remote.names() if PurePath(name).match(PATTERN))
+    found = {}
+    with bar(len(names), "reading feedback", "objects") as shown, ThreadPoolExecutor(_THREADS) as pool:
+        for name, content in zip(names, pool.map(remote.read, names), strict=True):
+            found[join(remote.uri, name)] = (content or b"").decode()
+            shown.update()
+    return found
+
+
+def _records(folder: Path | str) -> Iterator[Feedback]:
+    files = _files(folder)
     if not files:
         raise DataError(f"{folder} holds no feedback ({PATTERN}): give the folder that serve.feedback names")
     lines: list[tuple[str, str, Mapping[str, Any]]] = []
-    for file in files:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for file, content in files.items():
+        for number, line in enumerate(content.splitlines(), start=1):
             where = f"{file}:{number}"
             try:
                 record = json.loads(line)

@@ -40,7 +40,7 @@ from cirray.features.fill import fill
 from cirray.features.store import FeatureStore
 from cirray.files import write_json
 from cirray.output import Output, claim, open_output
-from cirray.places import is_remote, store_folder, store_place
+from cirray.places import is_remote, store_place
 from cirray.provenance import provenance
 from cirray.ranking import top_k
 from cirray.runtime import connect
@@ -80,7 +80,7 @@ def read_data(config: Config) -> Dataset:
     Raises:
         ConfigError, DataError: it cannot be used.
     """
-    dataset = load_dataset(config.data, store_folder(config.store), config.preprocess.background)
+    dataset = load_dataset(config.data, store_place(config.store), config.preprocess.background)
     for problem in dataset.skipped:
         say(f"skipped {problem}")
     return hold_back(dataset, config.data.holdout, config.seed) if config.data.holdout else dataset

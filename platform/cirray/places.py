@@ -11,9 +11,10 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from pyarrow import fs
 
@@ -21,6 +22,10 @@ from cirray.errors import PlaceError
 from cirray.files import home_folder, replacing
 
 Result = TypeVar("Result")
+# bytes, time of change in ns: what changes when a file is written again (object stores tell whole seconds)
+Stamp = tuple[int, int]
+# Each read of a file's stream that goes beyond it is a request.
+_BUFFER = 8 * 2**20
 
 
 def is_remote(place: str | Path) -> bool:
@@ -52,7 +57,7 @@ def store_folder(setting: str) -> Path:
 
 
 class Remote:
-    """A folder at a URI.
+    """A folder at a URI; or a file, whose name is then "".
 
     Raises:
         PlaceError: the URI is not understood.
@@ -60,18 +65,25 @@ class Remote:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
+        scheme, _, rest = self.uri.partition("://")
+        bucket, _, path = rest.partition("/")  # the path is the object's own: it may hold spaces and percent signs
         try:
-            self._fs, self._root = fs.FileSystem.from_uri(self.uri)
+            self._fs, root = fs.FileSystem.from_uri(f"{scheme}://{bucket}/")
         except (OSError, ValueError) as error:
             known = "s3://BUCKET/PATH, gs://BUCKET/PATH, or a folder"
             raise PlaceError(f"{uri} cannot be used: {error}; give {known}") from None
+        self._root = f"{root.rstrip('/')}/{path}" if path else root
 
     def names(self, below: str = "") -> dict[str, int]:
         """Returns the files below a folder, as paths relative to the root, with their sizes."""
+        return {name: size for name, (size, _) in self.stamps(below).items()}
+
+    def stamps(self, below: str = "") -> dict[str, Stamp]:
+        """Returns the files below a folder, as paths relative to the root, with their stamps."""
         selector = fs.FileSelector(self._path(below), recursive=True, allow_not_found=True)
         found = _ours(self.uri, lambda: self._fs.get_file_info(selector))
         start = len(self._root.rstrip("/")) + 1
-        return {info.path[start:]: info.size for info in found if info.type == fs.FileType.File}
+        return {info.path[start:]: (info.size, info.mtime_ns) for info in found if info.type == fs.FileType.File}
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -83,6 +95,40 @@ class Remote:
         info = _ours(self.uri, lambda: self._fs.get_file_info(self._path(name)))
         return f"{info.size}-{info.mtime_ns}" if info.type == fs.FileType.File else ""
 
+    def read(self, name: str) -> bytes | None:
+        """Returns the content of a file; None if there is none."""
+        try:
+            with self._fs.open_input_stream(self._path(name)) as stream:
+                content: bytes = stream.read()
+                return content
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _place_error(self.uri, error) from None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file; object stores show it in full or not at all."""
+        with self.writing(name) as stream:
+            stream.write(content)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[IO[bytes]]:
+        """Opens a file for reading it once, from its beginning to its end."""
+        try:
+            with self._fs.open_input_stream(self._path(name), buffer_size=_BUFFER) as stream:
+                yield stream
+        except OSError as error:
+            raise _place_error(join(self.uri, name), error) from None
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        """Opens a file for writing. After an error it may be there in part: a manifest has to come later."""
+        try:
+            with self._fs.open_output_stream(self._path(name)) as stream:
+                yield stream
+        except OSError as error:
+            raise _place_error(join(self.uri, name), error) from None
+
     def get(self, name: str, to: Path) -> None:
         """Fetches a file; it appears under `to` in full or not at all."""
         with replacing(to) as temporary:
@@ -90,7 +136,13 @@ class Remote:
 
     def put(self, file: Path, name: str) -> None:
         """Writes a file; object stores show it in full or not at all."""
-        _ours(self.uri, lambda: fs.copy_files(str(file), self._path(name), fs.LocalFileSystem(), self._fs))
+        # Not pyarrow's copy_files: it says nothing of a store that refuses when the file is closed.
+        with file.open("rb") as source, self.writing(name) as stream:
+            shutil.copyfileobj(source, stream, _BUFFER)
+
+    def delete(self, name: str) -> None:
+        """Deletes a file."""
+        _ours(self.uri, lambda: self._fs.delete_file(self._path(name)))
 
     def drop(self, below: str) -> None:
         """Deletes a folder and all below it, if it is there."""
@@ -157,7 +209,9 @@ def _ours(uri: str, call: Callable[[], Result]) -> Result:
     try:
         return call()
     except OSError as error:
-        hint = (
-            "" if os.environ.get("AWS_ACCESS_KEY_ID") or not uri.startswith("s3") else "; AWS_ACCESS_KEY_ID is not set"
-        )
-        raise PlaceError(f"{uri}: {error}{hint}") from None
+        raise _place_error(uri, error) from None
+
+
+def _place_error(uri: str, error: OSError) -> PlaceError:
+    known = os.environ.get("AWS_ACCESS_KEY_ID") or not uri.startswith("s3")
+    return PlaceError(f"{uri}: {error}{'' if known else '; AWS_ACCESS_KEY_ID is not set'}")

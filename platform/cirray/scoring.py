@@ -14,7 +14,7 @@ from cirray.config import Config
 from cirray.data import load_dataset
 from cirray.errors import ConfigError
 from cirray.evaluation import ensure_images, ensure_texts, pictures_of, read_features, score, text_table
-from cirray.places import fetch, store_folder, store_place
+from cirray.places import fetch, store_place
 from cirray.provenance import provenance
 from cirray.runtime import connect
 from cirray.tables import build_table
@@ -34,7 +34,7 @@ def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dic
     folder = fetch(bundle, MANIFEST)
     manifest = read_bundle(folder)
     background = manifest["preprocess"]["background"]
-    dataset = load_dataset(config.data, store_folder(config.store), background, (split,))
+    dataset = load_dataset(config.data, store_place(config.store), background, (split,))
     table = build_table(dataset, split)
     if bool((table.target < 0).any()):
         raise ConfigError(f"split {split} of {dataset.name} keeps its targets secret: it cannot be scored here")

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cirray.data.pictures import Background, open_rgb
+from cirray.data.pictures import Background, Picture, open_rgb
 from cirray.files import replacing
 
 RIGHT, WRONG, PLAIN = "#1a7f37", "#d0d7de", "#57606a"
@@ -21,10 +21,10 @@ RIGHT, WRONG, PLAIN = "#1a7f37", "#d0d7de", "#57606a"
 class Example:
     """A query and what came back, best first; `target` is the one result that was wanted."""
 
-    reference: Path
+    reference: Picture
     caption: str
-    results: Sequence[Path]
-    target: Path
+    results: Sequence[Picture]
+    target: Picture
 
 
 def draw_queries(examples: Sequence[Example], title: str, background: Background, path: Path) -> None:
@@ -46,7 +46,7 @@ def draw_queries(examples: Sequence[Example], title: str, background: Background
         figure.savefig(temporary, format="png")
 
 
-def _show(cell: Axes, picture: Path, background: Background, colour: str, width: float) -> None:
+def _show(cell: Axes, picture: Picture, background: Background, colour: str, width: float) -> None:
     image = open_rgb(picture, background)
     image.thumbnail((256, 256), Image.Resampling.LANCZOS)
     cell.imshow(image)

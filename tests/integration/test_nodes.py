@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.integration.cluster import cluster
-from tests.integration.runs import REPOSITORY, finish, small_settings, wait_for
+from tests.integration.runs import REPOSITORY, finish, rows, small_settings, wait_for
 from tests.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
-
-
-def rows(output: Path) -> list[dict[str, Any]]:
-    path = output / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def test_training_survives_the_loss_of_a_node(tmp_path: Path) -> None:
@@ -43,14 +36,14 @@ def test_training_survives_the_loss_of_a_node(tmp_path: Path) -> None:
 
         def has_validated() -> bool:
             assert process.poll() is None, log.read_text()[-3000:]
-            return any(row["stage"] == "stage2" for row in rows(tmp_path / "out"))
+            return bool(rows(tmp_path / "out", "stage2"))
 
         wait_for(has_validated, "a validation of stage 2")
         second.kill()
-        reached = max(row["epoch"] for row in rows(tmp_path / "out"))
+        reached = max(row["epoch"] for row in rows(tmp_path / "out", "stage2"))
         assert reached < 60
         nodes.add(1)
         finish(process, log)
-    epochs = [row["epoch"] for row in rows(tmp_path / "out") if row["stage"] == "stage2"]
+    epochs = [row["epoch"] for row in rows(tmp_path / "out", "stage2")]
     assert epochs == list(range(5, 61, 5)), "each validation is there once, across the loss"
     assert (tmp_path / "out" / "bundle" / "model.json").is_file()

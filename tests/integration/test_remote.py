@@ -1,4 +1,4 @@
-"""A run whose output and store are in an object store: another machine takes it up where it was."""
+"""A run whose data, output and store are in an object store: another machine takes it up where it was."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from moto.server import ThreadedMotoServer
 
 import cirray
 from tests.integration.runs import REPOSITORY, job, small_settings
+from tests.object_store import environment as reaches
+from tests.object_store import upload
 from tests.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
@@ -27,12 +29,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    found = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }
+    found = reaches(f"http://{host}:{port}")
     boto3.client(
         "s3", endpoint_url=found["AWS_ENDPOINT_URL"], aws_access_key_id="test", aws_secret_access_key="test"
     ).create_bucket(Bucket="runs")
@@ -50,8 +47,11 @@ def metrics(home: Path) -> list[dict[str, object]]:
 
 
 def test_another_machine_goes_on(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    data = write_small_catalogue(tmp_path / "data")
-    settings = {**small_settings(data, tmp_path), "store": "s3://runs/store", "output": "s3://runs/one"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    upload(write_small_catalogue(tmp_path / "data"), "s3://runs/data")
+    places = {"data.root": "s3://runs/data", "store": "s3://runs/store", "output": "s3://runs/one"}
+    settings = {**small_settings(tmp_path / "data", tmp_path), **places}
     arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
     command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments]
     first = {**environment, "CIRRAY_HOME": str(tmp_path / "first")}
@@ -67,12 +67,11 @@ def test_another_machine_goes_on(tmp_path: Path, environment: dict[str, str], mo
     done = subprocess.run(command, env=second, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "image-title pre-training" not in done.stderr, "the stages that were done are not run again"
+    assert "checking pictures" not in done.stderr, "what is known of pictures is known everywhere"
     rows = metrics(tmp_path / "second")
     for stage, epochs in (("stage0", 12), ("stage1", 8), ("stage2", 16)):
         found = [row["epoch"] for row in rows if row["stage"] == stage]
         assert found == sorted(set(found))
         assert found[-1] == epochs
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"):
-        monkeypatch.setenv(name, environment[name])
     monkeypatch.setenv("CIRRAY_HOME", str(tmp_path / "third"))
     assert cirray.load("s3://runs/one/bundle").encode_text("red").shape == (1, 32)

@@ -16,6 +16,7 @@ from cirray.data.audit import audit_pictures
 from cirray.data.pictures import Background
 from cirray.data.triplets import Dataset, Problem, Split, Triplet, listing
 from cirray.errors import ConfigError, DataError
+from cirray.places import is_remote
 
 __all__ = ["load_dataset"]
 
@@ -24,19 +25,20 @@ _SHOWN = 200
 
 
 def load_dataset(
-    data: config.Data, cache: Path, background: Background, splits: Sequence[str] = ("train", "val")
+    data: config.Data, cache: Path | str, background: Background, splits: Sequence[str] = ("train", "val")
 ) -> Dataset:
     """Reads a dataset's annotations, checks all of its pictures and leaves out bad ones if told to.
 
     Args:
         data: which dataset; with `skip_bad`, wrong records, broken pictures and the triplets that need them
             are left out and listed in the dataset's `skipped`.
-        cache: folder for what is known of good pictures.
+        cache: folder or URI for what is known of good pictures.
         background: what transparent pictures are laid on.
         splits: which of "train", "val" and "test" to read.
 
     Raises:
         ConfigError: `data.root` is not a folder.
+        PlaceError: its URI holds nothing, or cannot be reached.
         DataError: lists all that is wrong; with `skip_bad` only if files are missing or a split has nothing
             left.
     """
@@ -65,9 +67,9 @@ def load_dataset(
 
 def _check_root(data: config.Data, expected: str) -> None:
     if not data.root:
-        raise ConfigError(f"data.root is not set: give the folder that holds {expected}")
+        raise ConfigError(f"data.root is not set: give the folder or URI that holds {expected}")
     root = Path(data.root).expanduser()
-    if not root.is_dir():
+    if not is_remote(data.root) and not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise ConfigError(f"data.root {data.root} {state}: give the folder that holds {expected}")
 

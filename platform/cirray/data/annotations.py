@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from cirray.data.pictures import Picture
 from cirray.data.triplets import Problem, Protocol, Split
 
 
@@ -24,7 +24,7 @@ class Annotations:
     """
 
     name: str
-    images: dict[str, Path]
+    images: dict[str, Picture]
     image_sources: dict[str, str]
     titles: dict[str, str]
     splits: dict[str, Split]

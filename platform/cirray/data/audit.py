@@ -1,7 +1,7 @@
 """Checks every picture before work starts, so that a broken one does not stop it hours later.
 
-A good file is remembered by its path, size and modification time: a second check of the same files reads none
-of them.
+A good file is remembered by its path or URI, size and modification time: a second check of the same files reads none
+of them. With a feature store at a URI this is remembered there: a second machine reads none of them either.
 """
 
 from __future__ import annotations
@@ -18,41 +18,52 @@ from typing import Any
 import PIL
 
 from cirray.bars import bar
-from cirray.data.pictures import Background, PictureError, decode_rgb, read_bytes
+from cirray.data.pictures import (
+    Background,
+    Picture,
+    PictureError,
+    RemotePicture,
+    decode_rgb,
+    read_bytes,
+    reading_threads,
+)
 from cirray.data.triplets import Problem
-from cirray.files import replacing
+from cirray.files import write_text
+from cirray.places import Remote, Stamp, is_remote
 
 CACHE_NAME = "pictures.json"
 SAVE_EVERY_S = 60.0
 _CHUNK = 2048
 
-# absolute path -> (bytes, modification time in ns, SHA-256)
+# absolute path or URI -> (bytes, modification time in ns, SHA-256)
 _Known = dict[str, tuple[int, int, str]]
 
 
 def audit_pictures(
-    images: Mapping[str, Path], sources: Mapping[str, str], cache: Path, background: Background
+    images: Mapping[str, Picture], sources: Mapping[str, str], cache: Path | str, background: Background
 ) -> tuple[dict[str, str], list[Problem]]:
     """Decodes every picture completely and hashes its bytes.
 
     Args:
         images: id -> picture file.
         sources: id -> where it is listed.
-        cache: folder in which good files are remembered (made if needed).
+        cache: folder or URI in which good files are remembered (made if needed).
         background: what transparent pictures are laid on.
 
     Returns:
         (contents, problems): SHA-256 (hex) of each good picture by id; and one problem for each other id, in
         the order of `images`, with the place where it is listed.
+
+    Raises:
+        PlaceError: a URI cannot be reached.
     """
-    file = cache / CACHE_NAME
-    known = _load(file)
-    files = {path: os.fspath(path.absolute()) for path in images.values()}
+    known = _load(cache)
+    files = {path: _key(path) for path in images.values()}
     good = {path: known[key][2] for path, key in files.items() if key in known and known[key][:2] == _stamp(path)}
     to_check = [path for path in files if path not in good]
-    wrong: dict[Path, str] = {}
+    wrong: dict[Picture, str] = {}
     if to_check:
-        good.update(_check_all(to_check, background, file, wrong))
+        good.update(_check_all(to_check, background, cache, wrong))
     contents = {identifier: good[path] for identifier, path in images.items() if path in good}
     problems = [
         Problem(sources[identifier], f"picture of {identifier!r}: {path}: {wrong[path]}")
@@ -62,13 +73,15 @@ def audit_pictures(
     return contents, problems
 
 
-def _check_all(paths: list[Path], background: Background, file: Path, wrong: dict[Path, str]) -> dict[Path, str]:
+def _check_all(
+    paths: list[Picture], background: Background, cache: Path | str, wrong: dict[Picture, str]
+) -> dict[Picture, str]:
     """Returns the SHA-256 of the good files of `paths`, and fills `wrong` with what is wrong with the others.
 
     What was found is kept now and then, and when it is interrupted: a check of very many files survives a kill.
     """
 
-    def check(path: Path) -> tuple[int, int, str] | str:
+    def check(path: Picture) -> tuple[int, int, str] | str:
         try:
             stamp = _stamp(path)  # before reading: a later change then shows in the next check
             content = read_bytes(path)
@@ -77,10 +90,11 @@ def _check_all(paths: list[Path], background: Background, file: Path, wrong: dic
             return error.what
         return (*stamp, hashlib.sha256(content).hexdigest()) if stamp else "changed while it was read"
 
-    good: dict[Path, str] = {}
+    good: dict[Picture, str] = {}
     fresh: _Known = {}
     saved = time.monotonic()
-    with ThreadPoolExecutor(os.cpu_count()) as pool, bar(len(paths), "checking pictures", "files") as shown:
+    threads = reading_threads(paths, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool, bar(len(paths), "checking pictures", "files") as shown:
         try:
             for start in range(0, len(paths), _CHUNK):
                 chunk = paths[start : start + _CHUNK]  # not all at once: each waiting file costs memory
@@ -90,16 +104,22 @@ def _check_all(paths: list[Path], background: Background, file: Path, wrong: dic
                         wrong[path] = result
                     else:
                         good[path] = result[2]
-                        fresh[os.fspath(path.absolute())] = result
+                        fresh[_key(path)] = result
                 if time.monotonic() - saved > SAVE_EVERY_S:
-                    _save(file, fresh)
+                    _save(cache, fresh)
                     saved = time.monotonic()
         finally:
-            _save(file, fresh)
+            _save(cache, fresh)
     return good
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _key(path: Picture) -> str:
+    return str(path) if isinstance(path, RemotePicture) else os.fspath(path.absolute())
+
+
+def _stamp(path: Picture) -> Stamp | None:
+    if isinstance(path, RemotePicture):
+        return path.stamp
     try:
         status = path.stat()
     except (OSError, ValueError):  # ValueError: a NUL in the name
@@ -107,10 +127,10 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _load(file: Path) -> _Known:
+def _load(cache: Path | str) -> _Known:
     """Returns the good files known so far; {} if the cache is missing, damaged or of another Pillow."""
     try:
-        value = json.loads(file.read_bytes())
+        value = json.loads(_content(cache))
         if value["pillow"] != PIL.__version__:  # another Pillow may not read what this one does
             return {}
         return {str(path): _entry(entry) for path, entry in value["files"].items()}
@@ -125,8 +145,17 @@ def _entry(entry: Any) -> tuple[int, int, str]:
     return size, modified, digest
 
 
-def _save(file: Path, fresh: _Known) -> None:
+def _content(cache: Path | str) -> bytes:
+    if is_remote(cache):
+        return Remote(str(cache)).read(CACHE_NAME) or b""
+    return (Path(cache) / CACHE_NAME).read_bytes()
+
+
+def _save(cache: Path | str, fresh: _Known) -> None:
     """Adds to the cache. Of two processes at once each writes a complete file; one may forget the other's."""
-    files = {**_load(file), **fresh}  # read again: another process may have added to it meanwhile
-    with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        json.dump({"pillow": PIL.__version__, "files": files}, stream)
+    files = {**_load(cache), **fresh}  # read again: another process may have added to it meanwhile
+    content = json.dumps({"pillow": PIL.__version__, "files": files})
+    if is_remote(cache):
+        Remote(str(cache)).write(CACHE_NAME, content.encode())
+    else:
+        write_text(Path(cache) / CACHE_NAME, content)

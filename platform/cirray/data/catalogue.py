@@ -9,12 +9,12 @@ One JSON object a line; other keys are ignored. A test split may leave the targe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from cirray import config
 from cirray.data.annotations import Annotations
 from cirray.data.captions import is_empty
 from cirray.data.parsing import Record, Source, leaves_root
+from cirray.data.pictures import Picture
 from cirray.data.triplets import Protocol, Split, Triplet
 
 EXPECTED = "catalog.jsonl, triplets.train.jsonl, triplets.val.jsonl and the pictures"
@@ -26,11 +26,11 @@ _PROTOCOL = Protocol("triplets (whole catalogue, reference kept)", exclude_refer
 def read(data: config.Data, splits: Sequence[str]) -> Annotations:
     """Reads the catalogue and the splits; the gallery "all" is the whole catalogue in its own order."""
     source = Source(data.root)
-    images: dict[str, Path] = {}
+    images: dict[str, Picture] = {}
     sources: dict[str, str] = {}
     titles: dict[str, str] = {}
     for record in source.lines(source.root / CATALOG):
-        _add_item(record, source.root, images, sources, titles)
+        _add_item(record, source, images, sources, titles)
     known = None if source.fatal else sources
     gallery = {"all": tuple(images)}
     parts = {split: Split(split, tuple(_triplets(source, split, known)), gallery) for split in splits}
@@ -39,8 +39,8 @@ def read(data: config.Data, splits: Sequence[str]) -> Annotations:
 
 def _add_item(
     record: Record,
-    root: Path,
-    images: dict[str, Path],
+    source: Source,
+    images: dict[str, Picture],
     sources: dict[str, str],
     titles: dict[str, str],
 ) -> None:
@@ -54,7 +54,7 @@ def _add_item(
         return
     if identifier is None or image is None:
         return
-    images[identifier] = root / image
+    images[identifier] = source.tree.picture(source.root / image)
     sources[identifier] = record.where
     if title is not None:
         titles[identifier] = title.strip()

@@ -17,6 +17,8 @@ from cirray import config
 from cirray.data.annotations import Annotations
 from cirray.data.captions import is_empty
 from cirray.data.parsing import Record, Source, leaves_root
+from cirray.data.pictures import Picture
+from cirray.data.tree import Tree
 from cirray.data.triplets import Protocol, Selection, Split, Triplet
 
 EXPECTED = "captions/ and image_splits/ of CIRR (or cirr/captions/ and cirr/image_splits/) and the pictures"
@@ -32,9 +34,9 @@ def read(data: config.Data, splits: Sequence[str]) -> Annotations:
     there it is kept, as an empty text.
     """
     source = Source(data.root)
-    folder = source.root / "cirr" if (source.root / "cirr" / "captions").is_dir() else source.root
+    folder = source.root / "cirr" if source.tree.exists(source.root / "cirr" / "captions") else source.root
     sources: dict[str, str] = {}
-    images: dict[str, Path] = {}
+    images: dict[str, Picture] = {}
     parts: dict[str, Split] = {}
     for split in splits:
         split_file = folder / "image_splits" / f"split.rc2.{_FILE_SPLIT.get(split, split)}.json"
@@ -57,13 +59,13 @@ def _protocol(data: config.Data) -> Protocol:
     )
 
 
-def _listed(source: Source, path: Path) -> dict[str, Path] | None:
+def _listed(source: Source, path: Path) -> dict[str, Picture] | None:
     """Returns id -> picture file of a split file, in its order; None if there is no such file."""
     table = source.table(path)
     if table is None:
         return None
-    locate = _locator(source.root)
-    listed: dict[str, Path] = {}
+    locate = _locator(source.tree)
+    listed: dict[str, Picture] = {}
     for identifier, picture in table.items():
         where = f"{source.name(path)} entry {identifier}"
         if not identifier.strip():
@@ -77,23 +79,23 @@ def _listed(source: Source, path: Path) -> dict[str, Path] | None:
     return listed
 
 
-def _locator(root: Path) -> Callable[[str], Path]:
+def _locator(tree: Tree) -> Callable[[str], Picture]:
     """Returns the function from "./dev/x.png" to the file; a top folder such as "dev" is sought once."""
 
     @cache
     def base(top: str) -> Path:
-        candidates = (root / folder for folder in _PICTURE_FOLDERS)
-        return next((folder for folder in candidates if (folder / top).exists()), root)
+        candidates = (tree.root / folder for folder in _PICTURE_FOLDERS)
+        return next((folder for folder in candidates if tree.exists(folder / top)), tree.root)
 
-    def locate(picture: str) -> Path:
+    def locate(picture: str) -> Picture:
         relative = PurePosixPath(picture)
-        return base(relative.parts[0]) / relative if relative.parts else root
+        return tree.picture(base(relative.parts[0]) / relative if relative.parts else tree.root)
 
     return locate
 
 
 def _triplets(
-    source: Source, folder: Path, split: str, listed: Mapping[str, Path] | None, split_file: str
+    source: Source, folder: Path, split: str, listed: Mapping[str, Picture] | None, split_file: str
 ) -> Iterator[Triplet]:
     seen: dict[str, str] = {}
     for record in source.records(folder / "captions" / f"cap.rc2.{_FILE_SPLIT.get(split, split)}.json"):

@@ -11,12 +11,13 @@ The reference is called "candidate"; the test split has no targets. Empty captio
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from cirray import config
 from cirray.data.annotations import Annotations
 from cirray.data.captions import without_empty
 from cirray.data.parsing import Source, leaves_root
+from cirray.data.pictures import Picture
+from cirray.data.tree import Tree
 from cirray.data.triplets import Protocol, Split, Triplet
 
 EXPECTED = "captions/, image_splits/ and images/ of FashionIQ"
@@ -52,7 +53,7 @@ def read(data: config.Data, splits: Sequence[str]) -> Annotations:
         parts[split] = Split(split, tuple(triplets), galleries)
     return Annotations(
         name="fashioniq",
-        images=_files(source.root / "images", sources),
+        images=_files(source.tree, sources),
         image_sources=sources,
         titles=_titles(source, sources),
         splits=parts,
@@ -99,15 +100,14 @@ def _union(triplets: Sequence[Triplet]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(identifier for identifier in ids if identifier is not None))
 
 
-def _files(folder: Path, ids: Mapping[str, str]) -> dict[str, Path]:
+def _files(tree: Tree, ids: Mapping[str, str]) -> dict[str, Picture]:
     """Returns id -> file. Lists the folder once; an id without a file gets .png, for the audit to miss."""
-    names: dict[tuple[str, str], Path] = {}
-    if folder.is_dir():
-        names = {(path.stem, path.suffix.lower()): path for path in sorted(folder.iterdir())}
+    folder = tree.root / "images"
+    names = {(path.stem, path.suffix.lower()): path for path in tree.entries(folder)}
 
-    def file(identifier: str) -> Path:
+    def file(identifier: str) -> Picture:
         found = (names.get((identifier, suffix)) for suffix in _SUFFIXES)
-        return next((path for path in found if path), folder / f"{identifier}.png")
+        return tree.picture(next((path for path in found if path), folder / f"{identifier}.png"))
 
     return {identifier: file(identifier) for identifier in ids}
 
@@ -115,7 +115,7 @@ def _files(folder: Path, ids: Mapping[str, str]) -> dict[str, Path]:
 def _titles(source: Source, ids: Mapping[str, str]) -> dict[str, str]:
     path = source.root / "titles.json"
     titles: dict[str, str] = {}
-    if not path.exists():
+    if not source.tree.exists(path):
         return titles
     for identifier, title in (source.table(path) or {}).items():
         if not isinstance(title, str) or not title.strip():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+from cirray.data.tree import open_tree
 from cirray.data.triplets import Problem
 
 
@@ -85,14 +86,19 @@ class Record:
 class Source:
     """The JSON files of one dataset. A file that cannot be read is noted, and is None or has no records.
 
+    Args:
+        root: the dataset's folder or URI.
+
     Attributes:
-        root: absolute path of the dataset's folder.
+        tree: the files.
+        root: absolute path of the dataset's folder, or of its URI's mirror.
         problems: what is wrong with single records.
         fatal: files that are missing or not readable as a whole.
     """
 
     def __init__(self, root: str) -> None:
-        self.root = Path(root).expanduser().absolute()
+        self.tree = open_tree(root)
+        self.root = self.tree.root
         self.problems: list[Problem] = []
         self.fatal: list[Problem] = []
 
@@ -180,9 +186,10 @@ class Source:
 
     def _text(self, path: Path) -> str | None:
         try:
-            return path.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark first
+            # Editors on Windows put a byte order mark first.
+            return self.tree.local(path).read_text(encoding="utf-8-sig")
         except FileNotFoundError:
-            self.fatal.append(Problem(self.name(path), f"the file is missing ({path})"))
+            self.fatal.append(Problem(self.name(path), f"the file is missing ({self.tree.where(path)})"))
         except UnicodeDecodeError as error:
             self.fatal.append(Problem(self.name(path), f"not UTF-8: {error.reason} at byte {error.start}"))
         except OSError as error:

@@ -7,6 +7,8 @@ without torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -16,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cirray.config import Preprocess
 from cirray.errors import DataError
+from cirray.places import Remote, Stamp, is_remote
 
 Background = Literal["white", "black"]
 
@@ -27,6 +30,27 @@ MAX_SIDE = 16_384
 MAX_RATIO = 100
 # Picture formats only: Pillow also opens formats that start other programs (EPS) or have no fixed size.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+# Most of the time that an object store takes for a picture is waiting.
+REMOTE_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePicture:
+    """A picture file at a URI; it stays there, and is read by whoever decodes it.
+
+    Attributes:
+        uri: where it is; also what it is as text.
+        stamp: as its folder's listing told it; None if it was not listed.
+    """
+
+    uri: str
+    stamp: Stamp | None
+
+    def __str__(self) -> str:
+        return self.uri
+
+
+Picture = Path | RemotePicture
 
 
 class PictureError(DataError):
@@ -46,11 +70,11 @@ class PictureError(DataError):
         return f"{self.where}: {self.what}"
 
 
-def open_rgb(path: Path, background: Background) -> Image.Image:
-    """Opens a local picture file and decodes it completely.
+def open_rgb(picture: Picture | str, background: Background) -> Image.Image:
+    """Opens a picture file and decodes it completely.
 
     Args:
-        path: the file.
+        picture: the file: a path, or a URI as an index or a feature store's filler knows it.
         background: what transparent pictures are laid on.
 
     Returns:
@@ -58,25 +82,43 @@ def open_rgb(path: Path, background: Background) -> Image.Image:
 
     Raises:
         PictureError: no such file, an empty or truncated one, not a picture, or too large a picture.
+        PlaceError: its URI cannot be reached.
     """
-    return decode_rgb(read_bytes(path), str(path), background)
+    return decode_rgb(read_bytes(picture), str(picture), background)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Returns the content of a file; raises PictureError if there is none."""
+def read_bytes(picture: Picture | str) -> bytes:
+    """Returns the content of a file; raises as `open_rgb`."""
+    where = str(picture)
+    content = _read_remote(where) if is_remote(where) else _read_local(Path(where))
+    if not content:
+        raise PictureError(where, "is empty (0 bytes)")
+    return content
+
+
+def reading_threads(pictures: Iterable[Picture | str], local: int) -> int:
+    """Returns how many threads should read pictures: `local`, or more where some are at a URI."""
+    return REMOTE_THREADS if any(is_remote(str(picture)) for picture in pictures) else local
+
+
+def _read_remote(uri: str) -> bytes:
+    content = Remote(uri).read("")
+    if content is None:
+        raise PictureError(uri, "does not exist")
+    return content
+
+
+def _read_local(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise PictureError(str(path), "is a folder, not a picture file")
         if path.exists() and not path.is_file():
             raise PictureError(str(path), "is not a regular file")
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise PictureError(str(path), "does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise PictureError(str(path), f"cannot be read ({error})") from None
-    if not content:
-        raise PictureError(str(path), "is empty (0 bytes)")
-    return content
 
 
 def decode_rgb(content: bytes, where: str, background: Background, max_pixels: int = MAX_PIXELS) -> Image.Image:

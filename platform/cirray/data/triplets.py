@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
+
+from cirray.data.pictures import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Dataset:
     """
 
     name: str
-    images: Mapping[str, Path]
+    images: Mapping[str, Picture]
     contents: Mapping[str, str]
     titles: Mapping[str, str]
     splits: Mapping[str, Split]

@@ -6,36 +6,38 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from cirray.config import Preprocess
-from cirray.data.pictures import open_rgb, pixels
+from cirray.data.pictures import open_rgb, pixels, reading_threads
 from cirray.encoder_folder import MANIFEST
 from cirray.places import fetch
 
+_DECODERS = 2
+
 
 class Embed(Protocol):
-    """A batch of payloads (picture paths or captions) -> as many rows."""
+    """A batch of payloads (paths or URIs of pictures, or captions) -> as many rows."""
 
     def __call__(self, payloads: Sequence[str]) -> np.ndarray: ...
 
 
 class DecodePixels:
-    """Picture files -> uint8 [N, 3, S, S]. Needs no model, and so no torch."""
+    """Picture files (paths or URIs) -> uint8 [N, 3, S, S]. Needs no model, and so no torch."""
 
     def __init__(self, size: int, preprocess: Preprocess) -> None:
         self.size = size
         self.preprocess = preprocess
 
     def __call__(self, payloads: Sequence[str]) -> np.ndarray:
-        with ThreadPoolExecutor(max_workers=2) as pool:  # Pillow decodes outside the GIL
+        # Pillow decodes outside the GIL.
+        with ThreadPoolExecutor(reading_threads(payloads, _DECODERS)) as pool:
             return np.stack(list(pool.map(self._one, payloads)))
 
-    def _one(self, path: str) -> np.ndarray:
-        return pixels(open_rgb(Path(path), self.preprocess.background), self.size, self.preprocess)
+    def _one(self, picture: str) -> np.ndarray:
+        return pixels(open_rgb(picture, self.preprocess.background), self.size, self.preprocess)
 
 
 class EmbedImages:

@@ -7,10 +7,13 @@ import os
 from cirray.config import Indexing
 from cirray.errors import SearchIndexError
 from cirray.index.home import Home
+from cirray.places import is_remote
 
 
 def open_home(settings: Indexing) -> Home:
-    """Returns the server's home when QDRANT_URL is set, else the embedded one. Never one in place of the other.
+    """Returns the server's home when QDRANT_URL is set, else the embedded one: a folder's, or a URI's.
+
+    Never one in place of the other.
 
     Environment: QDRANT_URL, QDRANT_API_KEY, QDRANT_GRPC_PORT (6334).
     """
@@ -19,6 +22,10 @@ def open_home(settings: Indexing) -> Home:
         from cirray.index.server import connect_home  # the client takes a second to import
 
         return connect_home(url, os.environ.get("QDRANT_API_KEY"), settings, _grpc_port())
+    if is_remote(settings.path):
+        from cirray.index.remote import RemoteEdgeHome
+
+        return RemoteEdgeHome(settings.path)
     from cirray.index.edge import EdgeHome
 
     return EdgeHome.at(settings.path)

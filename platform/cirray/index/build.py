@@ -29,7 +29,7 @@ from cirray.index.catalog import describe_attributes, read_catalog
 from cirray.index.home import Attribute, Generation, Home, new_name, same_build
 from cirray.index.items import Item
 from cirray.index.verify import verify
-from cirray.places import fetch, store_folder, store_place
+from cirray.places import fetch, store_place
 from cirray.provenance import provenance
 from cirray.runtime import connect
 from cirray.training.stages import use_gpu
@@ -46,8 +46,8 @@ class Change:
     removed: list[str]
 
 
-def build_index(bundle: Path | str, catalog: Path, config: Config) -> dict[str, Any]:
-    """Indexes a catalogue with a bundle's image side and publishes the result.
+def build_index(bundle: Path | str, catalog: Path | str, config: Config) -> dict[str, Any]:
+    """Indexes a catalogue with a bundle's image side and publishes the result. Both may be at a URI.
 
     Returns:
         The JSON report: what changed, and every unusable entry.
@@ -63,7 +63,9 @@ def build_index(bundle: Path | str, catalog: Path, config: Config) -> dict[str, 
         return _build(home, folder, manifest, catalog, config)
 
 
-def _build(home: Home, bundle: Path, manifest: Mapping[str, Any], catalog: Path, config: Config) -> dict[str, Any]:
+def _build(
+    home: Home, bundle: Path, manifest: Mapping[str, Any], catalog: Path | str, config: Config
+) -> dict[str, Any]:
     items, bad, attributes = _read(catalog, manifest["preprocess"]["background"], config)
     plan = _plan(manifest, attributes, config)
     wanted = {item.id: item.digest() for item in items}
@@ -108,12 +110,12 @@ def difference(wanted: Mapping[str, str], present: Mapping[str, str]) -> Change:
     )
 
 
-def _read(catalog: Path, background: Any, config: Config) -> tuple[list[Item], list[Problem], list[Attribute]]:
+def _read(catalog: Path | str, background: Any, config: Config) -> tuple[list[Item], list[Problem], list[Attribute]]:
     """Returns the usable items, what is wrong with the others, and what is known of the attributes."""
     entries, problems = read_catalog(catalog)
     say(f"{len(entries)} entries in {catalog}")
     images, sources = {entry.id: entry.image for entry in entries}, {entry.id: entry.where for entry in entries}
-    contents, broken = audit_pictures(images, sources, store_folder(config.store), background)
+    contents, broken = audit_pictures(images, sources, store_place(config.store), background)
     bad = [*problems, *broken]
     _check_share(catalog, bad, len(entries) + len(problems), config.index.max_bad)
     good = [entry for entry in entries if entry.id in contents]
@@ -121,7 +123,7 @@ def _read(catalog: Path, background: Any, config: Config) -> tuple[list[Item], l
     return items, bad, describe_attributes(good)
 
 
-def _check_share(catalog: Path, bad: Sequence[Problem], total: int, most: float) -> None:
+def _check_share(catalog: Path | str, bad: Sequence[Problem], total: int, most: float) -> None:
     if len(bad) == total or len(bad) > most * total:
         head = (
             f"{len(bad)} of {total} entries of {catalog} cannot be used, more than max_bad allows ({most:.0%}): "

@@ -6,6 +6,7 @@
 
 An attribute is a text, a number, true or false, or a list of texts; null and empty values are absent. A place is
 "file:line"; in Parquet files "file row i", counted from 0; in folders the picture's path. Picture files are not opened.
+Folders and files may be at a URI: its pictures are named by their URIs then.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from pyarrow import parquet
 from cirray.api import MAX_ID
 from cirray.data.catalogue import CATALOG
 from cirray.data.parsing import Record, Source, leaves_root
-from cirray.data.pictures import FORMATS
+from cirray.data.pictures import FORMATS, Picture
 from cirray.data.triplets import Problem
 from cirray.errors import DataError
 from cirray.filters import ATTRIBUTE, MAX_NUMBER, MAX_TEXT
 from cirray.index.home import Attribute
+from cirray.places import is_remote
 
 Value = str | int | float | bool | list[str]
 
@@ -69,21 +71,21 @@ class Entry:
 
     Attributes:
         id: 1 to 512 characters, unique.
-        image: absolute path of the picture file.
+        image: the picture file: its absolute path, or its URI.
         title: what people read, "" if there is none.
         attributes: name -> value; a name has values of one kind in the whole catalogue.
         where: the entry's place in the catalogue.
     """
 
     id: str
-    image: Path
+    image: Picture
     title: str
     attributes: dict[str, Value]
     where: str
 
 
-def read_catalog(path: Path) -> tuple[list[Entry], list[Problem]]:
-    """Reads a catalogue.
+def read_catalog(place: Path | str) -> tuple[list[Entry], list[Problem]]:
+    """Reads a catalogue, a file or a folder, here or at a URI.
 
     A text of more than 200 characters is no attribute, as nobody filters by it: it is left out, and the entry stays.
 
@@ -93,21 +95,22 @@ def read_catalog(path: Path) -> tuple[list[Entry], list[Problem]]:
 
     Raises:
         DataError: the catalogue is missing, not readable as a whole, or empty.
+        PlaceError: its URI holds nothing, or cannot be reached.
     """
-    file = _file_of(path.expanduser().absolute())
-    source = Source(str(file if file.is_dir() else file.parent))
+    source, file = _remote(str(place)) if is_remote(place) else _local(Path(place))
     entries: list[Entry] = []
     places: dict[str, str] = {}
     misnamed: dict[str, Problem] = {}
     for record in _records(source, file):
         before = len(source.problems)
-        entry = _entry(record, source.root, places, misnamed)
+        entry = _entry(record, source, places, misnamed)
         if noted := source.problems[before:]:
             source.problems[before:] = [Problem(record.where, "; ".join(problem.what for problem in noted))]
         elif entry is not None:
             entries.append(entry)
     if not entries and not source.problems:
-        raise DataError(f"{file} has no entry: write one for each picture, with its id and its image")
+        where = source.tree.where(file)
+        raise DataError(f"{where} has no entry: write one for each picture, with its id and its image")
     entries, mixed = _of_one_kind(entries)
     return entries, [*misnamed.values(), *source.problems, *mixed]
 
@@ -129,8 +132,22 @@ def _description(name: str, values: Sequence[Any]) -> Attribute:
     return Attribute(name=name, kind=kind, values=counts[:MAX_VALUES_SHOWN])
 
 
-def _file_of(path: Path) -> Path:
-    """Returns the file or folder that is to be read."""
+def _remote(uri: str) -> tuple[Source, Path]:
+    """Returns the files at a URI, and the one of them (or the folder) that is to be read."""
+    folder, _, name = uri.rstrip("/").rpartition("/")
+    if not name.lower().endswith(tuple(_READERS)):
+        source = Source(uri)
+        file = source.root / CATALOG
+        return source, file if source.tree.exists(file) else source.root
+    source = Source(folder)
+    if not source.tree.exists(source.root / name):
+        raise DataError(f"{uri} does not exist: a catalogue is {EXPECTED}")
+    return source, source.root / name
+
+
+def _local(path: Path) -> tuple[Source, Path]:
+    """Returns the files of a folder, and the one of them (or the folder) that is to be read."""
+    path = path.expanduser().absolute()
     try:
         if not path.exists():
             raise DataError(f"{path} does not exist: a catalogue is {EXPECTED}")
@@ -139,25 +156,24 @@ def _file_of(path: Path) -> Path:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if not file.is_dir() and file.suffix.lower() not in _READERS:
         raise DataError(f"{file} is no catalogue: a catalogue is {EXPECTED}")
-    return file
+    return Source(str(file if file.is_dir() else file.parent)), file
 
 
 def _records(source: Source, file: Path) -> Iterator[Record]:
-    return _folder(source) if file.is_dir() else _READERS[file.suffix.lower()](source, file)
+    return _folder(source) if file == source.root else _READERS[file.suffix.lower()](source, file)
 
 
 def _folder(source: Source) -> Iterator[Record]:
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
     try:
         names = sorted(
-            path.relative_to(source.root).as_posix()
-            for path in _files(source.root, frozenset())
-            if path.suffix.lower() in suffixes
+            path.relative_to(source.root).as_posix() for path in source.tree.files() if path.suffix.lower() in suffixes
         )
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
     if not names:
-        raise DataError(f"{source.root} has no picture below it ({', '.join(sorted(suffixes))}), and no {CATALOG}")
+        where = source.tree.where(source.root)
+        raise DataError(f"{where} has no picture below it ({', '.join(sorted(suffixes))}), and no {CATALOG}")
     stems = [name.removesuffix(PurePosixPath(name).suffix) for name in names]
     taken = Counter([*names, *stems])
     for name, stem in zip(names, stems, strict=True):
@@ -168,30 +184,19 @@ def _folder(source: Source) -> Iterator[Record]:
         yield Record(where, values, source.problems)
 
 
-def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """Yields the files below a folder. Links are followed, but not back to a folder that they lie in."""
-    real = folder.resolve()
-    if real in above:
-        return
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from _files(path, above | {real})
-        else:
-            yield path
-
-
 def _json_lines(source: Source, file: Path) -> Iterator[Record]:
     yield from source.lines(file)
     if source.fatal:
-        raise DataError("\n".join(f"{file.parent}/{problem}" for problem in source.fatal))
+        root = source.tree.where(source.root)
+        raise DataError("\n".join(f"{root}/{problem}" for problem in source.fatal))
 
 
 def _csv(source: Source, file: Path) -> Iterator[Record]:
-    rows = _csv_rows(file)
+    rows = _csv_rows(source, file)
     if not rows:
-        raise DataError(f"{file} is empty: its first line names the columns, such as id,image,title,colour")
+        raise DataError(
+            f"{source.tree.where(file)} is empty: its first line names the columns, such as id,image,title,colour"
+        )
     _, names = rows[0]
     _check_columns(source, file, names)
     places, complete = [], []
@@ -207,12 +212,12 @@ def _csv(source: Source, file: Path) -> Iterator[Record]:
         yield Record(where, dict(zip(names, values, strict=True)), source.problems)
 
 
-def _csv_rows(file: Path) -> list[tuple[int, list[str]]]:
+def _csv_rows(source: Source, file: Path) -> list[tuple[int, list[str]]]:
     """Returns (line, cells) of each row that is not blank; a row may have several lines, and the first counts."""
     rows: list[tuple[int, list[str]]] = []
     line = 1
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
+        with source.tree.local(file).open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             for cells in reader:
                 stripped = [cell.strip() for cell in cells]
@@ -220,7 +225,8 @@ def _csv_rows(file: Path) -> list[tuple[int, list[str]]]:
                     rows.append((line, stripped))
                 line = reader.line_num + 1
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}:{line}: cannot be read as UTF-8 text separated by commas ({error})") from None
+        where = source.tree.where(file)
+        raise DataError(f"{where}:{line}: cannot be read as UTF-8 text separated by commas ({error})") from None
     return rows
 
 
@@ -236,7 +242,7 @@ def _parquet(source: Source, file: Path) -> Iterator[Record]:
     place = source.name(file)
     columns: list[tuple[str, list[Any]]] = []
     try:
-        table = parquet.ParquetFile(file).read()
+        table = parquet.ParquetFile(source.tree.local(file)).read()
         for name, column in zip(table.column_names, table.columns, strict=True):
             readable = _readable(column)
             if readable is None:
@@ -244,7 +250,7 @@ def _parquet(source: Source, file: Path) -> Iterator[Record]:
             else:
                 columns.append((name, [_plain(value) for value in readable.to_pylist()]))
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
-        raise DataError(f"{file} cannot be read as Parquet ({error})") from None
+        raise DataError(f"{source.tree.where(file)} cannot be read as Parquet ({error})") from None
     names = [name for name, _ in columns]
     _check_columns(source, file, names)
     for row, values in enumerate(zip(*(values for _, values in columns), strict=True)):
@@ -273,24 +279,26 @@ def _plain(value: Any) -> Any:
 def _check_columns(source: Source, file: Path, names: Sequence[str]) -> None:
     missing = [name for name in _REQUIRED if name not in names]
     twice = [name for name, count in Counter(names).items() if name and count > 1]
+    where = source.tree.where(file)
     if missing:
         found = ", ".join(map(repr, names))
-        lines = [f"{file} has no usable column {' and '.join(missing)}: add it, or rename one of {found}"]
+        lines = [f"{where} has no usable column {' and '.join(missing)}: add it, or rename one of {found}"]
         raise DataError("\n".join([*lines, *map(str, source.problems)]))
     if twice:
-        raise DataError(f"{file} has several columns {', '.join(map(repr, twice))}: give each its own name")
+        raise DataError(f"{where} has several columns {', '.join(map(repr, twice))}: give each its own name")
 
 
 _READERS = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
 
 
-def _entry(record: Record, root: Path, places: dict[str, str], misnamed: dict[str, Problem]) -> Entry | None:
+def _entry(record: Record, source: Source, places: dict[str, str], misnamed: dict[str, Problem]) -> Entry | None:
     """Returns the entry of a record, unless id or image is missing; notes all else that is wrong."""
     identifier, image = _id(record), record.text("image")
     title = record.text("title") if record.value("title") not in (None, "") else None
     attributes = _attributes(record, misnamed)
     if image is not None and leaves_root(image):
         record.note(f"image {image!r} must be a path inside the catalogue's folder, relative to it")
+        image = None
     if identifier is not None:
         first = places.setdefault(identifier, record.where)
         if first != record.where:
@@ -299,7 +307,8 @@ def _entry(record: Record, root: Path, places: dict[str, str], misnamed: dict[st
         return None
     if not _is_unicode([identifier, image, title, attributes]):
         record.note("has text that is not Unicode (an unpaired surrogate): correct its encoding")
-    return Entry(identifier, root / image, (title or "").strip(), attributes, record.where)
+    picture = source.tree.picture(source.root / image)
+    return Entry(identifier, picture, (title or "").strip(), attributes, record.where)
 
 
 def _id(record: Record) -> str | None:

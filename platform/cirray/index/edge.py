@@ -15,6 +15,7 @@ them must be allowed to write there, though: the engine opens its files so, and 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,17 +29,20 @@ import qdrant_edge as edge
 from pydantic import ValidationError
 
 from cirray.errors import SearchIndexError
-from cirray.files import home_folder, read_json, write_json
+from cirray.files import home_folder, write_json
 from cirray.index.home import Generation, same_build
 from cirray.index.items import Item, point_id, unit_rows
+from cirray.index.packing import TEMPORARY
 from cirray.index.reading import PointReader, Succession, digests
 from cirray.index.translate import Words
+from cirray.places import join
 
 MANIFEST = "generation.json"
 POINTER = "published.json"
 SHARD = "shard"
+GENERATIONS = "generations"
 # The engine makes such folders when a reader starts or ends, and removes them at once.
-_TEMPORARY = shutil.ignore_patterns(".atomicwrite*")
+_TEMPORARY = shutil.ignore_patterns(f"{TEMPORARY}*")
 
 
 def _match_value(value: Any) -> edge.MatchValue:
@@ -79,7 +83,7 @@ class EdgeHome(Succession):
     @contextmanager
     def alone(self) -> Iterator[None]:
         """See `Home`."""
-        self._held = _lock(self.root)
+        self._held = _lock(self.root, self.where)
         try:
             yield
         finally:
@@ -88,14 +92,14 @@ class EdgeHome(Succession):
 
     def create(self, plan: Generation) -> EdgeWriter:
         """See `Home`."""
-        lock = _lock(self.root) if self._held is None else None
+        lock = _lock(self.root, self.where) if self._held is None else None
         try:
             self._drop_unfinished()
             folder = self._folder(plan.name)
             base = self._base(plan)
             if base is not None:
-                shutil.copytree(self._folder(base) / SHARD, folder / SHARD, ignore=_TEMPORARY)
-            return EdgeWriter(folder, plan, base is not None, lock)
+                shutil.copytree(self._here(base) / SHARD, folder / SHARD, ignore=_TEMPORARY)
+            return self._writer(folder, plan, base is not None, lock)
         except BaseException:
             if lock is not None:
                 lock.close()
@@ -103,17 +107,19 @@ class EdgeHome(Succession):
 
     def generations(self) -> list[Generation]:
         """See `Home`."""
-        return [self.read(path.parent.name) for path in sorted(self.root.glob(f"generations/*/{MANIFEST}"))]
+        return [self.read(name) for name in self._complete()]
 
     def published(self) -> str | None:
         """See `Home`."""
-        try:
-            name: str = read_json(self.root / POINTER)["generation"]
-        except FileNotFoundError:
+        content = self._content(POINTER)
+        if content is None:
             return None
+        try:
+            name: str = json.loads(content)["generation"]
         except (ValueError, KeyError, TypeError) as error:
-            raise SearchIndexError(f"{self.root / POINTER} is damaged ({error}): delete it and index again") from None
-        return name if (self._folder(name) / MANIFEST).exists() else None  # it may have been deleted by hand
+            where = join(self.where, POINTER)
+            raise SearchIndexError(f"{where} is damaged ({error}): delete it and index again") from None
+        return None if self._content(_manifest(name)) is None else name  # it may have been deleted by hand
 
     def publish(self, name: str) -> None:
         """See `Home`."""
@@ -127,28 +133,48 @@ class EdgeHome(Succession):
 
     def open(self, name: str) -> EdgeReader:
         """See `Home`."""
-        return EdgeReader(self._folder(name), self.read(name))
+        generation = self.read(name)
+        return EdgeReader(self._here(name), generation)
 
     def _base(self, plan: Generation) -> str | None:
         """Returns the published generation if the new one can begin with a copy of it."""
         name = self.published()
         return name if name is not None and same_build(self.read(name), plan) else None
 
-    def _folder(self, name: str) -> Path:
-        return self.root / "generations" / name
-
     def read(self, name: str) -> Generation:
         """See `Home`."""
-        path = self._folder(name) / MANIFEST
+        content = self._content(_manifest(name))
+        if content is None:
+            raise SearchIndexError(f"{self.where} has no complete generation {name}: run jobs/index.py again")
         try:
-            return Generation.model_validate(read_json(path))
-        except FileNotFoundError:
-            raise SearchIndexError(f"{self.where} has no complete generation {name}: run jobs/index.py again") from None
+            return Generation.model_validate(json.loads(content))
         except (ValidationError, ValueError) as error:
-            raise SearchIndexError(f"{path} is damaged ({error}): delete its folder and index again") from None
+            where = join(self.where, _manifest(name))
+            raise SearchIndexError(f"{where} is damaged ({error}): delete its folder and index again") from None
+
+    def _folder(self, name: str) -> Path:
+        return self.root / GENERATIONS / name
+
+    def _content(self, name: str) -> bytes | None:
+        """Returns what a file below the home holds; None if there is none."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _complete(self) -> list[str]:
+        """Returns the names of the complete generations, oldest first."""
+        return [path.parent.name for path in sorted(self.root.glob(f"{GENERATIONS}/*/{MANIFEST}"))]
+
+    def _here(self, name: str) -> Path:
+        """Returns the folder that holds a complete generation on this machine."""
+        return self._folder(name)
+
+    def _writer(self, folder: Path, plan: Generation, copied: bool, lock: IO[str] | None) -> EdgeWriter:
+        return EdgeWriter(folder, plan, copied, lock)
 
     def _drop_unfinished(self) -> None:
-        for folder in self.root.glob("generations/*"):
+        for folder in self.root.glob(f"{GENERATIONS}/*"):
             if folder.is_dir() and not (folder / MANIFEST).exists():
                 shutil.rmtree(folder)
 
@@ -282,7 +308,11 @@ def _scroll(
         return shard.scroll(edge.ScrollRequest(limit=limit, offset=cursor, filter=wanted, with_payload=payload))
 
 
-def _lock(root: Path) -> IO[str]:
+def _manifest(name: str) -> str:
+    return f"{GENERATIONS}/{name}/{MANIFEST}"
+
+
+def _lock(root: Path, where: str) -> IO[str]:
     """Takes the writers' lock; it is free again when the file is closed or the process dies."""
     root.mkdir(parents=True, exist_ok=True)
     stream = (root / "writer.lock").open("a")
@@ -290,7 +320,7 @@ def _lock(root: Path) -> IO[str]:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stream.close()
-        raise SearchIndexError(f"another job is writing to the index {root}: wait for it, or stop it") from None
+        raise SearchIndexError(f"another job is writing to the index {where}: wait for it, or stop it") from None
     stream.truncate(0)
     stream.write(f"{os.getpid()}\n")
     stream.flush()

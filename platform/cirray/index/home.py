@@ -231,7 +231,12 @@ def _build(generation: Generation) -> tuple[Any, ...]:
 
 def new_name() -> str:
     """Returns a generation name that sorts by time."""
-    return f"{datetime.now(UTC):%Y%m%dt%H%M%S%f}-{secrets.token_hex(3)}"
+    return f"{name_at(datetime.now(UTC))}-{secrets.token_hex(3)}"
+
+
+def name_at(time: datetime) -> str:
+    """Returns what the names of later generations are greater than."""
+    return f"{time:%Y%m%dt%H%M%S%f}"
 
 
 def previous(generations: Sequence[Generation], published: str | None, where: str) -> str:
