@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("evaluation", "sheets"),
     ("bundle", "output"),
-    ("pipeline", "scoring"),
+    ("pipeline", "scoring", "clip4cir"),
     ("index",),
 )
 # What comes later by the design (index, serving) may use all of these, and none of these may use it.
