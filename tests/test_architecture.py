@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("client", "feedback"),
     ("data", "demo"),
     ("cuttext", "losses", "gradcache", "ranking", "combiner", "tables", "encoder_folder", "bundle_folder"),
-    ("encoders", "recall"),
+    ("encoders", "recall", "listed_recall"),
     ("backbone",),
     ("features",),
     ("workers", "progress", "runtime"),
@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluation", "sheets"),
     ("bundle", "output"),
     ("pipeline", "scoring", "clip4cir"),
+    ("submission",),
     ("index",),
 )
 # What comes later by the design (index, serving) may use all of these, and none of these may use it.

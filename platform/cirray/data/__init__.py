@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Any
 
 from cirray import config
 from cirray.data import catalogue, cirr, fashioniq
 from cirray.data.annotations import Annotations
 from cirray.data.audit import audit_pictures
+from cirray.data.parsing import listing
 from cirray.data.pictures import Background
 from cirray.data.triplets import Dataset, Problem, Split, Triplet
 from cirray.errors import ConfigError, DataError
 
-__all__ = ["load_dataset"]
+__all__ = ["load_dataset", "ranking_files"]
 
 _READERS = {"fashioniq": fashioniq, "cirr": cirr, "triplets": catalogue}
-_SHOWN = 200
 
 
 def load_dataset(
@@ -46,11 +47,13 @@ def load_dataset(
     annotations = reader.read(data, splits)
     if annotations.fatal:
         found = [*annotations.fatal, *annotations.problems]
-        raise DataError(_listing(data, found, "the files must be there and readable; pictures were not checked yet"))
+        raise DataError(
+            listing(data.root, found, "the files must be there and readable; pictures were not checked yet")
+        )
     contents, problems = _audit(annotations, cache, background)
     problems = [*annotations.problems, *problems]
     if problems and not data.skip_bad:
-        raise DataError(_listing(data, problems, "fix them, or leave them out with --data.skip-bad"))
+        raise DataError(listing(data.root, problems, "fix them, or leave them out with --data.skip-bad"))
     parts = {name: _without(split, contents) for name, split in annotations.splits.items()}
     _check_left(data, parts, problems)
     return Dataset(
@@ -62,6 +65,18 @@ def load_dataset(
         protocol=annotations.protocol,
         skipped=(*problems, *_dropped(annotations.splits, parts)),
     )
+
+
+def ranking_files(
+    data: config.Data, split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """Returns the files that hold a split's rankings in its dataset's own layout: name -> JSON content.
+
+    Args:
+        ranked: for each triplet the names of the best images, best first.
+        within: the same, of its image set only; as many empty lists where there are no image sets.
+    """
+    return _READERS[data.format].ranking_files(split, ranked, within)
 
 
 def _check_root(data: config.Data, expected: str) -> None:
@@ -81,15 +96,6 @@ def _audit(annotations: Annotations, cache: Path, background: Background) -> tup
         Problem(annotations.image_sources[identifier], f"picture of {identifier!r}: {problem}")
         for identifier, problem in zip(bad, wrong, strict=True)
     ]
-
-
-def _listing(data: config.Data, problems: Sequence[Problem], remedy: str) -> str:
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    lines = [f"{count} in {data.root} (lines are counted from 1, entries from 0): {remedy}"]
-    lines += [f"  {problem}" for problem in problems[:_SHOWN]]
-    if len(problems) > _SHOWN:
-        lines.append(f"  and {len(problems) - _SHOWN} more")
-    return "\n".join(lines)
 
 
 def _without(split: Split, good: Container[str]) -> Split:
@@ -134,4 +140,4 @@ def _check_left(data: config.Data, splits: dict[str, Split], problems: Sequence[
         if not any(triplet.category == category for triplet in split.triplets)
     ]
     if empty:
-        raise DataError(_listing(data, [*empty, *problems], "each split needs triplets"))
+        raise DataError(listing(data.root, [*empty, *problems], "each split needs triplets"))

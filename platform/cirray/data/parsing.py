@@ -7,11 +7,13 @@ and "file entry key" in one JSON object. Files are named relative to the dataset
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from cirray.data.triplets import Problem
+
+_SHOWN = 200
 
 
 class Record:
@@ -103,6 +105,10 @@ class Source:
     def note(self, where: str, what: str) -> None:
         """Notes a problem that can be left out."""
         self.problems.append(Problem(where, what))
+
+    def is_array(self, path: Path) -> bool:
+        """Whether a file's text begins like a JSON array."""
+        return (self._text(path) or "").lstrip().startswith("[")
 
     def array(self, path: Path) -> list[tuple[str, Any]] | None:
         """Returns (place, value) of each item of a file that is one JSON array."""
@@ -196,6 +202,16 @@ def leaves_root(path: str) -> bool:
     Symbolic links are followed: picture folders are often links to a larger disk.
     """
     return PurePath(path).is_absolute() or ".." in PurePosixPath(path.replace("\\", "/")).parts
+
+
+def listing(where: str, problems: Sequence[Problem], remedy: str) -> str:
+    """Returns the message that tells all problems of the files in `where` at once."""
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    lines = [f"{count} in {where} (lines are counted from 1, entries from 0): {remedy}"]
+    lines += [f"  {problem}" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"  and {len(problems) - _SHOWN} more")
+    return "\n".join(lines)
 
 
 def _short(value: Any) -> str:
