@@ -13,16 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cirray.config import Data
+import cirray
+from cirray.config import Data, load_recipe
 from cirray.data import cirr, fashioniq, ranking_files
 from cirray.data.annotations import Annotations
 from cirray.data.rankings import Pairs, Rankings, read_pairs, read_rankings
 from cirray.data.triplets import Dataset, Triplet
+from cirray.errors import ConfigError
 from cirray.listed_recall import score_lists
 from cirray.recall import evaluate
-from cirray.submission import rank_names
+from cirray.scoring import evaluate_bundle
+from cirray.submission import rank_bundle, rank_names
 from cirray.tables import TripletTable, build_table
-from tests.data_fixtures import write_json
+from tests.bundles import write_bundle
+from tests.data_fixtures import cirr_record, write_json, write_picture
 from tests.test_recall import CIRR, FASHIONIQ
 from tests.test_recall import cirr as random_cirr
 from tests.test_recall import fashioniq as random_fashioniq
@@ -182,3 +186,36 @@ def test_the_scorer_reads_fashioniq_rankings(tmp_path: Path) -> None:
     pairs = read_pairs(REAL / "fashioniq/captions/cap.dress.val.json")
     found = score_lists(pairs, read_rankings(write_json(tmp_path / name, content), pairs))
     assert found["recall"] == {str(k): pytest.approx(value, abs=1e-4) for k, value in expected.recall.items()}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# from a bundle and pictures to the files
+
+
+def test_a_single_pair_is_ranked_like_many(ray_session: None, tmp_path: Path) -> None:
+    """The reference's submission script fails on a batch of one."""
+    members = ["m0", "m1", "m2", "m3", "m4", "m5"]
+    write_json(tmp_path / "captions/cap.rc2.val.json", [cirr_record(5, "m0", "m3", members)])
+    names = ["z0", *members]
+    write_json(tmp_path / "image_splits/split.rc2.val.json", {name: f"./dev/{name}.png" for name in names})
+    pictures = [write_picture(tmp_path / f"dev/{name}.png", seed) for seed, name in enumerate(names)]
+    place = write_bundle(tmp_path / "bundle")
+    settings_ = {"data.format": "cirr", "data.root": str(tmp_path), "store": str(tmp_path / "store")}
+    config = load_recipe("default", {**settings_, "output": str(tmp_path / "ranks")})
+
+    found = rank_bundle(place, config, "val")
+
+    model = cirray.load(place)
+    similarity = (model.encode_query(pictures[1], "Two of them.") @ model.encode_image(pictures).T)[0]
+    order = [names[row] for row in similarity.argsort(descending=True).tolist() if names[row] != "m0"]
+    recall, subset = (json.loads(Path(file).read_text()) for file in found["files"])
+    assert recall == {"version": "rc2", "metric": "recall", "5": order}
+    assert subset == {"version": "rc2", "metric": "recall_subset", "5": [n for n in order if n in members][:3]}
+    evaluated = evaluate_bundle(place, config, "val")[0]["results"][-1]
+    pairs = read_pairs(tmp_path / "captions/cap.rc2.val.json")
+    scored = score_lists(pairs, read_rankings(Path(found["files"][1]), pairs))
+    assert scored["recall_subset"] == evaluated["recall_subset"]
+    with pytest.raises(ConfigError, match=r"data\.skip_bad cannot be used"):
+        rank_bundle(place, load_recipe("default", {**settings_, "data.skip_bad": True, "output": "x"}), "val")
+    with pytest.raises(ConfigError, match="--output DIR is missing"):
+        rank_bundle(place, load_recipe("default", settings_), "val")
