@@ -7,7 +7,8 @@
 
 Backbone and sizes are told by the shapes; what was found is printed as JSON. Without --combiner the bundle adds image
 and text (Sum); without --clip it takes the published CLIP that is named. Trained with another padding than TargetPad
-1.25? --preprocess.pad square|none, --preprocess.ratio 1.5. export writes DIR/tuned_clip.pt and, if there is a Combiner,
+1.25? --preprocess.pad square|none, --preprocess.ratio 1.5. Pictures are read as CLIP4Cir reads them, which ignores EXIF
+and transparency; --preprocess.convert first heeds both. export writes DIR/tuned_clip.pt and, if there is a Combiner,
 DIR/combiner.pt, and prints what to give to CLIP4Cir's scripts.
 """
 
@@ -36,7 +37,7 @@ def _import(values: dict[str, Any]) -> dict[str, Any]:
     files = {name: _file(values, name) for name in ("clip", "combiner")}
     if files["clip"] and any(name.startswith("backbone.") for name in values):
         raise ConfigError("give --clip or --backbone..., not both: a checkpoint's backbone is told by its shapes")
-    config = load_recipe("default", values)
+    config = load_recipe("default", {"preprocess.convert": "last", **values})  # the order that they were trained with
     from cirray.clip4cir.convert import import_bundle  # a wrong setting fails before torch is loaded
 
     return import_bundle(files["clip"], files["combiner"], config)

@@ -23,7 +23,7 @@ from cirray.clip4cir.checkpoint import read_checkpoint
 from cirray.clip4cir.convert import CLIP_FILE, COMBINER_FILE, export_bundle, import_bundle
 from cirray.clip4cir.shapes import PUBLISHED, clip_definition, published_name
 from cirray.combiner import Combiner
-from cirray.config import Combining, load_recipe
+from cirray.config import Combining, Preprocess, load_recipe
 from cirray.errors import CheckpointError, ConfigError
 from tests import openai_clip
 from tests.bundles import write_bundle
@@ -84,7 +84,7 @@ def test_round_trip_of_small_models(sizes: Sizes, tmp_path: Path) -> None:
     found = check_round_trip(tmp_path, sizes, 5, 7)
     assert (found["dim"], found["image_size"]) == (24, sizes.resolution)
     assert found["combining"] == {"function": "combiner", "projection": 5, "hidden": 7}
-    assert found["preprocess"] == {"pad": "target", "ratio": 1.25, "background": "white"}
+    assert found["preprocess"] == Preprocess().model_dump()
     assert (found["clip_epoch"], found["combiner_epoch"]) == (11, 12)
     assert "no published model of OpenAI has these sizes" in found["notes"][0]
     assert found["exported"]["clip_model_name"] is None
