@@ -7,6 +7,7 @@ docs/clip4cir.md says which other tests cover the rest.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +41,10 @@ def paper_loss(query: Tensor, target: Tensor) -> Tensor:
     return (torch.log(torch.exp(logits - 100.0).sum(dim=1)) + 100.0 - logits.diag()).mean()
 
 
-def adam(state: dict[str, Tensor], slopes: list[dict[str, Tensor]], lr: float, eps: float, decay: float) -> Tensor:
+State = dict[str, Tensor]
+
+
+def adam(state: State, slopes: list[State], lr: float, eps: float, decay: float) -> State:
     """Adam (Kingma and Ba) with decoupled decay (Loshchilov and Hutter), from the slopes of every step so far."""
     new = {}
     for name, value in state.items():
@@ -50,24 +54,17 @@ def adam(state: dict[str, Tensor], slopes: list[dict[str, Tensor]], lr: float, e
         mean = first / (1 - 0.9 ** len(slopes))
         square = second / (1 - 0.999 ** len(slopes))
         new[name] = value - lr * decay * value - lr * mean / (square.sqrt() + eps)
-    return new  # type: ignore[return-value]
+    return new
 
 
-def steps(
-    loss: Callable[[dict[str, Tensor]], Tensor],
-    state: dict[str, Tensor],
-    lr: float,
-    eps: float,
-    decay: float,
-    count: int,
-) -> dict[str, Tensor]:
-    """Trains by hand for some steps on one batch."""
-    slopes: list[dict[str, Tensor]] = []
-    for _ in range(count):
+def three_steps(loss: Callable[[State], Tensor], state: State, lr: float, eps: float, decay: float) -> State:
+    """Trains by hand on one batch."""
+    slopes: list[State] = []
+    for _ in range(3):
         leaves = {name: value.detach().clone().requires_grad_() for name, value in state.items()}
         found = torch.autograd.grad(loss(leaves), list(leaves.values()))
         slopes.append(dict(zip(leaves, found, strict=True)))
-        state = adam({name: value.detach() for name, value in state.items()}, slopes, lr, eps, decay)  # type: ignore[assignment]
+        state = adam({name: value.detach() for name, value in state.items()}, slopes, lr, eps, decay)
     return state
 
 
@@ -85,7 +82,11 @@ def test_three_steps_of_stage_2_are_the_papers(recipe: str) -> None:
     combiner = Combiner(8, 16, 32, 0.0, 0.0, 0.0)
     start = {name: value.detach().double() for name, value in combiner.named_parameters()}
     wide = [part.double() for part in (image, text, target)]
-    expected = steps(lambda s: paper_loss(by_the_equations(s, wide[0], wide[1])[0], wide[2]), start, 2e-5, 1e-8, 0.0, 3)
+
+    def loss(state: State) -> Tensor:
+        return paper_loss(by_the_equations(state, wide[0], wide[1])[0], wide[2])
+
+    expected = three_steps(loss, start, 2e-5, 1e-8, 0.0)
     optimizer = build_optimizer(dict(combiner.named_parameters()), settings.optimisation)
     for _ in range(3):
         optimizer.zero_grad()
@@ -110,18 +111,17 @@ def test_three_steps_of_stage_1_are_the_papers(recipe: str) -> None:
     start = {name: value.detach().double() for name, value in tower.named_parameters()}
     wide = [part.double() for part in (image, words, target)]
 
-    def loss(state: dict[str, Tensor]) -> Tensor:
+    def loss(state: State) -> Tensor:
         query = wide[0] + wide[1] @ state["weight"].T + state["bias"]
         return paper_loss(query / query.norm(dim=1, keepdim=True), wide[2])
 
-    expected = steps(loss, start, 2e-6, 1e-7, 0.01, 3)
+    expected = three_steps(loss, start, 2e-6, 1e-7, 0.01)
     optimizer = build_optimizer(dict(tower.named_parameters()), settings.optimisation)
     for _ in range(3):
         optimizer.zero_grad()
         unit = torch.nn.functional.normalize(target, dim=1)
-        contrastive_loss(
-            Sum()(image, tower(words)), unit, torch.arange(6), 1 / settings.contrast.temperature
-        ).backward()
+        scale = 1 / settings.contrast.temperature
+        contrastive_loss(Sum()(image, tower(words)), unit, torch.arange(6), scale).backward()
         optimizer.step()
     for name, value in tower.named_parameters():
         assert float((expected[name] - start[name]).abs().max()) > 4e-6
@@ -153,7 +153,9 @@ def of_the_reference(image: Image.Image, size: int, pad: str = "target", ratio: 
         borders = [max(int((longest / ratio - side) / 2), 0) for side in (width, height)]
     image = TF.pad(image, borders * 2, 0, "constant")
     image = CenterCrop(size)(Resize(size, InterpolationMode.BICUBIC)(image))
-    return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Palette images with Transparency", UserWarning)
+        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 
 def noise(width: int, height: int, bands: int, seed: int = 0) -> np.ndarray:
