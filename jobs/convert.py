@@ -37,7 +37,7 @@ def _import(values: dict[str, Any]) -> dict[str, Any]:
     files = {name: _file(values, name) for name in ("clip", "combiner")}
     if files["clip"] and any(name.startswith("backbone.") for name in values):
         raise ConfigError("give --clip or --backbone..., not both: a checkpoint's backbone is told by its shapes")
-    config = load_recipe("default", {"preprocess.convert": "last", **values})  # the order that they were trained with
+    config = load_recipe("clip4cir", values)
     from cirray.clip4cir.convert import import_bundle  # a wrong setting fails before torch is loaded
 
     return import_bundle(files["clip"], files["combiner"], config)

@@ -13,6 +13,7 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -23,13 +24,14 @@ from cirray.clip4cir.checkpoint import read_checkpoint
 from cirray.clip4cir.convert import CLIP_FILE, COMBINER_FILE, export_bundle, import_bundle
 from cirray.clip4cir.shapes import PUBLISHED, clip_definition, published_name
 from cirray.combiner import Combiner
-from cirray.config import Combining, Preprocess, load_recipe
+from cirray.config import Combining, load_recipe
 from cirray.errors import CheckpointError, ConfigError
 from tests import openai_clip
 from tests.bundles import write_bundle
 from tests.data_fixtures import write_picture
 from tests.encoder_fixtures import make_encoder, noise_pixels
 from tests.openai_clip import RN50, RN50X4, SMALL_RN, SMALL_VIT, VIT_B_32, Sizes, State, random_state
+from tests.test_parity import of_the_reference
 
 TEXTS = ["is red", "has long sleeves and a much lower neckline", ""]
 
@@ -49,7 +51,7 @@ def imported(folder: Path, clip: State | None, combiner: State | None, **setting
     return import_bundle(
         saved(folder / "clip.pt", "CLIP", clip) if clip else None,
         saved(folder / "combiner.pt", "Combiner", combiner, 12) if combiner else None,
-        load_recipe("default", {"output": str(folder / "bundle"), **settings}),
+        load_recipe("clip4cir", {"output": str(folder / "bundle"), **settings}),
     )
 
 
@@ -84,7 +86,7 @@ def test_round_trip_of_small_models(sizes: Sizes, tmp_path: Path) -> None:
     found = check_round_trip(tmp_path, sizes, 5, 7)
     assert (found["dim"], found["image_size"]) == (24, sizes.resolution)
     assert found["combining"] == {"function": "combiner", "projection": 5, "hidden": 7}
-    assert found["preprocess"] == Preprocess().model_dump()
+    assert found["preprocess"] == {"pad": "target", "ratio": 1.25, "background": "white", "convert": "last"}
     assert (found["clip_epoch"], found["combiner_epoch"]) == (11, 12)
     assert "no published model of OpenAI has these sizes" in found["notes"][0]
     assert found["exported"]["clip_model_name"] is None
@@ -130,9 +132,11 @@ def test_the_query_features_are_the_combiners(tmp_path: Path) -> None:
     model = cirray.load(tmp_path / "bundle")
     combiner = Combiner(24, 5, 7).eval()
     combiner.load_state_dict(state)
-    pictures = [write_picture(tmp_path / f"{i}.png", i, (40 + i, 20)) for i in range(2)]
-    image = model.encode_image(pictures, normalize=False)
+    pictures = [write_picture(tmp_path / f"{i}.png", i, (90 + i, 20)) for i in range(2)]
+    Image.open(pictures[1]).quantize(16).save(pictures[1])
     with torch.inference_mode():
+        fed = [torch.from_numpy(of_the_reference(Image.open(path), SMALL_VIT.resolution).copy()) for path in pictures]
+        image = openai_clip.image_features(clip, torch.stack(fed))
         text = openai_clip.text_features(clip, model.encoder.tokenize(TEXTS[:2]))
         expected = combiner(image, text)
     torch.testing.assert_close(model.encode_query(pictures, TEXTS[:2]), expected, atol=1e-5, rtol=0)
@@ -386,7 +390,8 @@ def test_the_job_imports_and_exports(tmp_path: Path, capsys: pytest.CaptureFixtu
     combiner = saved(tmp_path / "combiner.pt", "Combiner", combiner_state(24))
     place = str(tmp_path / "bundle")
     jobs.convert.run(["import", "--clip", str(clip), "--combiner", str(combiner), "--output", place])
-    assert json.loads(capsys.readouterr().out)["bundle"] == place
+    found = json.loads(capsys.readouterr().out)
+    assert (found["bundle"], found["preprocess"]["convert"]) == (place, "last")
     jobs.convert.run(["export", "--bundle", place, "--output", str(tmp_path / "back")])
     assert Path(json.loads(capsys.readouterr().out)["combiner_path"]).is_file()
 

@@ -34,7 +34,7 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: Config) -> d
     Args:
         clip: the fine-tuned CLIP; None for the published weights that `config.backbone` names.
         combiner: the Combiner; None for the sum, as after stage 1 alone.
-        config: `preprocess` says how the checkpoints were trained; its defaults are the reference's.
+        config: `preprocess` says how the checkpoints were trained; the recipe "clip4cir" has the reference's own.
 
     Raises:
         CheckpointError: a file is not what it should be, or the two do not belong together.
