@@ -185,7 +185,7 @@ KINDS: dict[str, tuple[str, Callable[[int, int], tuple[Image.Image, dict[str, ob
     "gray and alpha": ("png", lambda w, h: (Image.fromarray(noise(w, h, 4), "RGBA").convert("LA"), {})),
     "turned by EXIF": ("jpg", turned),
 }
-SIZES = [(1, 1), (40, 39), (41, 33), (99, 31), (31, 100), (50, 40), (64, 64)]
+SIZES = [(1, 1), (42, 39), (41, 33), (99, 31), (31, 100), (50, 40), (64, 64)]
 
 
 def write(folder: Path, kind: str, shape: tuple[int, int]) -> Path:

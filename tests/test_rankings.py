@@ -131,7 +131,7 @@ def test_lists_of_image_sets_decide_nothing_of_the_gallery(metric: str) -> None:
     assert "image sets only" in found["notes"][0]
 
 
-def test_a_target_that_all_others_precede_is_last() -> None:
+def test_a_target_that_three_others_precede_is_a_miss() -> None:
     found = scored(cirr_pairs(), ["m1", "m2", "m4", "m5"], metric="recall_subset")
     assert found["recall_subset"] == {"1": 0.0, "2": 0.0, "3": 0.0}
     found = scored(cirr_pairs(), ["m1"], metric="recall_subset")

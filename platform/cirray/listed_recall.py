@@ -85,11 +85,8 @@ def _outcome(pair: str, triplet: Triplet, names: Sequence[str]) -> Outcome:
 
 
 def _outcome_within(pair: str, triplet: Triplet, names: Sequence[str]) -> Outcome:
-    """The same ranking restricted to the other five of the image set; if all others are there, the target is last."""
-    members = set(triplet.subset)
-    outcome = _outcome(pair, triplet, [name for name in names if name in members])
-    is_last = outcome.place is None and outcome.length == len(members) - 1
-    return Outcome(pair, outcome.length, outcome.length) if is_last else outcome
+    """The same ranking restricted to the other five of the image set."""
+    return _outcome(pair, triplet, [name for name in names if name in triplet.subset])
 
 
 def _share(figure: str, outcomes: Sequence[Outcome], k: int, undecidable: dict[str, str]) -> float | None:
