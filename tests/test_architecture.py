@@ -162,6 +162,7 @@ def test_the_platform_folder_is_no_package() -> None:
         "import cirray; assert cirray.load and cirray.__version__",
         "import cirray.config, cirray.cli, cirray.errors, cirray.files",
         "import cirray.data; cirray.data.load_dataset",
+        "import cirray.listed_recall, cirray.data.rankings",
         "import cirray.client",
     ],
 )
