@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cirray.config import Preprocess
-from cirray.data.pictures import decode_rgb, pixels
+from cirray.data.pictures import content_pixels
 from cirray.files import replacing
 from serve.errors import UnfitRequestError
 
@@ -39,7 +39,7 @@ class Uploads:
         """
 
         def work() -> np.ndarray:
-            return pixels(decode_rgb(content, name, preprocess.background, self._max_pixels), size, preprocess)
+            return content_pixels(content, name, size, preprocess, self._max_pixels)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 

@@ -25,14 +25,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("client", "feedback"),
     ("data", "demo"),
     ("cuttext", "losses", "gradcache", "ranking", "combiner", "tables", "encoder_folder", "bundle_folder"),
-    ("encoders", "recall"),
+    ("encoders", "recall", "listed_recall"),
     ("backbone",),
     ("features",),
     ("workers", "progress", "runtime"),
     ("training",),
     ("evaluation", "sheets"),
     ("bundle", "output"),
-    ("pipeline", "scoring"),
+    ("pipeline", "scoring", "clip4cir"),
+    ("submission",),
     ("index",),
 )
 # What comes later by the design (index, serving) may use all of these, and none of these may use it.
@@ -161,6 +162,7 @@ def test_the_platform_folder_is_no_package() -> None:
         "import cirray; assert cirray.load and cirray.__version__",
         "import cirray.config, cirray.cli, cirray.errors, cirray.files",
         "import cirray.data; cirray.data.load_dataset",
+        "import cirray.listed_recall, cirray.data.rankings",
         "import cirray.client",
     ],
 )

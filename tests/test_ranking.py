@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cirray.ranking import subset_ranks, target_ranks, top_k
+from cirray.ranking import order_subset, subset_ranks, target_ranks, top_k
 
 
 @dataclass
@@ -87,7 +87,11 @@ def test_subset_ranks_are_those_of_a_full_sort(case: Case, width: int, seed: int
             if int(subset[i, place]) in subset[i, :place].tolist():
                 subset[i, place] = -1
     found = subset_ranks(case.query, case.gallery, case.target, subset)
+    ordered = order_subset(case.query, case.gallery, subset)
     for i in range(len(case.query)):
+        members = [row for row in subset[i].tolist() if row >= 0]
+        padding = [-1] * (width - len(members))
+        assert ordered[i].tolist() == ranking(case.query[i], case.gallery, members) + padding
         target = int(case.target[i])
         rows = sorted({row for row in subset[i].tolist() if row >= 0} | {target})
         assert int(found[i]) == ranking(case.query[i], case.gallery, rows).index(target)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cirray.bundle_folder import COMBINING, FORMAT, MANIFEST, read_bundle
 from cirray.combiner import build_combining
 from cirray.config import Combining
-from cirray.data.pictures import open_rgb, pixels, to_rgb
+from cirray.data.pictures import file_pixels, image_pixels
 from cirray.encoder_folder import DEFINITION, read_manifest
 from cirray.encoders import Encoder, load_encoder
 from cirray.errors import BundleError
@@ -93,10 +93,10 @@ class Model:
         return composed
 
     def _pixels(self, picture: Picture) -> np.ndarray:
-        preprocess = self.encoder.preprocess
-        background = preprocess.background
-        rgb = to_rgb(picture, background) if isinstance(picture, Image.Image) else open_rgb(Path(picture), background)
-        return pixels(rgb, self.encoder.image_input.size, preprocess)
+        size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
+        if isinstance(picture, Image.Image):
+            return image_pixels(picture, size, preprocess)
+        return file_pixels(Path(picture), size, preprocess)
 
 
 def save(folder: Path, encoder: Path, combining: nn.Module, settings: Combining, details: dict[str, Any]) -> None:

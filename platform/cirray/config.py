@@ -67,6 +67,15 @@ class Preprocess(Section):
     pad: Literal["target", "square", "none"] = Field("target", description="padding before resize and centre crop")
     ratio: float = Field(1.25, ge=1.0, description="TargetPad: the greatest long/short side ratio left as it is")
     background: Literal["white", "black"] = Field("white", description="what transparent pictures are laid on")
+    convert: Literal["first", "last"] = Field(
+        "first",
+        description="first = turned as EXIF says, laid on the background and made RGB before all else; last = made RGB "
+        "after the crop, as CLIP4Cir does, which knows neither EXIF nor transparency",
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what fingerprints are made of; a field that came later is left out where it changes nothing."""
+        return self.model_dump(exclude={"convert"} if self.convert == "first" else None)
 
 
 class Backbone(Section):

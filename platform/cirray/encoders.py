@@ -117,7 +117,7 @@ class Encoder(nn.Module):
             "size": self.image_input.size,
             "mean": self.image_input.mean,
             "std": self.image_input.std,
-            "preprocess": self.preprocess.model_dump(),
+            "preprocess": self.preprocess.identity(),
         }
         return {**shared, **vision}
 

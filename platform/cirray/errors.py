@@ -4,6 +4,7 @@ CirrayError
 ├── ConfigError        a setting is wrong; the message names the field
 ├── DataError          files are wrong; the message lists every problem with its file and line
 ├── BackboneError      a CLIP backbone or its weights cannot be had
+├── CheckpointError    a checkpoint of another system is not what it should be
 ├── StoreError         a feature store is damaged or belongs to something else
 ├── BundleError        a model bundle is incomplete or does not fit
 ├── PlaceError         a folder or URI cannot be reached, or holds nothing complete
@@ -27,6 +28,10 @@ class DataError(CirrayError):
 
 class BackboneError(CirrayError):
     """A backbone's architecture or weights cannot be built or fetched."""
+
+
+class CheckpointError(CirrayError):
+    """A checkpoint of another system cannot be read, is something else, or cannot be written for it."""
 
 
 class StoreError(CirrayError):

@@ -86,6 +86,22 @@ def top_k(
     return torch.cat(scores), torch.cat(rows)
 
 
+def order_subset(query: Tensor, gallery: Tensor, subset: Tensor) -> Tensor:
+    """Returns each query's subset rows, best first, int64 [Q, n]; the ranking that `subset_ranks` counts in.
+
+    Args:
+        query: [Q, d]; gallery: [M, d].
+        subset: int64 [Q, n] as in `subset_ranks`; its -1 come last.
+
+    Raises:
+        FloatingPointError: a feature is not finite.
+    """
+    _check_finite(query, gallery)
+    rows = subset.sort(dim=1).values  # so that a stable sort leaves equal scores in the gallery's order
+    scores = (query.unsqueeze(1) * gallery[rows.clamp(min=0)]).sum(dim=2).masked_fill(rows < 0, float("-inf"))
+    return rows.gather(1, scores.sort(dim=1, descending=True, stable=True).indices)
+
+
 def _stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """torch.topk leaves the order of ties open, so only rows with ties among their best are sorted in full."""
     best, rows = scores.topk(min(k + 1, scores.shape[1]), dim=1)

@@ -1,7 +1,8 @@
-"""Evaluates a finished bundle on any dataset."""
+"""A finished bundle on any dataset: its features of a split, and their evaluation."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,25 @@ from cirray.bundle_folder import MANIFEST, read_bundle
 from cirray.combiner import Sum
 from cirray.config import Config
 from cirray.data import load_dataset
+from cirray.data.triplets import Dataset
 from cirray.errors import ConfigError
-from cirray.evaluation import ensure_images, ensure_texts, pictures_of, read_features, score, text_table
+from cirray.evaluation import Features, ensure_images, ensure_texts, pictures_of, read_features, score, text_table
 from cirray.places import fetch, store_place
 from cirray.provenance import provenance
 from cirray.runtime import connect
-from cirray.tables import build_table
+from cirray.tables import TripletTable, build_table
 from cirray.training.stages import use_gpu
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A bundle and all that ranking one split with it needs."""
+
+    manifest: dict[str, Any]
+    dataset: Dataset
+    table: TripletTable
+    features: Features
+    combining: nn.Module
 
 
 def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dict[str, Any], str]:
@@ -31,20 +44,10 @@ def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dic
         BundleError: the folder is no complete bundle.
         DataError, ConfigError: the data cannot be used, or its split keeps its targets secret.
     """
-    folder = fetch(bundle, MANIFEST)
-    manifest = read_bundle(folder)
-    background = manifest["preprocess"]["background"]
-    dataset = load_dataset(config.data, store_place(config.store), background, (split,))
-    table = build_table(dataset, split)
-    if bool((table.target < 0).any()):
-        raise ConfigError(f"split {split} of {dataset.name} keeps its targets secret: it cannot be scored here")
-    connect(config.workers)
-    where = (folder / "encoder", store_place(config.store), config.embed, config.workers, use_gpu(config))
-    images, texts = ensure_images(pictures_of(dataset), *where), ensure_texts(table.captions, *where)
-    features = read_features(dataset, table, images, texts)
-    functions: dict[str, nn.Module] = {"sum": Sum()}
-    functions[manifest["combining"]["function"]] = load_combining(folder, manifest)
-    results = score(split, table, dataset.protocol, features, functions, manifest["fine_tuned"])
+    ready = prepare(bundle, config, split, needs_targets=True)
+    dataset, function = ready.dataset, ready.manifest["combining"]["function"]
+    functions: dict[str, nn.Module] = {"sum": Sum(), function: ready.combining}
+    results = score(split, ready.table, dataset.protocol, ready.features, functions, ready.manifest["fine_tuned"])
     report = {
         "bundle": str(bundle),
         "dataset": dataset.name,
@@ -54,3 +57,27 @@ def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dic
         "results": [result.to_json() for result in results],
     }
     return report, text_table(results, dataset.protocol)
+
+
+def prepare(bundle: Path | str, config: Config, split: str, needs_targets: bool) -> Prepared:
+    """Reads the bundle and the split, and computes the features that the store lacks.
+
+    Raises:
+        BundleError: the folder is no complete bundle.
+        DataError, ConfigError: the data cannot be used, or its split keeps targets secret that are needed.
+    """
+    folder = fetch(bundle, MANIFEST)
+    manifest = read_bundle(folder)
+    background = manifest["preprocess"]["background"]
+    dataset = load_dataset(config.data, store_place(config.store), background, (split,))
+    table = build_table(dataset, split)
+    if needs_targets and bool((table.target < 0).any()):
+        raise ConfigError(
+            f"split {split} of {dataset.name} keeps its targets secret: it cannot be scored here; jobs/rank.py writes "
+            f"its rankings for those who can"
+        )
+    connect(config.workers)
+    where = (folder / "encoder", store_place(config.store), config.embed, config.workers, use_gpu(config))
+    images, texts = ensure_images(pictures_of(dataset), *where), ensure_texts(table.captions, *where)
+    features = read_features(dataset, table, images, texts)
+    return Prepared(manifest, dataset, table, features, load_combining(folder, manifest))

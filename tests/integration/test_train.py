@@ -101,6 +101,19 @@ def test_evaluate_finds_what_training_reported(trained: Path, tmp_path: Path) ->
     assert recall(found, True, "sum") == recall(report(trained)["results"], True, "sum")
 
 
+def test_ranking_files_score_as_the_evaluation_does(trained: Path, tmp_path: Path) -> None:
+    data = ("--data.format", "triplets", "--data.root", str(trained / "data"), "--store", str(tmp_path / "store"))
+    done = job("rank", "--bundle", str(trained / "run" / "bundle"), *data, "--split", "val", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (ranks,) = json.loads(done.stdout)["files"]
+    done = job("score", "--ranks", ranks, "--annotations", str(trained / "data" / "triplets.val.jsonl"))
+    assert done.returncode == 0, done.stderr
+    expected = recall(report(trained)["results"], True, "combiner")
+    decided = {k: value for k, value in json.loads(done.stdout)["recall"].items() if value is not None}
+    assert decided == {k: expected[k] for k in decided}
+    assert "1" in decided
+
+
 def test_pictures_of_queries_are_drawn(trained: Path) -> None:
     from PIL import Image
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Any
 
 from cirray import config
 from cirray.data import catalogue, cirr, fashioniq
 from cirray.data.audit import audit_pictures
+from cirray.data.parsing import listing
 from cirray.data.pictures import Background
-from cirray.data.triplets import Dataset, Problem, Split, Triplet, listing
+from cirray.data.triplets import Dataset, Problem, Split, Triplet
 from cirray.errors import ConfigError, DataError
 from cirray.places import is_remote
 
-__all__ = ["load_dataset"]
+__all__ = ["load_dataset", "ranking_files"]
 
 _READERS = {"fashioniq": fashioniq, "cirr": cirr, "triplets": catalogue}
-_SHOWN = 200
 
 
 def load_dataset(
@@ -47,11 +48,13 @@ def load_dataset(
     annotations = reader.read(data, splits)
     if annotations.fatal:
         found = [*annotations.fatal, *annotations.problems]
-        raise DataError(_listing(data, found, "the files must be there and readable; pictures were not checked yet"))
+        raise DataError(
+            listing(data.root, found, "the files must be there and readable; pictures were not checked yet")
+        )
     contents, problems = audit_pictures(annotations.images, annotations.image_sources, cache, background)
     problems = [*annotations.problems, *problems]
     if problems and not data.skip_bad:
-        raise DataError(_listing(data, problems, "fix them, or leave them out with --data.skip-bad"))
+        raise DataError(listing(data.root, problems, "fix them, or leave them out with --data.skip-bad"))
     parts = {name: _without(split, contents) for name, split in annotations.splits.items()}
     _check_left(data, parts, problems)
     return Dataset(
@@ -65,6 +68,18 @@ def load_dataset(
     )
 
 
+def ranking_files(
+    data: config.Data, split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """Returns the files that hold a split's rankings in its dataset's own layout: name -> JSON content.
+
+    Args:
+        ranked: for each triplet the names of the best images, best first.
+        within: the same, of its image set only; as many empty lists where there are no image sets.
+    """
+    return _READERS[data.format].ranking_files(split, ranked, within)
+
+
 def _check_root(data: config.Data, expected: str) -> None:
     if not data.root:
         raise ConfigError(f"data.root is not set: give the folder or URI that holds {expected}")
@@ -72,11 +87,6 @@ def _check_root(data: config.Data, expected: str) -> None:
     if not is_remote(data.root) and not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise ConfigError(f"data.root {data.root} {state}: give the folder that holds {expected}")
-
-
-def _listing(data: config.Data, problems: Sequence[Problem], remedy: str) -> str:
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    return listing(f"{count} in {data.root} (lines are counted from 1, entries from 0): {remedy}", problems, _SHOWN)
 
 
 def _without(split: Split, good: Container[str]) -> Split:
@@ -121,4 +131,4 @@ def _check_left(data: config.Data, splits: dict[str, Split], problems: Sequence[
         if not any(triplet.category == category for triplet in split.triplets)
     ]
     if empty:
-        raise DataError(_listing(data, [*empty, *problems], "each split needs triplets"))
+        raise DataError(listing(data.root, [*empty, *problems], "each split needs triplets"))

@@ -9,6 +9,7 @@ One JSON object a line; other keys are ignored. A test split may leave the targe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from cirray import config
 from cirray.data.annotations import Annotations
@@ -33,8 +34,16 @@ def read(data: config.Data, splits: Sequence[str]) -> Annotations:
         _add_item(record, source, images, sources, titles)
     known = None if source.fatal else sources
     gallery = {"all": tuple(images)}
-    parts = {split: Split(split, tuple(_triplets(source, split, known)), gallery) for split in splits}
-    return Annotations("triplets", images, sources, titles, parts, _PROTOCOL, source.problems, source.fatal)
+    files = {split: source.root / f"triplets.{split}.jsonl" for split in splits}
+    parts = {
+        split: Split(split, tuple(read_triplets(source, path, split, known)), gallery) for split, path in files.items()
+    }
+    return Annotations("triplets", images, sources, titles, parts, protocol(data), source.problems, source.fatal)
+
+
+def protocol(data: config.Data) -> Protocol:
+    """Returns how own triplets are scored."""
+    return _PROTOCOL
 
 
 def _add_item(
@@ -60,8 +69,9 @@ def _add_item(
         titles[identifier] = title.strip()
 
 
-def _triplets(source: Source, split: str, known: Mapping[str, str] | None) -> Iterator[Triplet]:
-    for record in source.lines(source.root / f"triplets.{split}.jsonl"):
+def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, str] | None = None) -> Iterator[Triplet]:
+    """Yields the triplets of a file; with `known` None any image id is taken."""
+    for record in source.lines(path):
         reference = record.known_id("reference", known, CATALOG)
         has_target = split != "test" or record.has("target")
         target = record.known_id("target", known, CATALOG) if has_target else None
@@ -71,3 +81,10 @@ def _triplets(source: Source, split: str, known: Mapping[str, str] | None) -> It
             captions = None
         if reference is not None and captions is not None and (target is not None or not has_target):
             yield Triplet(reference, captions, target)
+
+
+def ranking_files(
+    split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
+) -> dict[str, dict[str, list[str]]]:
+    """Returns one file: the place of each triplet in its file, counted from 0 -> ranked ids."""
+    return {f"{split.name}.ranks.json": {str(place): list(names) for place, names in enumerate(ranked)}}

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from cirray import config
 from cirray.data.annotations import Annotations
@@ -44,12 +45,14 @@ def read(data: config.Data, splits: Sequence[str]) -> Annotations:
         for identifier, path in (listed or {}).items():
             images.setdefault(identifier, path)
             sources.setdefault(identifier, f"{source.name(split_file)} entry {identifier}")
-        triplets = tuple(_triplets(source, folder, split, listed, source.name(split_file)))
+        captions = folder / "captions" / f"cap.rc2.{_FILE_SPLIT.get(split, split)}.json"
+        triplets = tuple(read_triplets(source, captions, split, listed, source.name(split_file)))
         parts[split] = Split(split, triplets, {"all": tuple(listed or ())})
-    return Annotations("cirr", images, sources, {}, parts, _protocol(data), source.problems, source.fatal)
+    return Annotations("cirr", images, sources, {}, parts, protocol(data), source.problems, source.fatal)
 
 
-def _protocol(data: config.Data) -> Protocol:
+def protocol(data: config.Data) -> Protocol:
+    """Returns how CIRR is scored."""
     selection: Selection = "headline" if data.selection == "default" else data.selection
     return Protocol(
         "cirr (whole split, reference removed)",
@@ -94,11 +97,12 @@ def _locator(tree: Tree) -> Callable[[str], Picture]:
     return locate
 
 
-def _triplets(
-    source: Source, folder: Path, split: str, listed: Mapping[str, Picture] | None, split_file: str
+def read_triplets(
+    source: Source, path: Path, split: str, listed: Mapping[str, Picture] | None = None, split_file: str = ""
 ) -> Iterator[Triplet]:
+    """Yields the triplets of an annotation file; with `listed` None any image id is taken."""
     seen: dict[str, str] = {}
-    for record in source.records(folder / "captions" / f"cap.rc2.{_FILE_SPLIT.get(split, split)}.json"):
+    for record in source.records(path):
         pair_id = _pair_id(record, seen)
         reference = record.known_id("reference", listed, split_file)
         has_target = split != "test" or record.has("target_hard")
@@ -148,3 +152,19 @@ def _members(record: Record, listed: Container[str] | None, split_file: str) -> 
     for member in unknown:
         record.note(f"img_set member {member!r} is not in {split_file}")
     return None if unknown or members is None else tuple(dict.fromkeys(members))
+
+
+def ranking_files(
+    split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
+) -> dict[str, dict[str, Any]]:
+    """Returns the two files that CIRR's test server takes, by their names: recall and recall_subset."""
+    name = _FILE_SPLIT.get(split.name, split.name)
+
+    def file(metric: str, lists: Sequence[Sequence[str]]) -> dict[str, Any]:
+        pairs = {triplet.pair_id: list(names) for triplet, names in zip(split.triplets, lists, strict=True)}
+        return {"version": "rc2", "metric": metric, **pairs}
+
+    return {
+        f"{name}_pred_ranks_recall.json": file("recall", ranked),
+        f"{name}_pred_ranks_recall_subset.json": file("recall_subset", [names[:3] for names in within]),
+    }

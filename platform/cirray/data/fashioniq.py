@@ -11,6 +11,8 @@ The reference is called "candidate"; the test split has no targets. Empty captio
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from cirray import config
 from cirray.data.annotations import Annotations
@@ -44,7 +46,9 @@ def read(data: config.Data, splits: Sequence[str]) -> Annotations:
         galleries: dict[str, tuple[str, ...]] = {}
         for category in data.categories:
             listed = _listed(source, category, split)
-            found = list(_triplets(source, category, split, listed))
+            captions = source.root / "captions" / f"cap.{category}.{split}.json"
+            split_file = f"image_splits/split.{category}.{split}.json"
+            found = list(read_triplets(source, captions, category, split, listed, split_file))
             union = data.gallery == "val-split" and split != "test"
             galleries[category] = _union(found) if union else tuple(listed or ())
             triplets += found
@@ -57,10 +61,15 @@ def read(data: config.Data, splits: Sequence[str]) -> Annotations:
         image_sources=sources,
         titles=_titles(source, sources),
         splits=parts,
-        protocol=_VAL_SPLIT if data.gallery == "val-split" else _WHOLE,
+        protocol=protocol(data),
         problems=source.problems,
         fatal=source.fatal,
     )
+
+
+def protocol(data: config.Data) -> Protocol:
+    """Returns how FashionIQ is scored."""
+    return _VAL_SPLIT if data.gallery == "val-split" else _WHOLE
 
 
 def _listed(source: Source, category: str, split: str) -> dict[str, str] | None:
@@ -81,9 +90,16 @@ def _listed(source: Source, category: str, split: str) -> dict[str, str] | None:
     return listed
 
 
-def _triplets(source: Source, category: str, split: str, listed: Mapping[str, str] | None) -> Iterator[Triplet]:
-    split_file = f"image_splits/split.{category}.{split}.json"
-    for record in source.records(source.root / "captions" / f"cap.{category}.{split}.json"):
+def read_triplets(
+    source: Source,
+    path: Path,
+    category: str,
+    split: str,
+    listed: Mapping[str, str] | None = None,
+    split_file: str = "",
+) -> Iterator[Triplet]:
+    """Yields the triplets of an annotation file; with `listed` None any image id is taken."""
+    for record in source.records(path):
         reference = record.known_id("candidate", listed, split_file)
         has_target = split != "test" or record.has("target")
         target = record.known_id("target", listed, split_file) if has_target else None
@@ -123,3 +139,14 @@ def _titles(source: Source, ids: Mapping[str, str]) -> dict[str, str]:
         elif identifier in ids:
             titles[identifier] = title.strip()
     return titles
+
+
+def ranking_files(
+    split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Returns a file a category, in the layout of the FashionIQ challenge: its caption records, each with "ranking"."""
+    files: dict[str, list[dict[str, Any]]] = {f"{category}.{split.name}.pred.json": [] for category in split.galleries}
+    for triplet, names in zip(split.triplets, ranked, strict=True):
+        record = {"candidate": triplet.reference, "captions": list(triplet.captions), "ranking": list(names)}
+        files[f"{triplet.category}.{split.name}.pred.json"].append(record)
+    return files

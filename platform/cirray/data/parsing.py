@@ -7,12 +7,14 @@ and "file entry key" in one JSON object. Files are named relative to the dataset
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from cirray.data.tree import open_tree
-from cirray.data.triplets import Problem
+from cirray.data.triplets import Problem, with_problems
+
+_SHOWN = 200
 
 
 class Record:
@@ -110,6 +112,10 @@ class Source:
         """Notes a problem that can be left out."""
         self.problems.append(Problem(where, what))
 
+    def is_array(self, path: Path) -> bool:
+        """Whether a file's text begins like a JSON array."""
+        return (self._text(path) or "").lstrip().startswith("[")
+
     def array(self, path: Path) -> list[tuple[str, Any]] | None:
         """Returns (place, value) of each item of a file that is one JSON array."""
         value = self._document(path)
@@ -203,6 +209,12 @@ def leaves_root(path: str) -> bool:
     Symbolic links are followed: picture folders are often links to a larger disk.
     """
     return PurePath(path).is_absolute() or ".." in PurePosixPath(path.replace("\\", "/")).parts
+
+
+def listing(where: str, problems: Sequence[Problem], remedy: str) -> str:
+    """Returns the message that tells all problems of the files in `where` at once."""
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    return with_problems(f"{count} in {where} (lines are counted from 1, entries from 0): {remedy}", problems, _SHOWN)
 
 
 def _short(value: Any) -> str:

@@ -1,17 +1,17 @@
 """From a picture file to the pixels of the image tower.
 
-`open_rgb` makes any picture three 8-bit channels; `pixels` pads, resizes and crops it. The rules are those of
-CLIP4Cir (TargetPad, SquarePad) and of torchvision's Resize and CenterCrop on PIL images, to the pixel,
-without torch.
+`open_rgb` makes any picture three 8-bit channels; `pixels` pads, resizes and crops it; `file_pixels` does both, in the
+order that `preprocess.convert` says. The rules are those of CLIP4Cir (TargetPad, SquarePad) and of torchvision's Resize
+and CenterCrop on PIL images, to the pixel, without torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,6 +21,7 @@ from cirray.errors import DataError
 from cirray.places import Remote, Stamp, is_remote
 
 Background = Literal["white", "black"]
+Result = TypeVar("Result")
 
 # Where Pillow itself starts to warn of a decompression bomb.
 MAX_PIXELS = 89_478_485
@@ -130,11 +131,16 @@ def decode_rgb(content: bytes, where: str, background: Background, max_pixels: i
         background: what transparent pictures are laid on.
         max_pixels: of a picture that is decoded; a small file may hold very many.
     """
+    return _decoded(content, where, max_pixels, lambda image: to_rgb(ImageOps.exif_transpose(image), background))
+
+
+def _decoded(content: bytes, where: str, max_pixels: int, use: Callable[[Image.Image], Result]) -> Result:
+    """Returns what `use` makes of the completely decoded picture, whatever its mode."""
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             _check_size(where, *image.size, max_pixels)
             image.load()
-            return to_rgb(ImageOps.exif_transpose(image), background)
+            return use(image)
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -145,6 +151,25 @@ def decode_rgb(content: bytes, where: str, background: Background, max_pixels: i
         raise PictureError(where, f"cannot be decoded ({error or type(error).__name__})") from None
 
 
+def file_pixels(picture: Picture | str, size: int, preprocess: Preprocess) -> np.ndarray:
+    """Returns the pixels of a picture file, uint8 [3, size, size]; raises as `open_rgb` does."""
+    return content_pixels(read_bytes(picture), str(picture), size, preprocess)
+
+
+def content_pixels(
+    content: bytes, where: str, size: int, preprocess: Preprocess, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Returns the pixels of the bytes of a picture file; arguments as in `decode_rgb` and `pixels`."""
+    return _decoded(content, where, max_pixels, lambda image: image_pixels(image, size, preprocess))
+
+
+def image_pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.ndarray:
+    """Returns the pixels of an opened picture of any mode."""
+    if preprocess.convert == "first":
+        image = to_rgb(ImageOps.exif_transpose(image), preprocess.background)
+    return pixels(image, size, preprocess)
+
+
 def pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.ndarray:
     """Pads, resizes and crops a picture to the square input of the image tower.
 
@@ -153,7 +178,7 @@ def pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.ndarray:
     CenterCrop(size).
 
     Args:
-        image: an RGB image (`open_rgb`).
+        image: an RGB image (`open_rgb`); one of another mode is padded, resized and cropped in it and then made RGB.
         size: side of the result.
         preprocess: padding and its ratio.
 
@@ -165,7 +190,8 @@ def pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.ndarray:
     elif preprocess.pad == "square":
         image = square_pad(image)
     cropped = _centre_crop(_resize_short_side(image, size), size)
-    return np.ascontiguousarray(np.asarray(cropped).transpose(2, 0, 1))
+    cropped.info.pop("transparency", None)  # nothing is made of it here, and Pillow would warn of some kinds
+    return np.ascontiguousarray(np.asarray(cropped.convert("RGB")).transpose(2, 0, 1))
 
 
 def target_pad(image: Image.Image, ratio: float) -> Image.Image:

@@ -73,7 +73,7 @@ class Problem:
         return f"{self.where}: {self.what}"
 
 
-def listing(head: str, problems: Sequence[Problem], most: int) -> str:
+def with_problems(head: str, problems: Sequence[Problem], most: int) -> str:
     """Returns a text of `head`, the first `most` problems, a line each, and how many more there are."""
     lines = [head, *(f"  {problem}" for problem in problems[:most])]
     lines += [f"  and {len(problems) - most} more"] if len(problems) > most else []

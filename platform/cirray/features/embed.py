@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from cirray.config import Preprocess
-from cirray.data.pictures import open_rgb, pixels, reading_threads
+from cirray.data.pictures import file_pixels, reading_threads
 from cirray.encoder_folder import MANIFEST
 from cirray.places import fetch
 
@@ -37,7 +37,7 @@ class DecodePixels:
             return np.stack(list(pool.map(self._one, payloads)))
 
     def _one(self, picture: str) -> np.ndarray:
-        return pixels(open_rgb(picture, self.preprocess.background), self.size, self.preprocess)
+        return file_pixels(picture, self.size, self.preprocess)
 
 
 class EmbedImages:
@@ -82,5 +82,5 @@ def text_key(caption: str) -> str:
 
 def pixels_fingerprint(size: int, preprocess: Preprocess) -> str:
     """Returns the fingerprint of preprocessed pixels: all that decides them besides the picture."""
-    settings = {"size": size, **preprocess.model_dump()}
+    settings = {"size": size, **preprocess.identity()}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -19,7 +19,7 @@ from cirray.bars import bar, say
 from cirray.bundle_folder import MANIFEST, read_bundle
 from cirray.config import Config
 from cirray.data.audit import audit_pictures
-from cirray.data.triplets import Problem, listing
+from cirray.data.triplets import Problem, with_problems
 from cirray.encoder_folder import read_manifest
 from cirray.errors import BundleError, ConfigError, DataError, SearchIndexError
 from cirray.evaluation import ensure_images
@@ -129,7 +129,7 @@ def _check_share(catalog: Path | str, bad: Sequence[Problem], total: int, most: 
             f"{len(bad)} of {total} entries of {catalog} cannot be used, more than max_bad allows ({most:.0%}): "
             f"correct them, or allow more with --max-bad 0.5"
         )
-        raise DataError(listing(head, bad, _SHOWN))
+        raise DataError(with_problems(head, bad, _SHOWN))
 
 
 def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: Config) -> Generation:

@@ -1,0 +1,62 @@
+#!/usr/bin/env python
+"""Scores rankings that any system made, offline.
+
+    python jobs/score.py --ranks FILE --annotations FILE [--keep-reference [true|false]]
+    python jobs/score.py --ranks [A,B,C] --annotations [A,B,C]        a pair of files each, and their average
+
+--ranks: JSON, pair id -> names, best first (CIRR's submission layout), or the FashionIQ challenge's layout, as
+jobs/rank.py writes them. --annotations: CIRR's cap.rc2.val.json, FashionIQ's cap.dress.val.json, or a
+triplets.val.jsonl; where a dataset has no pair ids they are places in the file, counted from 0. Prints R@K and
+R_subset@K as JSON; null where the lists are too short to decide a figure, with the reason. The reference is removed
+for CIRR and kept elsewhere, as the datasets' protocols have it, unless --keep-reference says otherwise.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
+
+from cirray.cli import main, parse
+from cirray.data.rankings import read_pairs, read_rankings
+from cirray.errors import ConfigError
+from cirray.listed_recall import average, score_lists
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parses, scores, prints one JSON result."""
+    values = parse(argv)
+    unknown = values.keys() - {"ranks", "annotations", "keep_reference"}
+    if unknown:
+        raise ConfigError(f"unknown argument --{min(unknown)}: there are --ranks, --annotations, --keep-reference")
+    keep = values.get("keep_reference")
+    if keep is not None and not isinstance(keep, bool):
+        raise ConfigError(f"--keep-reference is true or false, not {keep!r}")
+    ranks, annotations = _files(values, "ranks"), _files(values, "annotations")
+    if len(ranks) != len(annotations):
+        raise ConfigError(f"{len(ranks)} files of --ranks and {len(annotations)} of --annotations: give as many")
+    results = [_score(*files, keep) for files in zip(ranks, annotations, strict=True)]
+    print(json.dumps(results[0] if len(results) == 1 else {"files": results, "average": average(results)}, indent=2))
+
+
+def _score(ranks: Path, annotations: Path, keep: bool | None) -> dict[str, Any]:
+    pairs = read_pairs(annotations)
+    return {
+        "ranks": str(ranks),
+        "annotations": str(annotations),
+        **score_lists(pairs, read_rankings(ranks, pairs), keep),
+    }
+
+
+def _files(values: dict[str, Any], name: str) -> list[Path]:
+    value = values.get(name)
+    files = [Path(file).expanduser() for file in (value if isinstance(value, list) else [value]) if file is not None]
+    if not files:
+        raise ConfigError(f"--{name} FILE is missing: see --help")
+    return files
+
+
+if __name__ == "__main__":
+    main(run, __doc__ or "")
