@@ -41,7 +41,7 @@ def table(seed: int) -> TripletTable:
     categories = {"all": (some, torch.arange(2_000))}
     variants = tuple((int(row),) for row in texts)
     subset = torch.zeros((TRIPLETS, 0), dtype=torch.long)
-    return TripletTable(rows[0], rows[1] % 2_000, ("x",), variants, texts, categories, subset)
+    return TripletTable(rows[0], rows[1] % 2_000, ("x",), variants, texts, categories, subset, torch.arange(2_000))
 
 
 def start(config: Config) -> Start:

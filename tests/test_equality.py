@@ -96,6 +96,8 @@ CASES = [
         (1, {"chunk": 2}),
     ]
 ] + [case("stage1", 6, encoder="both", gradient_checkpointing=True), case("stage0", 6, gradient_checkpointing=True)]
+CASES += [case("stage2", examples, contrast__negatives="gallery") for examples in (6, 5, 1)]
+CASES += [case("stage2", examples, contrast__hard=3, contrast__mask_duplicates=True) for examples in (6, 5, 1)]
 VALIDATED = [case(stage, 6, **settings) for stage, settings in STAGES[1:]]
 
 
@@ -173,6 +175,7 @@ def member(rank: int, world: int) -> Worker:
 def step(task: Task, worker: Worker, examples: int) -> dict[str, Tensor]:
     """Runs one backward pass; returns the gradients of the whole batch and its loss."""
     trained = task.trained()
+    task.begin()
     loss = task.backward(global_batch(examples), lambda loss: loss)
     worker.sum_gradients(trained.values())
     found = {name: parameter.grad for name, parameter in trained.items() if parameter.grad is not None}
@@ -304,6 +307,49 @@ def test_stage_2_is_the_papers_loss(pair: Path) -> None:
     names, parameters = zip(*task.trained().items(), strict=True)
     expected = dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
     assert_same(alone(pair, one), {**expected, "loss": loss.detach()})
+
+
+def test_stage_2_against_the_gallery(pair: Path) -> None:
+    """All images that only validation does not ask for, each once, are what a query is told from."""
+    one = case("stage2", 6, contrast__negatives="gallery")
+    query, images, inputs, wanted, task = composed(pair, one)
+    named = {*inputs.train.reference.tolist(), *inputs.train.target.tolist()}
+    secret = {*inputs.val.reference.tolist(), *inputs.val.target.tolist()} - named
+    rows = [row for row in range(10) if row not in secret]
+    assert 0 < len(secret) < 4
+    logits = 20.0 * query @ images.T
+    loss = (logits[:, rows].exp().sum(dim=1).log() - logits[torch.arange(6), wanted]).mean()
+    assert_same(alone(pair, one), {**gradients(task, loss), "loss": loss.detach()})
+
+
+def test_stage_2_with_hard_negatives(pair: Path) -> None:
+    """Three images that rank best before the epoch, the target left out, join the targets of the batch."""
+    one = case("stage2", 6, contrast__hard=3)
+    query, images, inputs, wanted, task = composed(pair, one)
+    train, rows = inputs.train, inputs.train.gallery.tolist()
+    with torch.no_grad():
+        ranked = task.combining(task.frozen.images[train.reference], task.frozen.captions[train.query]) @ images.T
+    terms = []
+    for place, row in enumerate(global_batch(6).rows.tolist()):
+        others = sorted((r for r in rows if r != int(train.target[row])), key=lambda r: -float(ranked[row, r]))
+        among = torch.cat([images[wanted], images[others[:3]]])
+        terms.append((20.0 * query[place] @ among.T).logsumexp(0) - 20.0 * query[place] @ images[wanted[place]])
+    loss = torch.stack(terms).mean()
+    assert_same(alone(pair, one), {**gradients(task, loss), "loss": loss.detach()})
+
+
+def composed(pair: Path, one: Case) -> tuple[Tensor, Tensor, StageInputs, Tensor, Combine]:
+    """Returns query features of the batch, all unit image features, the inputs, the target rows, and the task."""
+    inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
+    task = Combine(inputs, Worker.alone())
+    rows = [inputs.train.captions.index(text) for text in drawn_texts(inputs, batch)]
+    query = task.combining(task.frozen.images[inputs.train.reference[batch.rows]], task.frozen.captions[rows])
+    return query, task.frozen.gallery, inputs, inputs.train.target[batch.rows], task
+
+
+def gradients(task: Combine, loss: Tensor) -> dict[str, Tensor]:
+    names, parameters = zip(*task.trained().items(), strict=True)
+    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
 
 
 def test_logit_scale_is_never_trained(pair: Path) -> None:

@@ -18,6 +18,7 @@ from cirray.config import Compute, Optimisation
 from cirray.metrics import MetricsLog
 from cirray.progress import Poster
 from cirray.recall import Recall
+from cirray.training.average import WeightAverage
 from cirray.training.checkpoints import Progress, read_checkpoint, read_weights, write_checkpoint
 from cirray.training.loop import Loop, build_optimizer, learning_rate_factor
 from cirray.training.sampling import Batch
@@ -126,13 +127,14 @@ def test_a_checkpoint_takes_training_up_where_it_was(name: str) -> None:
     optimizer = build_optimizer(trained, set_to)
     take_steps(trained, optimizer, 3)
     progress = Progress(epoch=3, best=1.5, best_epoch=2, stale=1, seconds=4.0)
-    folder = write_checkpoint(trained, optimizer, scaler, progress)
+    none = WeightAverage(trained, None)
+    folder = write_checkpoint(trained, optimizer, scaler, progress, none)
     written = read_weights(folder)
     take_steps(trained, optimizer, 2)
 
     again = two_parameters(1)
     other = build_optimizer(again, set_to)
-    assert read_checkpoint(folder, again, other, scaler) == progress
+    assert read_checkpoint(folder, again, other, scaler, none) == progress
     for key, tensor in written.items():
         assert torch.equal(again[key].detach(), tensor)
     take_steps(again, other, 2)
@@ -249,6 +251,30 @@ def test_training_is_that_of_plain_torch(tmp_path: Path) -> None:
     torch.testing.assert_close(task.line.weight.detach(), weight, atol=1e-5, rtol=1e-5)
 
 
+def test_the_average_is_validated_and_kept_but_not_trained_on(tmp_path: Path) -> None:
+    plain, averaged, desk = Toy(), Toy(), Desk()
+    loop(plain, Worker.alone(), tmp_path / "plain.jsonl").run()
+    weights: list[Tensor] = []
+    backward = averaged.backward
+
+    def remember(batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
+        weights.append(averaged.line.weight.detach().clone())
+        return backward(batch, grad_scale)
+
+    averaged.backward = remember  # type: ignore[method-assign]
+    running = loop(averaged, desk, tmp_path / "averaged.jsonl", ema=0.8)
+    running.run()
+    assert torch.equal(averaged.line.weight, plain.line.weight)
+    expected = weights[0]
+    for step, weight in enumerate([*weights[1:], averaged.line.weight.detach()], start=1):
+        decay = min(0.8, step / (step + 9))
+        expected = decay * expected + (1 - decay) * weight
+    kept = read_weights(desk.reports[-1][1] or Path())["line.weight"]
+    torch.testing.assert_close(kept, expected)
+    error = float(((kept @ plain.x.T + plain.line.bias - plain.y) ** 2).mean())
+    assert running.log.rows()[-1]["selection"] == pytest.approx(-error)
+
+
 def test_validation_only_now_and_then_but_always_at_the_end(tmp_path: Path) -> None:
     task, desk = Toy(), Desk()
     loop(task, desk, tmp_path / "m.jsonl", epochs=5, validate_every=2).run()
@@ -282,10 +308,11 @@ def test_divergence_stops_without_a_checkpoint(tmp_path: Path) -> None:
     assert len(task.batches) == 6
 
 
+@pytest.mark.parametrize("ema", [None, 0.8])
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 @pytest.mark.parametrize("died_after", [1, 3])
-def test_a_resumed_run_is_an_undisturbed_one(died_after: int, schedule: str, tmp_path: Path) -> None:
-    changes = {"epochs": 5, "schedule": schedule, "warmup": 0.2}
+def test_a_resumed_run_is_an_undisturbed_one(died_after: int, schedule: str, ema: float | None, tmp_path: Path) -> None:
+    changes = {"epochs": 5, "schedule": schedule, "warmup": 0.2, "ema": ema}
     task, desk = Toy(), Desk()
     loop(task, desk, tmp_path / "whole.jsonl", **changes).run()
 

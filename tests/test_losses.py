@@ -35,6 +35,29 @@ def by_hand(query: Tensor, target: Tensor, scale: float, ids: list[int] | None =
     return total / len(query)
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(1, 6), st.integers(0, 4), st.integers(0, 10**6))
+def test_hard_negatives_join_the_denominator_of_their_query(count: int, hard: int, seed: int) -> None:
+    query, target = units(count, 5, seed), units(count, 5, seed + 1)
+    own = units(count * max(hard, 1), 5, seed + 2).view(count, -1, 5)[:, :hard]
+    found = contrastive_loss(query, target, torch.arange(count), 20.0, hard=own)
+    total = 0.0
+    for i in range(count):
+        scores = [20.0 * float(query[i] @ other) for other in [*target, *own[i]]]
+        total += math.log(sum(math.exp(score - scores[i]) for score in scores))
+    assert float(found) == pytest.approx(total / count, rel=1e-4, abs=1e-4)
+
+
+def test_against_a_gallery_the_batch_still_divides() -> None:
+    query, gallery = units(3, 5, 0), units(9, 5, 1)
+    wanted = torch.tensor([8, 0, 8])
+    found = contrastive_loss(query, gallery, wanted, 20.0, batch=3)
+    expected = torch.stack(
+        [(20 * query[i] @ gallery.T).logsumexp(0) - 20 * query[i] @ gallery[wanted[i]] for i in range(3)]
+    )
+    assert float(found) == pytest.approx(float(expected.mean()), rel=1e-5)
+
+
 sizes = st.integers(1, 9)
 seeds = st.integers(0, 10**6)
 

@@ -50,6 +50,7 @@ def fashioniq(seed: int) -> tuple[TripletTable, Tensor, Tensor]:
         query=torch.zeros(len(rows), dtype=torch.long),
         categories=categories,
         subset=torch.zeros(len(rows), 0, dtype=torch.long),
+        gallery=torch.tensor(sorted(set(order))),
     )
     return table, features(20, random), features(len(rows), random)
 
@@ -68,6 +69,7 @@ def cirr(seed: int, triplets: int = 8) -> tuple[TripletTable, Tensor, Tensor]:
         query=torch.zeros(triplets, dtype=torch.long),
         categories={"all": (torch.arange(triplets), torch.tensor(gallery))},
         subset=torch.tensor(subset),
+        gallery=torch.tensor(gallery),
     )
     return table, features(18, random), features(triplets, random)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,13 @@ def test_image_sets_and_secret_targets() -> None:
     assert table.captions == ("x", "y")
     assert table.variants == ((0,), (0,), (1,))
     assert table.query.tolist() == [0, 0, 1]
+
+
+def test_what_only_another_split_names_is_no_negative() -> None:
+    data = dataset((Triplet("a", ("x",), "b"),), {"one": ("e", "a", "b"), "two": ("b", "c", "d", "f")})
+    other = Split("train", (Triplet("a", ("x",), "c"), Triplet("f", ("x",), "a")), {})
+    table = build_table(replace(data, splits={**data.splits, "train": other}), "val")
+    assert [list(data.images)[row] for row in table.gallery] == ["e", "a", "b", "d"]
 
 
 def test_a_split_without_triplets() -> None:

@@ -102,6 +102,24 @@ class Contrast(Section):
     )
 
 
+class GalleryContrast(Contrast):
+    """The loss against frozen targets, where every image of the gallery may be a negative for nothing."""
+
+    negatives: Literal["batch", "gallery"] = Field(
+        "batch",
+        description="what a query is told from: the targets of its batch (the paper), or the whole train gallery",
+    )
+    hard: int = Field(
+        0, ge=0, description="so many wrong images that rank best for a query join its negatives, mined every epoch"
+    )
+
+    @model_validator(mode="after")
+    def _gallery_has_all(self) -> GalleryContrast:
+        if self.hard and self.negatives == "gallery":
+            raise ValueError("hard negatives are part of the gallery already: set hard 0, or negatives batch")
+        return self
+
+
 class Optimisation(Section):
     """How one stage is optimised. `batch_size` is global: the sum over all workers."""
 
@@ -113,6 +131,9 @@ class Optimisation(Section):
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Fraction = Field(0.0, description="share of all steps with a linearly rising learning rate")
     clip_norm: float | None = Field(None, gt=0.0, description="greatest gradient norm; none = no clipping")
+    ema: float | None = Field(
+        None, gt=0.0, lt=1.0, description="decay a step of the moving average of weights that is kept; none = the last"
+    )
     batch_size: Positive = Field(512, description="triplets a step, over all workers")
     chunk: Positive | None = Field(
         None,
@@ -162,7 +183,7 @@ class Combination(Section):
 
     enabled: bool = True
     combining: Combining = Combining()
-    contrast: Contrast = Contrast()
+    contrast: GalleryContrast = GalleryContrast()
     optimisation: Optimisation = Optimisation(optimizer="adam", lr=2e-5, eps=1e-8, weight_decay=0.0, batch_size=4096)
 
 

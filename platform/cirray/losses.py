@@ -19,16 +19,21 @@ def contrastive_loss(
     positives: Tensor,
     scale: Tensor | float,
     target_ids: Tensor | None = None,
+    hard: Tensor | None = None,
+    batch: int | None = None,
 ) -> Tensor:
     """Returns this worker's share of the batch's mean cross-entropy, query -> target direction.
 
     Args:
         query: unit query features [b, d].
-        target: unit target features of the global batch [B, d].
+        target: unit features that all queries are told from [M, d]: the targets of the global batch (M = B), or a
+            whole gallery.
         positives: int64 [b], the row of `target` that each query wants.
         scale: one over the temperature.
-        target_ids: int64 [B], which image each target is. When given, other rows that hold a query's own target image
+        target_ids: int64 [M], which image each target is. When given, other rows that hold a query's own target image
             are left out of its negatives.
+        hard: unit features [b, H, d] of further negatives of each query alone.
+        batch: B, the queries of all workers; None where it is M.
 
     Returns:
         Scalar: sum over this worker's queries divided by B, so that the sum over workers is the global mean.
@@ -38,7 +43,9 @@ def contrastive_loss(
         same = target_ids[positives].unsqueeze(1) == target_ids.unsqueeze(0)
         same.scatter_(1, positives.unsqueeze(1), False)
         logits = logits.masked_fill(same, float("-inf"))
-    return F.cross_entropy(logits, positives, reduction="sum") / target.shape[0]
+    if hard is not None:
+        logits = torch.cat([logits, scale * torch.einsum("bd,bhd->bh", query.float(), hard.float())], dim=1)
+    return F.cross_entropy(logits, positives, reduction="sum") / (target.shape[0] if batch is None else batch)
 
 
 class Temperature(torch.nn.Module):

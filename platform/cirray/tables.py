@@ -26,6 +26,7 @@ class TripletTable:
         query: int64 [T], the row of `captions` that validation uses.
         categories: category -> (int64 triplet rows, int64 image rows of its gallery).
         subset: int64 [T, 5] image rows of CIRR's image set; [T, 0] where there are none; -1 pads.
+        gallery: int64 [N], all images of the split's galleries but those that only triplets of another split name.
     """
 
     reference: Tensor
@@ -35,6 +36,7 @@ class TripletTable:
     query: Tensor
     categories: Mapping[str, tuple[Tensor, Tensor]]
     subset: Tensor
+    gallery: Tensor
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -61,7 +63,20 @@ def build_table(dataset: Dataset, split: str) -> TripletTable:
         query=torch.tensor(queries, dtype=torch.long),
         categories=_categories(part, rows),
         subset=_subsets(part, rows),
+        gallery=torch.tensor([rows[image] for image in _own_gallery(dataset, split)], dtype=torch.long),
     )
+
+
+def _own_gallery(dataset: Dataset, split: str) -> list[str]:
+    """Returns the images of a split's galleries, each once. One that another split asks for is not for training."""
+    named = {name: _named(part) for name, part in dataset.splits.items()}
+    others = set().union(*(images for name, images in named.items() if name != split)) - named[split]
+    members = [image for gallery in dataset.splits[split].galleries.values() for image in gallery]
+    return [image for image in dict.fromkeys(members) if image not in others]
+
+
+def _named(split: Split) -> set[str]:
+    return {image for triplet in split.triplets for image in (triplet.reference, triplet.target) if image is not None}
 
 
 def _categories(split: Split, rows: Mapping[str, int]) -> dict[str, tuple[Tensor, Tensor]]:

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cirray.training.average import WeightAverage
+
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.pt"
 PROGRESS = "progress.json"
@@ -50,11 +52,13 @@ def write_checkpoint(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     progress: Progress,
+    average: WeightAverage,
 ) -> Path:
-    """Writes a checkpoint to a new temporary folder and returns it."""
+    """Writes a checkpoint to a new temporary folder and returns it; called while `average` is applied."""
     folder = Path(tempfile.mkdtemp(prefix="cirray-checkpoint-"))
     save_file({name: parameter.detach().cpu().contiguous() for name, parameter in trained.items()}, folder / WEIGHTS)
-    torch.save({"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}, folder / OPTIMIZER)
+    state = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(), "average": average.state()}
+    torch.save(state, folder / OPTIMIZER)
     (folder / PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
     return folder
 
@@ -64,14 +68,16 @@ def read_checkpoint(
     trained: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    average: WeightAverage,
 ) -> Progress:
-    """Puts a checkpoint's state back into parameters, optimizer and scaler; returns its progress."""
+    """Puts a checkpoint's state back into parameters, optimizer, scaler and average; returns its progress."""
     with torch.no_grad():
         for name, tensor in read_weights(folder).items():
             trained[name].copy_(tensor)
     state = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
     optimizer.load_state_dict(state["optimizer"])
     scaler.load_state_dict(state["scaler"])
+    average.restore(state["average"])
     return Progress(**json.loads((folder / PROGRESS).read_text(encoding="utf-8")))
 
 

@@ -17,6 +17,7 @@ from cirray.gradcache import Features, backward_in_chunks
 from cirray.losses import Temperature, contrastive_loss
 from cirray.places import fetch
 from cirray.recall import evaluate, selection_value
+from cirray.training.negatives import Negatives
 from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
 from cirray.workers import Worker
@@ -76,10 +77,19 @@ class Combine(Task):
         self.combining = build_combining(self.frozen.images.shape[1], settings.combining).to(worker.device)
         self.temperature = Temperature(settings.contrast.temperature, settings.contrast.learn_temperature)
         self.temperature.to(worker.device)
+        self.negatives = Negatives(settings.contrast, inputs.train, self.frozen.gallery)
         self.examples = len(inputs.train)
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"combining": self.combining, "temperature": self.temperature}
+
+    def begin(self) -> None:
+        if self.negatives.mines:
+            train = self.inputs.train
+            self.combining.eval()
+            with torch.inference_mode():
+                features = self.frozen.captions[train.query.to(self.worker.device)]
+                self.negatives.mine(self.combining(self.frozen.images[train.reference], features))
 
     def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
         share = self.worker.share(len(batch))
@@ -88,9 +98,7 @@ class Combine(Task):
         drawn = (batch.draws[share] * self.counts[mine]).long().unsqueeze(1)
         captions = self.variants[mine].gather(1, drawn).squeeze(1).to(device)
         reference = train.reference[mine].to(device)
-        positives = torch.arange(share.start, share.stop, device=device)
-        targets = train.target[batch.rows].to(device)
-        ids = targets if self.settings.contrast.mask_duplicates else None
+        against = self.negatives.of(batch.rows, share)
         self.combining.train()
 
         def encode(rows: slice) -> Features:
@@ -99,8 +107,15 @@ class Combine(Task):
             return (query.float(),)
 
         def loss_of(features: Features) -> Tensor:
-            target = self.frozen.gallery[targets]
-            return contrastive_loss(features[0], target, positives, self.temperature(), ids)
+            return contrastive_loss(
+                features[0],
+                against.target,
+                against.positives,
+                self.temperature(),
+                against.target_ids,
+                against.hard,
+                len(batch),
+            )
 
         return backward_in_chunks(encode, len(mine), self.settings.optimisation.chunk, loss_of, grad_scale)
 

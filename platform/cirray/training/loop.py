@@ -12,6 +12,7 @@ import torch
 from cirray.config import Compute, Optimisation
 from cirray.metrics import Log
 from cirray.progress import Poster
+from cirray.training.average import WeightAverage
 from cirray.training.checkpoints import Progress, read_checkpoint, write_checkpoint
 from cirray.training.sampling import Sampler, seed_epoch
 from cirray.training.task import Task, Validation
@@ -50,6 +51,7 @@ class Loop:
         self.optimizer = build_optimizer(self.trained, settings)
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=compute.precision == "fp16")
         self.sampler = Sampler(task.examples, settings.batch_size, settings.drop_last, seed)
+        self.average = WeightAverage(self.trained, settings.ema)
         self.progress = Progress()
 
     def run(self) -> None:
@@ -66,12 +68,13 @@ class Loop:
                 self.worker.report({"diverged": epoch + 1}, None)
                 return
             if (epoch + 1) % self.settings.validate_every == 0 or epoch + 1 == self.settings.epochs:
-                self._finish(loss, self.task.examples / elapsed)
+                with self.average.applied():
+                    self._finish(loss, self.task.examples / elapsed)
 
     def _resume(self) -> None:
         folder = self.worker.checkpoint()
         if folder is not None:
-            self.progress = read_checkpoint(folder, self.trained, self.optimizer, self.scaler)
+            self.progress = read_checkpoint(folder, self.trained, self.optimizer, self.scaler, self.average)
         if self.worker.rank == 0:
             self.log.rewind(self.progress.epoch)
 
@@ -81,6 +84,7 @@ class Loop:
     def _epoch(self, epoch: int) -> float:
         """Trains one epoch; returns its mean loss over all workers."""
         seed_epoch(self.seed, epoch, self.worker.rank)
+        self.task.begin()
         total, steps = torch.zeros((), device=self.worker.device), self.sampler.steps()
         started = time.monotonic()
         for step, batch in enumerate(self.sampler.epoch(epoch)):
@@ -99,6 +103,7 @@ class Loop:
             torch.nn.utils.clip_grad_norm_(list(self.trained.values()), self.settings.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.average.update()
 
     def _set_learning_rate(self, step: int) -> None:
         factor = learning_rate_factor(step, self.settings.epochs * self.sampler.steps(), self.settings)
@@ -123,7 +128,7 @@ class Loop:
         if self.worker.rank == 0:
             self.log.append(row)
             if self.worker.keeps_checkpoints:
-                folder = write_checkpoint(self.trained, self.optimizer, self.scaler, self.progress)
+                folder = write_checkpoint(self.trained, self.optimizer, self.scaler, self.progress, self.average)
         self.worker.report({"selection": found.selection, "epoch": self.progress.epoch, "loss": loss}, folder)
 
     def _post(self, epoch: int, step: int, loss: torch.Tensor, elapsed: float) -> None:

@@ -58,6 +58,9 @@ class Task(ABC):
     def modules(self) -> Mapping[str, nn.Module]:
         """Returns the modules that hold what is trained, by name."""
 
+    def begin(self) -> None:  # noqa: B027 - most stages need nothing
+        """Gets ready for an epoch; what it computes depends on the weights alone, so that resumed runs equal others."""
+
     @abstractmethod
     def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
         """Runs forward and backward for this worker's share; returns its share of the global batch's mean loss."""
