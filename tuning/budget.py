@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from ray.tune import Stopper
 
 from cirray.files import read_json, write_json
+from cirray.output import Output
 
 _KEEP_EVERY_S = 2.0
+_FILE = "trials/spent.json"
 
 
 class Budget(Stopper):
@@ -18,19 +19,20 @@ class Budget(Stopper):
 
     Args:
         seconds: None = no end.
-        file: where the time spent is kept.
+        output: where the time spent is kept.
     """
 
-    def __init__(self, seconds: float | None, file: Path) -> None:
+    def __init__(self, seconds: float | None, output: Output) -> None:
         self.seconds = seconds
-        self._file = file
-        self._before = float(read_json(file)["seconds"]) if file.is_file() else 0.0
+        self._output = output
+        self._file = output.step(_FILE)
+        self._before = float(read_json(self._file)["seconds"]) if self._file.is_file() else 0.0
         self._began = time.monotonic()
         self._kept = 0.0
 
-    def __reduce__(self) -> tuple[type[Budget], tuple[float | None, Path]]:
+    def __reduce__(self) -> tuple[type[Budget], tuple[float | None, Output]]:
         """A restored search looks again at what was spent."""
-        return Budget, (self.seconds, self._file)
+        return Budget, (self.seconds, self._output)
 
     @property
     def spent(self) -> float:
@@ -46,4 +48,5 @@ class Budget(Stopper):
         if time.monotonic() - self._kept > _KEEP_EVERY_S:
             self._kept = time.monotonic()
             write_json(self._file, {"seconds": self.spent})
+            self._output.keep(_FILE)
         return self.seconds is not None and self.spent >= self.seconds

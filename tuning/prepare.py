@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cirray.config import Config, overridden
+from cirray.encoder_folder import MANIFEST
 from cirray.evaluation import ensure_images, ensure_texts, pictures_of
 from cirray.features.embed import text_key
+from cirray.output import Output
 from cirray.pipeline import read_data, train
 from cirray.places import store_place
 from cirray.runtime import connect
@@ -20,7 +21,7 @@ from cirray.training.combine import Frozen
 from cirray.training.stages import use_gpu
 from cirray.training.task import StageInputs
 
-ENCODERS = {"stage2": ("stage1", "stage0"), "stage1": ("stage0",)}
+ENCODERS = {"stage2": ("stage1/encoder", "stage0/encoder"), "stage1": ("stage0/encoder",)}  # the latest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +47,31 @@ class Start:
     reported: Reported | None
 
 
-def prepare(config: Config, folder: Path) -> Start:
-    """Runs the stages before the searched one in `folder`, or takes them up again, and reads their features.
+def prepare(config: Config, base: Output) -> Start:
+    """Runs the stages before the searched one in `base`, or takes them up again, and reads their features.
 
     Args:
         config: with `data.holdout` set: the stages before choose their epochs on the selection split too.
     """
     stage = config.tune.stage
-    off = {"ablation": False, "stage2.enabled": False, "output": str(folder)}
+    off = {"ablation": False, "stage2.enabled": False, "output": base.place}
     if stage == "stage1":
         off["stage1.enabled"] = False
     train(overridden(config, off))
     connect(config.workers)
     dataset = read_data(config)
-    done = [folder / name / "encoder" for name in ENCODERS[stage] if (folder / name / "encoder").is_dir()]
-    encoder = done[0] if done else folder / "backbone"
+    made = [name for name in (*ENCODERS[stage], "backbone") if (base.step(name) / MANIFEST).is_file()]
+    encoder, place = base.step(made[0]), base.place_of(made[0])
     inputs = StageInputs(
         config=config,
-        encoder=str(encoder),
+        encoder=place,
         store=store_place(config.store),
         image_keys=tuple(dataset.contents[image] for image in dataset.images),
         train=build_table(dataset, "train"),
         val=build_table(dataset, "selection"),
         protocol=dataset.protocol,
     )
-    where = (encoder, inputs.store, config.embed, config.workers, use_gpu(config))
+    where = (encoder, inputs.store, config.embed, config.workers, use_gpu(config), place)
     ensure_images(pictures_of(dataset), *where)
     if stage == "stage1":
         return Start(inputs, {}, None)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from cirray.bars import say
 from cirray.config import Config, overridden
 from cirray.errors import ConfigError, RunError
 from cirray.files import write_json, write_text
-from cirray.output import CONFIG, FREE, open_output
+from cirray.output import CONFIG, FREE, Output, open_output
 from cirray.provenance import provenance
 from tuning.space import Space, load_space
 
 HOLDOUT = 0.15
 _FREE = tuple(field for field in FREE if field != "tune")
+RESULTS = ("results.parquet", "report.png", "report.html", "best.yaml", "tune.json")
 _TEMPERATURE = "stage2.contrast.temperature"
 
 
@@ -37,7 +37,8 @@ def tune(config: Config) -> dict[str, Any]:
         raise ConfigError(f"tune.sweep {swept} is not in the space {space.name}: name one of its fields, or none")
     output = open_output(config, _FREE)
     write_text(output.folder / CONFIG, config.to_yaml())
-    return Search(config, space, output.folder).run()
+    output.keep(CONFIG)
+    return Search(config, space, output).run()
 
 
 def settle(config: Config) -> Config:
@@ -64,12 +65,12 @@ def settle(config: Config) -> Config:
 
 
 class Search:
-    """One search in one folder."""
+    """One search in one output."""
 
-    def __init__(self, config: Config, space: Space, folder: Path) -> None:
+    def __init__(self, config: Config, space: Space, output: Output) -> None:
         self.config = config
         self.space = space
-        self.folder = folder
+        self.output = output
 
     def run(self) -> dict[str, Any]:
         """Runs what is not done yet."""
@@ -80,22 +81,22 @@ class Search:
 
         config, settings = self.config, self.config.tune
         say("preparing: the stages before the search run once")
-        start = prepare(config, self.folder / "base")
+        start = prepare(config, Output(self.output.place_of("base")))
         say(f"searching {settings.stage} over {len(self.space.domains)} fields of the space {self.space.name}")
-        trials = search(config, self.space, start, self.folder / "trials")
+        trials = search(config, self.space, start, self.output)
         chosen = finalists(trials, settings.finalists)
         if not chosen:
             raise RunError("no trial came to a result: give a larger --budget, or look into the trials' folders")
         say(f"{len(chosen)} finalists and the recipe itself, {settings.seeds} seeds each, to their end")
         params: list[Mapping[str, Any]] = [{}, *chosen]
-        finals = compare(config, params, settings.seeds, start, self.folder / "trials", "finals")
+        finals = compare(config, params, settings.seeds, start, self.output, "finals")
         compared = candidates(finals, params)
         best = max(compared, key=lambda candidate: candidate.mean)
         sweep: list[Any] = []
         if settings.sweep:
             points = self._sweep_points(settings.sweep, best.params)
             say(f"{settings.sweep} alone: {len(points)} values, everything else as in the best candidate")
-            sweep = compare(config, points, 1, start, self.folder / "trials", "sweep")
+            sweep = compare(config, points, 1, start, self.output, "sweep")
         print("\n" + table(compared) + "\n")
         return self._write(trials, finals, sweep, compared, best)
 
@@ -114,9 +115,10 @@ class Search:
         from tuning.search import field_value
 
         config, field = self.config, self.config.tune.sweep
-        write_results(self.folder / "results.parquet", {"search": trials, "final": finals, "sweep": sweep})
+        made = {name: self.output.step(name) for name in RESULTS}
+        write_results(made["results.parquet"], {"search": trials, "final": finals, "sweep": sweep})
         swept = (field, sweep, best.params.get(field), field_value(config, field)) if field and sweep else None
-        draw_report(trials, self.space, config.tune.grace, swept, self.folder / "report.png")
+        draw_report(trials, self.space, config.tune.grace, swept, made["report.png"])
         stopped = sum(not trial.full for trial in trials)
         facts = {
             "trials": f"{len(trials)}, of which {stopped} were stopped early",
@@ -124,8 +126,8 @@ class Search:
             "budget": config.tune.budget or f"{config.tune.trials} trials",
             "chosen": best.name,
         }
-        write_html(self.folder / "report.html", self.folder / "report.png", compared, facts)
-        write_best(self.folder / "best.yaml", config, best)
+        write_html(made["report.html"], made["report.png"], compared, facts)
+        write_best(made["best.yaml"], config, best)
         result = {
             "trials": len(trials),
             "stopped_early": stopped,
@@ -136,8 +138,9 @@ class Search:
             ],
             "provenance": provenance(config.seed),
         }
-        write_json(self.folder / "tune.json", result)
-        for name in ("report.html", "results.parquet", "best.yaml"):
-            say(f"{name:16} {self.folder / name}")
-        say(f"train with it    python jobs/train.py --recipe {self.folder / 'best.yaml'} --output DIR")
+        write_json(made["tune.json"], result)
+        for name in RESULTS:
+            self.output.keep(name)
+            say(f"{name:16} {self.output.place_of(name)}")
+        say(f"train with it    python jobs/train.py --recipe {made['best.yaml']} --output DIR")
         return result

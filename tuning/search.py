@@ -20,6 +20,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ray.tune.search.optuna import OptunaSearch
 
 from cirray.config import Config
+from cirray.output import Output
+from cirray.places import join
 from cirray.training.stages import optimisation_of
 from tuning.budget import Budget
 from tuning.prepare import Start
@@ -50,10 +52,10 @@ class Trial:
     full: bool
 
 
-def search(config: Config, space: Space, start: Start, folder: Path) -> list[Trial]:
+def search(config: Config, space: Space, start: Start, output: Output) -> list[Trial]:
     """Searches the space until the budget or the trials are spent; returns all trials."""
     settings = config.tune
-    budget = Budget(settings.seconds, folder / "spent.json")
+    budget = Budget(settings.seconds, output)
     known = {field: field_value(config, field) for field in space.domains}
     inside = all(space.domains[field].holds(value) for field, value in known.items())
     algorithm = OptunaSearch(
@@ -74,7 +76,7 @@ def search(config: Config, space: Space, start: Start, folder: Path) -> list[Tri
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
     watch = Watch("search", settings.trials, settings.seconds, budget.spent)
-    return _run(search_trial, start, {}, tune_config, folder, "search", [watch], budget, config)
+    return _run(search_trial, start, {}, tune_config, output, "search", [watch], budget, config)
 
 
 def compare(
@@ -82,7 +84,7 @@ def compare(
     candidates: Sequence[Mapping[str, Any]],
     seeds: int,
     start: Start,
-    folder: Path,
+    output: Output,
     name: str,
     watchers: Sequence[tune.Callback] = (),
 ) -> list[Trial]:
@@ -99,7 +101,7 @@ def compare(
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
     watch = Watch(name, len(candidates) * seeds, None)
-    return _run(final_trial, start, space, tune_config, folder, name, [watch, *watchers], None, config)
+    return _run(final_trial, start, space, tune_config, output, name, [watch, *watchers], None, config)
 
 
 def concurrent(config: Config) -> int:
@@ -116,20 +118,19 @@ def _run(
     start: Start,
     space: dict[str, Any],
     tune_config: tune.TuneConfig,
-    folder: Path,
+    output: Output,
     name: str,
     callbacks: list[tune.Callback],
     stop: tune.Stopper | None,
     config: Config,
 ) -> list[Trial]:
-    folder.mkdir(parents=True, exist_ok=True)
     trainable = tune.with_resources(tune.with_parameters(function, start=start), _resources(config))
-    path = folder / name
-    quiet = tune.RunConfig(name=name, storage_path=str(folder.resolve()), callbacks=callbacks, stop=stop, verbose=0)
+    trials = output.place_of("trials")
+    quiet = tune.RunConfig(name=name, storage_path=trials, callbacks=callbacks, stop=stop, verbose=0)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if tune.Tuner.can_restore(str(path)):
-        tuner = tune.Tuner.restore(str(path), trainable, restart_errored=True, param_space=space or None)
+    if tune.Tuner.can_restore(join(trials, name)):
+        tuner = tune.Tuner.restore(join(trials, name), trainable, restart_errored=True, param_space=space or None)
     else:
         tuner = tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=quiet)
     grid = tuner.fit()

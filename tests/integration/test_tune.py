@@ -14,6 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from cirray.config import load_recipe
+from cirray.places import Remote
 from tests.integration.runs import REPOSITORY, job, small_settings
 from tests.small_catalogue import write_small_catalogue
 
@@ -107,9 +108,19 @@ def test_a_killed_search_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
     assert refused.returncode == 2
 
 
-def test_trials_of_two_workers(tmp_path: Path) -> None:
-    changes = {"tune.seeds": "1", "tune.sweep": "null", "stage2.optimisation.epochs": "4"}
-    run(command(tmp_path, trials="2", **{"workers-per-trial": "2", **changes}))
-    result = json.loads((tmp_path / "out" / "tune.json").read_text())
+def test_trials_of_two_workers_at_a_uri(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"tune.seeds": "1", "tune.sweep": "null", "stage2.optimisation.epochs": "4", "output": f"{bucket}/tuned"}
+    arguments = command(tmp_path, trials="2", **{"workers-per-trial": "2", **changes})
+    run(arguments)
+    tuned = Remote(f"{bucket}/tuned")
+    result = json.loads(tuned.read("tune.json") or b"")
     assert result["trials"] == 2
     assert all(len(finalist["selection"]) == 1 for finalist in result["finalists"])
+    trials = {name: stamp for name, stamp in tuned.stamps("trials").items() if name.endswith("result.json")}
+    assert len(trials) == 4, "two of the search, a finalist and the recipe"
+
+    monkeypatch.setenv("CIRRAY_HOME", str(tmp_path / "another machine"))
+    run(arguments)
+    again = {name: stamp for name, stamp in tuned.stamps("trials").items() if name.endswith("result.json")}
+    assert again == trials, "nothing was run again"
+    assert tuned.has("best.yaml")
