@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from cirray.config import Config, load_recipe, overridden
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.triplets import Dataset, Protocol, Split, Triplet
 from cirray.errors import ConfigError
+from cirray.output import Output
+from tuning.ablation import load_changes
 from tuning.budget import Budget
 from tuning.outcome import Candidate, candidates, finalists, table
 from tuning.plots import draw_report, importance
@@ -139,14 +142,14 @@ def test_finalists_are_the_best_and_each_once() -> None:
 
 
 def compared() -> list[Candidate]:
-    params: list[dict[str, Any]] = [{}, {LR: 0.002}]
+    named: dict[str, dict[str, Any]] = {"the recipe": {}, "finalist 1": {LR: 0.002}}
     finals = [
         trial("a", [80.0, 82.0], {"candidate": {}, "seed": 1}, **{"val R@1": 10.0, "val R@10": 50.0}),
         trial("b", [80.0], {"candidate": {}, "seed": 0}, **{"val R@1": 12.0, "val R@10": 52.0}),
         trial("c", [90.0], {"candidate": {LR: 0.002}, "seed": 0}, **{"val R@1": 20.0, "val R@10": 60.0}),
         trial("d", [88.0], {"candidate": {LR: 0.002}, "seed": 1}, **{"val R@1": 22.0, "val R@10": 60.0}),
     ]
-    return candidates(finals, params)
+    return candidates(finals, named)
 
 
 def test_candidates_are_compared_over_seeds_in_selection_only() -> None:
@@ -158,6 +161,29 @@ def test_candidates_are_compared_over_seeds_in_selection_only() -> None:
     assert "val R@1 (reported)" in lines[0]
     assert "89.00 ± 1.41" in lines[1]
     assert "the recipe" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {stage2.contrast.hards: 4}", "Did you mean stage2.contrast.hard"),
+        ("a: {stage1.contrast.temperature: 0.1}", "only stage 2 is trained anew"),
+        ("a: {stage2.contrast.hard: -1}", "stage2.contrast.hard"),
+        ("a: 3", "must map names to the fields"),
+        ("- a", "must map names to the fields"),
+    ],
+)
+def test_changes_that_cannot_be_made_are_told_at_once(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "changes.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_changes(str(tmp_path / "changes.yaml"), config())
+
+
+def test_our_changes_are_changes_of_the_recipe() -> None:
+    for change in load_changes("stage2", config()).values():
+        assert overridden(config(), change) != config()
+    with pytest.raises(ConfigError, match="there are stage2"):
+        load_changes("stage3", config())
 
 
 def test_the_best_is_a_recipe_that_training_takes(tmp_path: Path) -> None:
@@ -201,7 +227,7 @@ def test_importance_finds_the_field_that_matters(tmp_path: Path) -> None:
 def test_the_budget_counts_over_all_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    first = Budget(60.0, tmp_path / "spent.json")
+    first = Budget(60.0, Output(str(tmp_path)))
     now += 40
     assert not first.stop_all()
     function, arguments = first.__reduce__()

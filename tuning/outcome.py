@@ -11,8 +11,6 @@ from typing import Any
 from tuning.search import Trial
 from tuning.trial import SEED
 
-RECIPE = "the recipe"
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -43,15 +41,14 @@ def finalists(trials: Sequence[Trial], count: int) -> list[dict[str, Any]]:
     return list(distinct.values())[:count]
 
 
-def candidates(trials: Sequence[Trial], params: Sequence[Mapping[str, Any]]) -> list[Candidate]:
-    """Groups the trials of a comparison by candidate, in the order of `params`."""
+def candidates(trials: Sequence[Trial], named: Mapping[str, Mapping[str, Any]]) -> list[Candidate]:
+    """Groups the trials of a comparison by candidate: name -> parameters."""
     found = []
-    for number, wanted in enumerate(params):
+    for name, wanted in named.items():
         own = [trial for trial in trials if trial.params["candidate"] == dict(wanted) and trial.best is not None]
         own.sort(key=lambda trial: trial.params[SEED])
-        names = sorted({name for trial in own for name in trial.last if name.startswith("val R@")}, key=_k)
-        reported = {name: tuple(float(trial.last[name]) for trial in own) for name in names}
-        name = f"finalist {number}" if wanted else RECIPE
+        figures = sorted({key for trial in own for key in trial.last if key.startswith("val R@")}, key=_k)
+        reported = {figure: tuple(float(trial.last[figure]) for trial in own) for figure in figures}
         found.append(Candidate(name, dict(wanted), tuple(trial.best or 0.0 for trial in own), reported))
     return found
 

@@ -15,6 +15,7 @@ from cirray.provenance import provenance
 from tuning.space import Space, load_space
 
 HOLDOUT = 0.15
+RECIPE = "the recipe"
 _FREE = tuple(field for field in FREE if field != "tune")
 RESULTS = ("results.parquet", "report.png", "report.html", "best.yaml", "tune.json")
 _TEMPERATURE = "stage2.contrast.temperature"
@@ -57,11 +58,17 @@ def settle(config: Config) -> Config:
         )
     if settings.sweep and not settings.sweep.startswith(f"{settings.stage}."):
         config = overridden(config, {"tune.sweep": None})
-    if not config.data.holdout:
-        say(f"data.holdout is 0: holding {HOLDOUT:.0%} of the train triplets back, so that val chooses nothing")
-        config = overridden(config, {"data.holdout": HOLDOUT})
+    config = held_back(config)
     # Every epoch is looked at: trials are stopped by what it shows.
     return overridden(config, {f"{settings.stage}.optimisation.validate_every": 1, "ablation": False})
+
+
+def held_back(config: Config) -> Config:
+    """Returns a configuration that holds triplets back: its own part, or the default one."""
+    if config.data.holdout:
+        return config
+    say(f"data.holdout is 0: holding {HOLDOUT:.0%} of the train triplets back, so that val chooses nothing")
+    return overridden(config, {"data.holdout": HOLDOUT})
 
 
 class Search:
@@ -88,9 +95,9 @@ class Search:
         if not chosen:
             raise RunError("no trial came to a result: give a larger --budget, or look into the trials' folders")
         say(f"{len(chosen)} finalists and the recipe itself, {settings.seeds} seeds each, to their end")
-        params: list[Mapping[str, Any]] = [{}, *chosen]
-        finals = compare(config, params, settings.seeds, start, self.output, "finals")
-        compared = candidates(finals, params)
+        named = {RECIPE: {}, **{f"finalist {number}": params for number, params in enumerate(chosen, start=1)}}
+        finals = compare(config, list(named.values()), settings.seeds, start, self.output, "finals")
+        compared = candidates(finals, named)
         best = max(compared, key=lambda candidate: candidate.mean)
         sweep: list[Any] = []
         if settings.sweep:

@@ -124,3 +124,17 @@ def test_trials_of_two_workers_at_a_uri(tmp_path: Path, bucket: str, monkeypatch
     again = {name: stamp for name, stamp in tuned.stamps("trials").items() if name.endswith("result.json")}
     assert again == trials, "nothing was run again"
     assert tuned.has("best.yaml")
+
+
+def test_single_changes_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "changes.yaml").write_text("mined: {stage2.contrast.hard: 4, stage2.optimisation.ema: 0.9}")
+    arguments = command(tmp_path, **{"tune.seeds": "2", "stage2.optimisation.epochs": "4"})
+    arguments[1] = arguments[1].replace("tune.py", "ablate.py")
+    place = arguments.index("--space")
+    arguments[place : place + 2] = ["--changes", str(tmp_path / "changes.yaml")]
+    done = run(arguments)
+    assert "val R@1 (reported)" in done.stdout
+    rows = json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["the recipe", "mined"]
+    assert all(len(row["selection"]) == len(row["reported"]["val R@10"]) == 2 for row in rows)
+    assert rows[0]["reported"] != rows[1]["reported"]
