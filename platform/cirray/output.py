@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from cirray.config import Config
 from cirray.data.triplets import Dataset
@@ -96,8 +97,7 @@ def open_output(config: Config, free: tuple[str, ...] = FREE) -> Output:
         if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise RunError(f"{folder} holds something that is not a cirray run: give --output a new or empty folder")
         return Output(config.output)
-    before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    differences = _differences(before, config.model_dump(mode="json"), free)
+    differences = _differences(_read(folder / CONFIG), config.model_dump(mode="json"), free)
     if differences:
         raise RunError(
             f"{folder} belongs to a run with other settings:\n"
@@ -140,6 +140,15 @@ def data_digest(dataset: Dataset) -> str:
         json.dumps([[key, dataset.contents[key], dataset.titles.get(key)] for key in dataset.images]).encode()
     )
     return digest.hexdigest()
+
+
+def _read(file: Path) -> Any:
+    """Returns the configuration of a run; fields that it does not know, since they came later, are as by default."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        return Config.model_validate(content).model_dump(mode="json")
+    except ValidationError:
+        return content
 
 
 def _differences(before: Any, after: Any, free: tuple[str, ...], name: str = "") -> list[str]:
