@@ -20,9 +20,9 @@ def test_training_survives_the_loss_of_a_node(tmp_path: Path) -> None:
         **small_settings(data, tmp_path),
         "stage0.enabled": "false",
         "stage1.enabled": "false",
-        "stage2.optimisation.epochs": "60",
+        "stage2.optimisation.epochs": "40",
         "stage2.optimisation.validate_every": "5",
-        "stage2.combining.hidden": "4096",
+        "stage2.combining.hidden": "2048",
         "stage2.combining.projection": "1024",
         "output": str(tmp_path / "out"),
         "workers": "2",
@@ -41,9 +41,9 @@ def test_training_survives_the_loss_of_a_node(tmp_path: Path) -> None:
         wait_for(has_validated, "a validation of stage 2")
         second.kill()
         reached = max(row["epoch"] for row in rows(tmp_path / "out", "stage2"))
-        assert reached < 60
+        assert reached < 40
         nodes.add(1)
         finish(process, log)
     epochs = [row["epoch"] for row in rows(tmp_path / "out", "stage2")]
-    assert epochs == list(range(5, 61, 5)), "each validation is there once, across the loss"
+    assert epochs == list(range(5, 41, 5)), "each validation is there once, across the loss"
     assert (tmp_path / "out" / "bundle" / "model.json").is_file()
