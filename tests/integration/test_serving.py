@@ -90,8 +90,14 @@ def test_a_bundle_with_another_image_side_is_refused(service: Running, own_shop:
     before = model(service)["model"]
     write_bundle(own_shop.index.parent / "other", encoder=make_encoder(seed=5))
     point_bundle(own_shop, "other")
-    wait_until(lambda: bool(model(service)["notices"]), 120, "a notice of the refusal")
-    assert "another image side" in model(service)["notices"][0]
+    notices: list[str] = []
+
+    def is_refused() -> bool:
+        notices.extend(model(service)["notices"])  # one replica may tell of it before another one does
+        return bool(notices)
+
+    wait_until(is_refused, 120, "a notice of the refusal")
+    assert "another image side" in notices[0]
     assert service.search({"text": "red"}).json()["model"] == before
     point_bundle(own_shop, "bundle")
     wait_until(lambda: not model(service)["notices"], 120, "the end of the notice")
