@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bundle", "output"),
     ("pipeline", "scoring", "clip4cir"),
     ("submission",),
-    ("index",),
+    ("index", "study"),
 )
 # What comes later by the design (index, serving) may use all of these, and none of these may use it.
 LATER = len(LAYERS)

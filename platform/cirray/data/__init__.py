@@ -8,6 +8,7 @@ Everything is checked before work starts, and all that is wrong is told at once,
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cirray.data import catalogue, cirr, fashioniq
 from cirray.data.audit import audit_pictures
 from cirray.data.parsing import listing
 from cirray.data.pictures import Background
-from cirray.data.triplets import Dataset, Problem, Split, Triplet
+from cirray.data.triplets import Dataset, Problem, Split
 from cirray.errors import ConfigError, DataError
 from cirray.places import is_remote
 
@@ -92,14 +93,7 @@ def _check_root(data: config.Data, expected: str) -> None:
 def _without(split: Split, good: Container[str]) -> Split:
     """Leaves out of a split what needs a picture that is not good."""
     triplets = tuple(
-        Triplet(
-            reference=triplet.reference,
-            captions=triplet.captions,
-            target=triplet.target,
-            category=triplet.category,
-            pair_id=triplet.pair_id,
-            subset=tuple(member for member in triplet.subset if member in good),
-        )
+        replace(triplet, subset=tuple(member for member in triplet.subset if member in good))
         for triplet in split.triplets
         if triplet.reference in good and (triplet.target is None or triplet.target in good)
     )

@@ -1,7 +1,8 @@
 """Reads your own triplets (data.format "triplets").
 
     root/catalog.jsonl             {"id": str, "image": path relative to root, "title": str (optional)}
-    root/triplets.{split}.jsonl    {"reference": id, "captions": [str, ...] or str, "target": id}
+    root/triplets.{split}.jsonl    {"reference": id, "captions": [str, ...] or str, "target": id,
+                                    "relation": str (optional)}
 
 One JSON object a line; other keys are ignored. A test split may leave the targets out.
 """
@@ -80,7 +81,7 @@ def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, st
             record.note("one of its captions is empty")
             captions = None
         if reference is not None and captions is not None and (target is not None or not has_target):
-            yield Triplet(reference, captions, target)
+            yield Triplet(reference, captions, target, relation=record.label("relation"))
 
 
 def ranking_files(

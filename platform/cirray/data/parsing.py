@@ -80,6 +80,11 @@ class Record:
         """Yields all keys and values."""
         yield from self._values.items()
 
+    def label(self, key: str) -> str:
+        """Returns a string that may be missing; "" then, or if it is something else."""
+        value = self._values.get(key)
+        return value if isinstance(value, str) else ""
+
     def value(self, key: str) -> Any:
         """Returns the value under a key as it is; None if there is none."""
         return self._values.get(key)

@@ -21,6 +21,7 @@ class Triplet:
         category: FashionIQ category; "all" elsewhere.
         pair_id: CIRR's pair id; "" elsewhere.
         subset: CIRR's image set without the reference: five ids, fewer where `skip_bad` left some out; () elsewhere.
+        relation: what is changed, where the data says so ("colour"); nothing but the embedding study looks at it.
     """
 
     reference: str
@@ -29,6 +30,7 @@ class Triplet:
     category: str = "all"
     pair_id: str = ""
     subset: tuple[str, ...] = ()
+    relation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,125 @@
+"""The pictures of the study, one idea each; PNG in memory, for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from cirray.study.findings import Finding
+from cirray.study.variants import Variant
+
+TARGET, OTHER, PLAIN = "#1a7f37", "#8c959f", "#57606a"
+_BINS = 60
+_SHADES = ("#0b5345", "#1f8a70", "#7fb8a6", "#c0d8d0", "#d9a441", "#b85c38")
+
+
+def similarity_plot(similarities: Mapping[str, tuple[Tensor, Tensor]]) -> bytes:
+    """How near queries are to their targets, and to other images: a panel a variant, one scale for all."""
+    figure, panels = _panels(len(similarities), 2.1)
+    for axes, (name, (positive, negative)) in zip(panels, similarities.items(), strict=True):
+        low = float(min(positive.min(), negative.min()))
+        edges = torch.linspace(low, 1.0, _BINS).tolist()
+        axes.hist(negative.flatten().tolist(), edges, density=True, color=OTHER, alpha=0.7, label="other images")
+        axes.hist(positive.tolist(), edges, density=True, color=TARGET, alpha=0.7, label="target")
+        axes.set_title(name, fontsize=10)
+        axes.set_yticks([])
+        axes.set_xlabel("cosine")
+    panels[0].legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def spectrum_plot(variants: Sequence[Variant], rows: int) -> bytes:
+    """The share of each direction in the spread of queries: the flatter, the more of the space is used."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for variant, colour in zip(variants, _SHADES, strict=False):
+        some = variant.query[torch.linspace(0, len(variant.query) - 1, min(rows, len(variant.query))).long()]
+        values = torch.linalg.svdvals((some - some.mean(dim=0)).double())
+        axes.plot((values / values.sum()).tolist(), label=variant.name, color=colour)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=1e-5)
+    axes.set_xlabel("direction, the strongest first")
+    axes.set_ylabel("share of the spread")
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def claim_plot(findings: Sequence[Finding], k: int) -> bytes:
+    """Each measure against recall, a point a variant."""
+    titles = {
+        "rank": "effective rank of queries",
+        "uniformity": "uniformity of queries (lower: more even)",
+        "separation": "P(target nearer than another image)",
+        "alignment": "squared distance to the target",
+        "sparsity": "sparsity of queries",
+    }
+    figure, panels = _panels(len(titles), 2.6)
+    for axes, (measure, title) in zip(panels, titles.items(), strict=True):
+        for finding in findings:
+            alone = finding.name.endswith(" only")
+            x, y = getattr(finding, measure), finding.recall[k]
+            axes.plot(x, y, "o", color=OTHER if alone else TARGET)
+            axes.annotate(finding.name, (x, y), fontsize=7, xytext=(3, 3), textcoords="offset points")
+        axes.set_title(title, fontsize=9)
+        axes.set_ylabel(f"R@{k}")
+        axes.margins(0.18)
+    return _png(figure)
+
+
+def share_plot(variants: Sequence[Variant]) -> bytes:
+    """Lambda, the text's share in the Combiner's convex combination."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    edges = torch.linspace(0, 1, _BINS).tolist()
+    shown = [variant for variant in variants if variant.share is not None]
+    for variant, colour in zip(shown, _SHADES, strict=False):
+        assert variant.share is not None
+        axes.hist(variant.share.tolist(), edges, alpha=0.6, label=variant.name, color=colour)
+    axes.set_xlabel("lambda: 0 = image alone, 1 = text alone (the mixture comes on top)")
+    axes.set_ylabel("queries")
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def group_plot(groups: Mapping[str, Mapping[str, tuple[int, float]]], k: int) -> bytes:
+    """Recall in each group of queries, a bar a variant: variant -> group -> (queries, R@k)."""
+    names = list(next(iter(groups.values())))
+    figure = Figure(figsize=(9, 0.9 + 0.16 * len(groups) * len(names) + 0.25 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(groups)
+    for number, ((variant, found), colour) in enumerate(zip(groups.items(), _SHADES, strict=False)):
+        places = [row + number * height for row in range(len(names))]
+        axes.barh(places, [found[name][1] for name in names], height, label=variant, color=colour)
+    counts = next(iter(groups.values()))
+    axes.set_yticks(
+        [row + 0.4 - height / 2 for row in range(len(names))], [f"{name} ({counts[name][0]:,})" for name in names]
+    )
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(f"R@{k}, percent")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _png(figure)
+
+
+def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(count, 3)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(3.4 * columns, height * lines + 0.3), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False)
+    flat = [axes for line in grid for axes in line]
+    for axes in flat[count:]:
+        axes.axis("off")
+    return figure, flat[:count]
+
+
+def _png(figure: Figure) -> bytes:
+    FigureCanvasAgg(figure)
+    target = BytesIO()
+    figure.savefig(target, format="png", dpi=110)
+    return target.getvalue()

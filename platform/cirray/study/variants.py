@@ -1,0 +1,125 @@
+"""What is compared: the same split seen by each stage's encoder and combining function.
+
+Shapes: I images, T triplets, d feature width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cirray.bundle import load_combining
+from cirray.bundle_folder import MANIFEST, read_bundle
+from cirray.combiner import Combiner, Sum, build_combining
+from cirray.config import Config
+from cirray.data.triplets import Dataset
+from cirray.encoder_folder import MANIFEST as ENCODER_MANIFEST
+from cirray.errors import RunError
+from cirray.evaluation import Features, ImageOnly, TextOnly, ensure_images, ensure_texts, pictures_of, read_features
+from cirray.places import fetch, store_place
+from cirray.recall import Recall, evaluate
+from cirray.tables import TripletTable
+from cirray.training.checkpoints import read_weights
+from cirray.training.stages import is_done, use_gpu
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One encoder with the functions that combine its features.
+
+    Attributes:
+        encoder: its folder.
+        functions: name -> combining function.
+    """
+
+    encoder: Path
+    functions: dict[str, nn.Module]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One row of the study.
+
+    Attributes:
+        name: as in the paper's tables: "Sum", "Combiner", "FT Sum", "FT Combiner".
+        gallery: unit image features [I, d].
+        query: unit query features [T, d].
+        share: lambda of each query [T]; None where nothing is balanced.
+        recall: by category, the average last.
+    """
+
+    name: str
+    gallery: Tensor
+    query: Tensor
+    share: Tensor | None
+    recall: list[Recall]
+
+
+def stages_of_run(run: Path, config: Config) -> list[Stage]:
+    """Returns what the steps of a training left behind: before stage 1 and after it.
+
+    Raises:
+        RunError: the training is not finished.
+    """
+    before, after = run / "stage0" / "encoder", run / "stage1" / "encoder"
+    first = before if (before / ENCODER_MANIFEST).is_file() else run / "backbone"
+    if not (run / "report.json").is_file():
+        raise RunError(f"{run} holds no finished training (report.json is missing): give the output of jobs/train.py")
+    stages = [Stage(first, {"image only": ImageOnly(), "text only": TextOnly(), "Sum": Sum()})]
+    if (after / ENCODER_MANIFEST).is_file():
+        stages[0].functions.update(_trained("Combiner", run / "stage2-frozen", run, config))
+        stages.append(Stage(after, {"FT Sum": Sum()}))
+        stages[1].functions.update(_trained("FT Combiner", run / "stage2", run, config))
+    else:
+        stages[0].functions.update(_trained("Combiner", run / "stage2", run, config))
+    return stages
+
+
+def stages_of_bundle(bundle: Path | str) -> list[Stage]:
+    """Returns what a bundle alone tells: its combining function, and the sum beside it."""
+    folder = fetch(bundle, MANIFEST)
+    manifest = read_bundle(folder)
+    prefix = "FT " if manifest["fine_tuned"] else ""
+    functions: dict[str, nn.Module] = {"image only": ImageOnly(), "text only": TextOnly(), f"{prefix}Sum": Sum()}
+    if manifest["combining"]["function"] != "sum":
+        functions[f"{prefix}Combiner"] = load_combining(folder, manifest)
+    return [Stage(folder / "encoder", functions)]
+
+
+@torch.inference_mode()
+def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, config: Config) -> list[Variant]:
+    """Computes the features that the store lacks, and every variant's queries and recall."""
+    found = []
+    for stage in stages:
+        where = (stage.encoder, store_place(config.store), config.embed, config.workers, use_gpu(config))
+        images, texts = ensure_images(pictures_of(dataset), *where), ensure_texts(table.captions, *where)
+        features = read_features(dataset, table, images, texts)
+        found += [_variant(name, function, features, dataset, table) for name, function in stage.functions.items()]
+    return found
+
+
+def _variant(name: str, function: nn.Module, features: Features, dataset: Dataset, table: TripletTable) -> Variant:
+    reference, share = features.images[table.reference], None
+    if isinstance(function, Combiner):
+        query, share = function.eval().compose(reference, features.captions)
+    else:
+        query = function.eval()(reference, features.captions)
+    gallery = F.normalize(features.images, dim=-1)
+    recall = evaluate(table, dataset.protocol, gallery, query)
+    return Variant(name, gallery, query, None if share is None else share.flatten(), recall)
+
+
+def _trained(name: str, folder: Path, run: Path, config: Config) -> dict[str, nn.Module]:
+    if not is_done(folder):
+        return {}
+    prefix = "combining."
+    tensors = {key.removeprefix(prefix): t for key, t in read_weights(folder).items() if key.startswith(prefix)}
+    dim = read_bundle(run / "bundle")["dim"]
+    combining = build_combining(dim, config.stage2.combining)
+    combining.load_state_dict(tensors)
+    return {name: combining}
