@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from statistics import pstdev
 from typing import Any
 
 import torch
@@ -125,16 +126,21 @@ def lengths(table: TripletTable) -> list[str]:
     return [next(_length(*bounds) for bounds in LENGTHS if bounds[0] <= max(count, 1) <= bounds[1]) for count in words]
 
 
+def telling(findings: Sequence[Finding]) -> int:
+    """Returns the K whose R@K tells the variants apart best: where recall is near 0 or 100 it says nothing."""
+    deviations = {k: pstdev(finding.recall[k] for finding in _combined(findings)) for k in findings[0].recall}
+    return max(deviations, key=lambda k: deviations[k])
+
+
 def agreement(findings: Sequence[Finding], k: int) -> dict[str, tuple[int, int]]:
     """Returns for each measure in how many pairs of variants the one that is better by it also has the higher R@k, and
     how many pairs differ in both: Kendall's tau is 2 x share - 1. Image and text alone are no combinations and are
     left out."""
-    compared = [finding for finding in findings if not finding.name.endswith(" only")]
     found = {}
     for measure, more in MEASURES.items():
         steps = [
             (getattr(b, measure) - getattr(a, measure)) * (1 if more else -1) * (b.recall[k] - a.recall[k])
-            for a, b in combinations(compared, 2)
+            for a, b in combinations(_combined(findings), 2)
         ]
         found[measure] = (sum(step > 0 for step in steps), sum(step != 0 for step in steps))
     return found
@@ -150,6 +156,10 @@ def failures(rank: Tensor, groups: Mapping[str, tuple[int, float]], names: Seque
             if queue and len(found) < most:
                 found.append(queue.pop(0))
     return found
+
+
+def _combined(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if not finding.name.endswith(" only")]
 
 
 def _some(features: Tensor) -> Tensor:

@@ -22,13 +22,23 @@ from cirray.ranking import top_k
 from cirray.runtime import connect
 from cirray.sheets import Example, draw_queries
 from cirray.study import plots
-from cirray.study.findings import agreement, by_group, failures, find, lengths, ranks, relations, similarities
+from cirray.study.findings import (
+    Finding,
+    agreement,
+    by_group,
+    failures,
+    find,
+    lengths,
+    ranks,
+    relations,
+    similarities,
+    telling,
+)
 from cirray.study.report import claim, write_page
 from cirray.study.variants import Stage, Variant, variants
 from cirray.tables import TripletTable, build_table
 
 PAGE, NUMBERS, SETTINGS = "study.html", "study.json", "config.yaml"
-_K = 10
 _FAILURES, _SHOWN = 8, 6
 _ROWS = 2048
 
@@ -54,15 +64,18 @@ def study(stages: Sequence[Stage], name: str, config: Config, split: str) -> dic
     connect(config.workers)
     compared = variants(stages, dataset, table, config)
     say(f"measuring {len(compared)} variants on {len(table):,} queries")
-    result, pictures, statement = _measure(compared, dataset, table, split)
+    with torch.inference_mode():
+        findings = [find(variant, table) for variant in compared]
+    k = telling(findings)
+    result, pictures, statement = _measure(compared, findings, dataset, table, split, k)
     folder = Path(config.output)
     title = f"{name}: {dataset.name}, {split}, {len(table):,} queries; {dataset.protocol.name}"
     best = compared[-1].name
     with TemporaryDirectory() as scratch:
         sheet = Path(scratch) / "failures.png"
-        _draw_failures(compared[-1], dataset, table, split, config, sheet)
+        _draw_failures(compared[-1], dataset, table, split, config, sheet, k)
         pictures["failure_plot"] = sheet.read_bytes()
-    write_page(folder / PAGE, title, [find(variant, table) for variant in compared], statement, best, pictures)
+    write_page(folder / PAGE, title, findings, statement, best, pictures)
     write_text(folder / SETTINGS, config.to_yaml())
     result = {"title": title, "claim": statement, **result, "provenance": provenance(config.seed)}
     write_json(folder / NUMBERS, result)
@@ -72,23 +85,22 @@ def study(stages: Sequence[Stage], name: str, config: Config, split: str) -> dic
 
 @torch.inference_mode()
 def _measure(
-    compared: Sequence[Variant], dataset: Dataset, table: TripletTable, split: str
+    compared: Sequence[Variant], findings: Sequence[Finding], dataset: Dataset, table: TripletTable, split: str, k: int
 ) -> tuple[dict[str, Any], dict[str, bytes], str]:
     """Returns the numbers, the plots by their names in the page, and the claim as a statement."""
-    findings = [find(variant, table) for variant in compared]
-    agreed = agreement(findings, _K)
+    agreed = agreement(findings, k)
     groups = {"relation": relations(dataset.splits[split]), "length": lengths(table)}
     excluded = dataset.protocol.exclude_reference
     placed: dict[str, Tensor] = {variant.name: ranks(variant, table, excluded) for variant in compared}
     grouped = {
-        kind: {name: by_group(rank, names, _K) for name, rank in placed.items()} for kind, names in groups.items()
+        kind: {name: by_group(rank, names, k) for name, rank in placed.items()} for kind, names in groups.items()
     }
     pictures = {
-        "claim_plot": plots.claim_plot(findings, _K),
+        "claim_plot": plots.claim_plot(findings, k),
         "similarity_plot": plots.similarity_plot({v.name: similarities(v, table) for v in compared}),
         "spectrum_plot": plots.spectrum_plot(compared, _ROWS),
-        "relation_plot": plots.group_plot(grouped["relation"], _K),
-        "length_plot": plots.group_plot(grouped["length"], _K),
+        "relation_plot": plots.group_plot(grouped["relation"], k),
+        "length_plot": plots.group_plot(grouped["length"], k),
     }
     if any(variant.share is not None for variant in compared):
         pictures["share_plot"] = plots.share_plot(compared)
@@ -97,17 +109,17 @@ def _measure(
         "agreement": {name: {"agree": found, "pairs": pairs} for name, (found, pairs) in agreed.items()},
         "recall_by": grouped,
     }
-    return numbers, pictures, claim(agreed, _K)
+    return numbers, pictures, claim(agreed, k)
 
 
 @torch.inference_mode()
 def _draw_failures(
-    variant: Variant, dataset: Dataset, table: TripletTable, split: str, config: Config, path: Path
+    variant: Variant, dataset: Dataset, table: TripletTable, split: str, config: Config, path: Path, k: int
 ) -> None:
     """Draws the worst queries of each relation."""
     names, triplets, pictures = relations(dataset.splits[split]), dataset.splits[split].triplets, dataset.images
     rank = ranks(variant, table, dataset.protocol.exclude_reference)
-    worst = failures(rank, by_group(rank, names, _K), names, _FAILURES)
+    worst = failures(rank, by_group(rank, names, k), names, _FAILURES)
     ids, examples = list(pictures), []
     for row in worst or [int(rank.argmax())]:
         gallery = next(images for members, images in table.categories.values() if row in members)
