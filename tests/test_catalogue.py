@@ -28,12 +28,12 @@ def test_a_caption_may_be_a_string_a_title_may_be_missing_and_other_keys_are_ign
             {"id": "b", "image": "./b.png", "title": ""},
         ],
     )
-    write_lines(tmp_path / "triplets.val.jsonl", [{**triplet("a", "b", "In RED."), "relation": "colour"}])
+    write_lines(tmp_path / "triplets.val.jsonl", [{**triplet("a", "b", "In RED."), "relation": "colour", "note": 3}])
     annotations = catalogue.read(data, ["val"])
     assert annotations.problems == []
     assert annotations.titles == {}
     assert annotations.image_sources["b"] == "catalog.jsonl:3"
-    assert annotations.splits["val"].triplets == (Triplet("a", ("In RED.",), "b"),)
+    assert annotations.splits["val"].triplets == (Triplet("a", ("In RED.",), "b", relation="colour"),)
 
 
 def test_only_a_test_split_may_have_no_targets(tmp_path):
