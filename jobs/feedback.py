@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.cli import main, parse
+from cirray.cli import check_names, main, parse
 from cirray.errors import ConfigError
 from cirray.feedback import export_triplets
 
@@ -23,9 +23,7 @@ from cirray.feedback import export_triplets
 def run(argv: Sequence[str]) -> None:
     """Parses, exports, writes one JSON result."""
     values = parse(argv)
-    unknown = values.keys() - {"feedback", "triplets", "catalog"}
-    if unknown:
-        raise ConfigError(f"unknown argument --{min(unknown)}: there are --feedback, --triplets, --catalog")
+    check_names(values, "feedback", "triplets", "catalog")
     for name in ("feedback", "triplets"):
         if not isinstance(values.get(name), str):
             raise ConfigError(f"--{name} is missing: see --help")

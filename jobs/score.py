@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.cli import main, parse
+from cirray.cli import check_names, main, parse
 from cirray.data.rankings import read_pairs, read_rankings
 from cirray.errors import ConfigError
 from cirray.listed_recall import average, score_lists
@@ -28,9 +28,7 @@ from cirray.listed_recall import average, score_lists
 def run(argv: Sequence[str]) -> None:
     """Parses, scores, prints one JSON result."""
     values = parse(argv)
-    unknown = values.keys() - {"ranks", "annotations", "keep_reference"}
-    if unknown:
-        raise ConfigError(f"unknown argument --{min(unknown)}: there are --ranks, --annotations, --keep-reference")
+    check_names(values, "ranks", "annotations", "keep_reference")
     keep = values.get("keep_reference")
     if keep is not None and not isinstance(keep, bool):
         raise ConfigError(f"--keep-reference is true or false, not {keep!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -47,6 +47,14 @@ def _value(text: str) -> Any:
         except ValueError:
             return text
     return value if value is None or isinstance(value, (bool, int, float, list)) else text
+
+
+def check_names(values: Mapping[str, Any], *known: str) -> None:
+    """Raises ConfigError if there is an argument that a job without configuration fields does not have."""
+    unknown = values.keys() - set(known)
+    if unknown:
+        there = ", ".join(f"--{name.replace('_', '-')}" for name in known)
+        raise ConfigError(f"unknown argument --{min(unknown)}: there are {there}")
 
 
 def field_help() -> str:
