@@ -42,7 +42,7 @@ from cirray.files import write_json
 from cirray.output import Output, claim, open_output
 from cirray.places import is_remote, store_place
 from cirray.provenance import provenance
-from cirray.ranking import top_k
+from cirray.ranking import places, top_k
 from cirray.runtime import connect
 from cirray.sheets import Example, draw_queries
 from cirray.tables import TripletTable, build_table
@@ -283,9 +283,7 @@ def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries
     examples = []
     for members, gallery in table.categories.values():
         chosen = members[torch.linspace(0, len(members) - 1, min(each, len(members))).long()]
-        exclude = torch.full((len(images),), -1)
-        exclude[gallery] = torch.arange(len(gallery))
-        hidden = exclude[table.reference[chosen]] if dataset.protocol.exclude_reference else None
+        hidden = places(gallery, len(images))[table.reference[chosen]] if dataset.protocol.exclude_reference else None
         _, best = top_k(queries[chosen], images[gallery], SHOWN, hidden)
         for triplet, rows in zip(chosen.tolist(), best, strict=True):
             examples.append(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cirray.data.triplets import Protocol
-from cirray.ranking import subset_ranks, target_ranks
+from cirray.ranking import places, subset_ranks, target_ranks
 from cirray.tables import TripletTable
 
 AVERAGE = "average"
@@ -90,8 +90,7 @@ def _category(
     images: Tensor,
     queries: Tensor,
 ) -> Recall:
-    place = torch.full((images.shape[0],), -1, dtype=torch.long)
-    place[gallery] = torch.arange(len(gallery))
+    place = places(gallery, len(images))
     target = place[table.target[members]].to(images.device)
     exclude = place[table.reference[members]].to(images.device) if protocol.exclude_reference else None
     query, ranked = queries[members.to(queries.device)], images[gallery.to(images.device)]

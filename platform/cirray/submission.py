@@ -16,7 +16,7 @@ from cirray.data import ranking_files
 from cirray.data.triplets import Protocol
 from cirray.errors import ConfigError
 from cirray.files import write_text
-from cirray.ranking import order_subset, top_k
+from cirray.ranking import order_subset, places, top_k
 from cirray.scoring import prepare
 from cirray.tables import TripletTable
 
@@ -74,8 +74,7 @@ def rank_names(
     ranked: list[list[str]] = [[] for _ in range(len(table))]
     within: list[list[str]] = [[] for _ in range(len(table))]
     for members, gallery in table.categories.values():
-        place = torch.full((len(names),), -1, dtype=torch.long)
-        place[gallery] = torch.arange(len(gallery))
+        place = places(gallery, len(names))
         named = [names[row] for row in gallery.tolist()]
         exclude = place[table.reference[members]] if protocol.exclude_reference else None
         _, rows = top_k(queries[members], images[gallery], top, exclude)

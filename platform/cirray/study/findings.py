@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cirray.data.triplets import Split
-from cirray.ranking import target_ranks
+from cirray.ranking import places, target_ranks
 from cirray.study.measures import alignment, effective_rank, separation, sparsity, uniformity
 from cirray.study.variants import Variant
 from cirray.tables import TripletTable
@@ -97,8 +97,7 @@ def ranks(variant: Variant, table: TripletTable, exclude_reference: bool) -> Ten
     """Returns each target's place in its query's ranking, int64 [T], 0 = first."""
     found = torch.empty(len(table), dtype=torch.long)
     for members, gallery in table.categories.values():
-        place = torch.full((len(variant.gallery),), -1, dtype=torch.long)
-        place[gallery] = torch.arange(len(gallery))
+        place = places(gallery, len(variant.gallery))
         exclude = place[table.reference[members]] if exclude_reference else None
         found[members] = target_ranks(
             variant.query[members], variant.gallery[gallery], place[table.target[members]], exclude

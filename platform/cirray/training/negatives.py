@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cirray.config import GalleryContrast
-from cirray.ranking import top_k
+from cirray.ranking import places, top_k
 from cirray.tables import TripletTable
 
 
@@ -41,10 +41,9 @@ class Negatives:
         self._gallery = train.gallery.to(images.device)
         self._mined: Tensor | None = None
         self._bank: Tensor | None = None
-        if settings.negatives == "gallery":
+        if settings.negatives == "gallery" or settings.hard:
             self._bank = images[self._gallery]
-            self._place = torch.full((len(images),), -1, dtype=torch.long)
-            self._place[train.gallery] = torch.arange(len(train.gallery))
+            self._place = places(train.gallery, len(images))
 
     @property
     def mines(self) -> bool:
@@ -53,17 +52,16 @@ class Negatives:
 
     def mine(self, query: Tensor) -> None:
         """Finds each triplet's hard negatives, the best-ranked wrong images, by its query feature of now [T, d]."""
-        features = self._images[self._gallery]
-        place = torch.full((len(self._images),), -1, dtype=torch.long, device=query.device)
-        place[self._gallery] = torch.arange(len(self._gallery), device=query.device)
+        assert self._bank is not None
         most = len(self._gallery) - 1  # all but the target
-        _, found = top_k(query, features, min(self._settings.hard, most), place[self._wanted.to(query.device)])
+        wanted = self._place[self._wanted].to(query.device)
+        _, found = top_k(query, self._bank, min(self._settings.hard, most), wanted)
         self._mined = self._gallery[found]
 
     def of(self, rows: Tensor, share: slice) -> Contrasted:
         """Returns what the triplets `rows` [B] of a batch are scored against, for this worker's `share` of them."""
         wanted, device = self._wanted[rows], self._images.device
-        if self._bank is not None:
+        if self._bank is not None and self._settings.negatives == "gallery":
             return Contrasted(self._bank, self._place[wanted[share]].to(device), None, None)
         targets = wanted.to(device)
         hard = None if self._mined is None else self._images[self._mined[rows[share].to(device)]]
