@@ -1,11 +1,13 @@
 #!/usr/bin/env python
 """Tells what single changes of a recipe are worth: each is trained with several seeds, beside the recipe itself.
 
-    python jobs/ablate.py --recipe R --data.root DIR --output OUT [--changes stage2|FILE.yaml] [--tune.seeds 3]
+    python jobs/ablate.py --recipe R --data.root DIR --output OUT [--changes stage1|stage2|FILE.yaml] [--tune.seeds 3]
                           [--any.field VALUE]
 
-A file of changes maps a name to the stage-2 fields that it sets. The stages before stage 2 run once. A part of train is
-held back (--data.holdout, 0.15) and chooses epochs; val is only reported. Prints a table and writes OUT/ablation.json.
+A file of changes maps a name to the fields of stages 1 and 2 that it sets. If all are of stage 2, only that is trained
+for each row, as trials side by side; else both stages are, one run after the other. The stages before run once. A part
+of train is held back (--data.holdout, 0.15) and chooses epochs; val is only reported. Prints a table and writes
+OUT/ablation.json. The same command takes up what was stopped.
 """
 
 import sys

@@ -167,7 +167,9 @@ def test_candidates_are_compared_over_seeds_in_selection_only() -> None:
     ("text", "message"),
     [
         ("a: {stage2.contrast.hards: 4}", "Did you mean stage2.contrast.hard"),
-        ("a: {stage1.contrast.temperature: 0.1}", "only stage 2 is trained anew"),
+        ("a: {data.holdout: 0.1}", "only stages 1 and 2 are trained anew"),
+        ("a: {stage1.enabled: false, stage2.combining.function: sum}", "a leaves nothing to train"),
+        ("a: {stage1.enabled: false, stage2.enabled: false}", "a leaves nothing to train"),
         ("a: {stage2.contrast.hard: -1}", "stage2.contrast.hard"),
         ("a: 3", "must map names to the fields"),
         ("- a", "must map names to the fields"),
@@ -179,10 +181,14 @@ def test_changes_that_cannot_be_made_are_told_at_once(text: str, message: str, t
         load_changes(str(tmp_path / "changes.yaml"), config())
 
 
-def test_our_changes_are_changes_of_the_recipe() -> None:
-    for change in load_changes("stage2", config()).values():
+@pytest.mark.parametrize("name", ["stage1", "stage2"])
+def test_our_changes_are_changes_of_the_recipe(name: str) -> None:
+    for change in load_changes(name, config()).values():
         assert overridden(config(), change) != config()
-    with pytest.raises(ConfigError, match="there are stage2"):
+
+
+def test_an_unknown_ablation_is_told() -> None:
+    with pytest.raises(ConfigError, match="there are stage1, stage2"):
         load_changes("stage3", config())
 
 
@@ -238,18 +244,39 @@ def test_the_budget_counts_over_all_tries(tmp_path: Path, monkeypatch: pytest.Mo
     assert second.stop_all()
 
 
-def test_the_line_says_how_far_it_is() -> None:
-    class Some:
-        trial_id = "abc"
+class Some:
+    """As much of a trial of Ray Tune's as the watch looks at."""
 
+    def __init__(self, trial_id: str, finished: bool = False) -> None:
+        self.trial_id = trial_id
+        self.is_finished = lambda: finished
+
+
+def test_the_line_says_how_far_it_is(tmp_path: Path) -> None:
     watch = Watch("search", 4, None)
-    watch.on_trial_start(0, [], Some())
-    watch.on_trial_result(0, [], Some(), {"selection": 41.5})
+    watch.on_trial_start(0, [], Some("abc"))
+    watch.on_trial_result(0, [], Some("abc"), {"selection": 41.5})
     assert "0 of 4 trials (1 running)  best 41.50 (abc)" in watch.line()
-    watch.on_trial_complete(0, [], Some())
+    watch.on_trial_complete(0, [], Some("abc"))
     assert "1 of 4 trials (0 running)" in watch.line()
     assert "ETA" in watch.line()
-    assert "0:00 of 10:00" in Watch("search", 0, 600.0).line()
+    assert "0:00 of 10:00" in Watch("search", 0, Budget(600.0, Output(str(tmp_path)))).line()
+
+
+def test_the_watch_of_a_search_that_is_taken_up_counts_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    watch = Watch("rows", 6, None)
+    now += 7200  # as a pickle does, which keeps what the clock said
+    watch.setup()
+    trials = [Some("a", finished=True), Some("b", finished=True), Some("c")]
+    watch.on_step_begin(0, trials)
+    assert "2 of 6 trials (0 running)  no result yet  0:00" in watch.line()
+    watch.on_trial_start(0, trials, trials[2])
+    now += 60
+    watch.on_trial_complete(0, trials, trials[2])
+    watch.on_step_begin(1, [Some("a", finished=True), Some("b", finished=True), Some("c", finished=True)])
+    assert "3 of 6 trials (0 running)  no result yet  1:00  ETA 3:00" in watch.line()
 
 
 def test_trials_of_several_workers_want_a_number() -> None:

@@ -17,6 +17,7 @@ from cirray.output import CONFIG, FREE, Output, open_output
 from cirray.provenance import provenance
 from tuning.run import RECIPE, held_back
 
+TRAINED_ANEW = ("stage1", "stage2")
 FOLDER = Path(__file__).parent / "ablations"
 _FREE = tuple(field for field in FREE if field != "tune")
 RESULT = "ablation.json"
@@ -26,7 +27,8 @@ def load_changes(name: str, config: Config) -> dict[str, dict[str, Any]]:
     """Reads named changes, a mapping of names to fields and values, and tries each with a configuration.
 
     Raises:
-        ConfigError: no such file, a field that does not exist or is not of stage 2, a value that it refuses.
+        ConfigError: no such file, a field that does not exist or is not of a stage that is trained anew, a value that
+            it refuses.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
@@ -38,16 +40,20 @@ def load_changes(name: str, config: Config) -> dict[str, dict[str, Any]]:
     for label, change in content.items():
         for field in change:
             check_field(field)
-            if not field.startswith("stage2."):
-                raise ConfigError(f"{path}: {label} changes {field}, but only stage 2 is trained anew")
-        overridden(config, change)
+            if field.partition(".")[0] not in TRAINED_ANEW:
+                raise ConfigError(f"{path}: {label} changes {field}, but only stages 1 and 2 are trained anew")
+        changed = overridden(config, change)
+        combines = changed.stage2.enabled and changed.stage2.combining.function != "sum"
+        if not (changed.stage1.enabled or combines):
+            raise ConfigError(f"{path}: {label} leaves nothing to train")
     return {str(label): dict(change) for label, change in content.items()}
 
 
 def ablate(config: Config, changes: str) -> dict[str, Any]:
     """Trains the recipe and each change of it with `tune.seeds` seeds; takes up what was stopped.
 
-    The stages before run once. Epochs are chosen on triplets held back from train; val is only reported.
+    The stages before the first that is changed run once. Epochs are chosen on triplets held back from train; val is
+    only reported.
 
     Returns:
         The JSON result: of each row its changed fields, and its numbers by seed.
@@ -58,15 +64,30 @@ def ablate(config: Config, changes: str) -> dict[str, Any]:
     write_text(output.folder / CONFIG, config.to_yaml())
     output.keep(CONFIG)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables
-    from tuning.outcome import candidates, table
+    from tuning.outcome import table
+
+    say(f"{len(named)} rows, {config.tune.seeds} seeds each")
+    both = any(field.startswith("stage1.") for change in named.values() for field in change)
+    compared = _both_stages(config, named, output) if both else _stage2(config, named, output)
+    print("\n" + table(compared) + "\n")
+    return _write(output, config, compared)
+
+
+def _stage2(config: Config, named: Mapping[str, Mapping[str, Any]], output: Output) -> Sequence[Any]:
+    """Trains stage 2 of every row as trials that share the frozen features."""
+    from tuning.outcome import candidates
     from tuning.prepare import prepare
     from tuning.search import compare
 
     start = prepare(config, Output(output.place_of("base")))
-    say(f"{len(named)} rows, {config.tune.seeds} seeds each")
-    compared = candidates(compare(config, list(named.values()), config.tune.seeds, start, output, "rows"), named)
-    print("\n" + table(compared) + "\n")
-    return _write(output, config, compared)
+    return candidates(compare(config, list(named.values()), config.tune.seeds, start, output, "rows"), named)
+
+
+def _both_stages(config: Config, named: Mapping[str, Mapping[str, Any]], output: Output) -> Sequence[Any]:
+    """Trains stages 1 and 2 of every row, from one backbone."""
+    from tuning.rows import train_rows
+
+    return train_rows(config, named, output)
 
 
 def _write(output: Output, config: Config, compared: Sequence[Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def search(config: Config, space: Space, start: Start, output: Output) -> list[T
         reuse_actors=settings.workers_per_trial == 1,  # a new process would import torch for each trial
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
-    watch = Watch("search", settings.trials, settings.seconds, budget.spent)
+    watch = Watch("search", settings.trials, budget)
     return _run(search_trial, start, {}, tune_config, output, "search", [watch], budget, config)
 
 

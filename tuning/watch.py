@@ -9,6 +9,7 @@ from typing import Any
 from ray import tune
 
 from cirray.bars import say
+from tuning.budget import Budget
 from tuning.trial import METRIC
 
 TERMINAL_EVERY_S = 1.0
@@ -18,22 +19,32 @@ LOG_EVERY_S = 15.0
 class Watch(tune.Callback):
     """One line, in place on a terminal, now and then in a log.
 
+    A search that is taken up again gets the watch of its first try back: what belongs to a try begins in `setup`.
+
     Args:
         label: what is being run.
         total: trials in all, 0 if only time ends it.
-        seconds: the time it has, None if only their number ends it.
-        spent: seconds that earlier tries took.
+        budget: the time it has, None if only their number ends it.
     """
 
-    def __init__(self, label: str, total: int, seconds: float | None, spent: float = 0.0) -> None:
+    def __init__(self, label: str, total: int, budget: Budget | None) -> None:
         self._label = label
         self._total = total
-        self._seconds = seconds
-        self._spent = spent
+        self._budget = budget
+        self.setup()
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Begins a try."""
         self._began = self._shown = time.monotonic()
         self._running: set[str] = set()
+        self._before: int | None = None
         self._ended = 0
         self._best: tuple[float, str] | None = None
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Counts the trials of earlier tries."""
+        if self._before is None:
+            self._before = sum(trial.is_finished() for trial in trials)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Counts."""
@@ -62,14 +73,17 @@ class Watch(tune.Callback):
 
     def line(self) -> str:
         """Returns the line: `search  37 trials (2 running)  best 91.30 (b3f2)  4:10 of 10:00`."""
-        elapsed = self._spent + time.monotonic() - self._began
-        done = f"{self._ended} of {self._total}" if self._total else f"{self._ended}"
+        elapsed = time.monotonic() - self._began
+        ended = (self._before or 0) + self._ended
+        done = f"{ended} of {self._total}" if self._total else f"{ended}"
         best = f"best {self._best[0]:.2f} ({self._best[1]})" if self._best else "no result yet"
-        parts = [self._label, f"{done} trials ({len(self._running)} running)", best, clock(elapsed)]
-        if self._seconds is not None:
-            parts[-1] += f" of {clock(self._seconds)}"
-        elif self._total and self._ended:
-            parts.append(f"ETA {clock(elapsed / self._ended * (self._total - self._ended))}")
+        parts = [self._label, f"{done} trials ({len(self._running)} running)", best]
+        if self._budget is not None and self._budget.seconds is not None:
+            parts.append(f"{clock(self._budget.spent)} of {clock(self._budget.seconds)}")
+            return "  ".join(parts)
+        parts.append(clock(elapsed))
+        if self._total and self._ended:
+            parts.append(f"ETA {clock(elapsed / self._ended * (self._total - ended))}")
         return "  ".join(parts)
 
     def _end(self, trial: Any) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from pyarrow import parquet
+from safetensors.torch import load_file
 
 from cirray.config import load_recipe
+from cirray.encoder_folder import WEIGHTS
 from cirray.places import Remote
 from tests.integration.runs import REPOSITORY, job, small_settings
 from tests.small_catalogue import write_small_catalogue
@@ -139,3 +141,35 @@ def test_single_changes_are_told_apart(tmp_path: Path) -> None:
     assert all(len(row["selection"]) == len(row["reported"]["val R@10"]) == 2 for row in rows)
     trials = (tmp_path / "out" / "trials" / "rows").glob("*/result.json")
     assert len({json.loads(path.read_text().splitlines()[-1])["loss"] for path in trials}) == 4
+
+
+def test_changes_of_stage_1_are_whole_runs_from_one_backbone(tmp_path: Path) -> None:
+    (tmp_path / "changes.yaml").write_text("both towers: {stage1.encoder: both}")
+    changes = {"stage0.enabled": "true", "stage0.optimisation.epochs": "2", "stage1.enabled": "true"}
+    epochs = {"stage1.optimisation.epochs": "2", "stage2.optimisation.epochs": "4"}
+    arguments = command(tmp_path, **{"tune.seeds": "1"}, **changes, **epochs)
+    arguments[1] = arguments[1].replace("tune.py", "ablate.py")
+    place = arguments.index("--space")
+    arguments[place : place + 2] = ["--changes", str(tmp_path / "changes.yaml")]
+    done = run(arguments)
+    assert "run 2 of 2: both towers, seed 0, ETA" in done.stderr + done.stdout
+    rows = json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["the recipe", "both towers"]
+
+    runs = {name: tmp_path / "out" / "rows" / name / "seed-0" for name in ("the-recipe", "both-towers")}
+    assert load_file(runs["the-recipe"] / "backbone" / WEIGHTS)["visual.proj"].equal(
+        load_file(tmp_path / "out" / "base" / "stage0" / "encoder" / WEIGHTS)["visual.proj"]
+    ), "every row starts from the backbone that stage 0 made"
+    for row, folder in zip(rows, runs.values(), strict=True):
+        last = json.loads((folder / "report.json").read_text())["results"][-1]
+        assert row["reported"]["val R@10"] == [last["recall"]["10"]]
+        assert row["selection"] == [json.loads((folder / "stage2" / "done.json").read_text())["best"]]
+    trained = {name: load_file(folder / "bundle" / "encoder" / WEIGHTS)["visual.proj"] for name, folder in runs.items()}
+    start = load_file(runs["the-recipe"] / "backbone" / WEIGHTS)["visual.proj"]
+    assert trained["the-recipe"].equal(start)
+    assert not trained["both-towers"].equal(start)
+
+    stamps = {folder: (folder / "report.json").stat().st_mtime_ns for folder in runs.values()}
+    again = run(arguments)
+    assert {folder: (folder / "report.json").stat().st_mtime_ns for folder in runs.values()} == stamps
+    assert "ETA" not in again.stdout + again.stderr, "nothing was trained again"

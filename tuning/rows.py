@@ -1,0 +1,89 @@
+"""Rows of an ablation that change stage 1: whole runs of stages 1 and 2, from one backbone."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from cirray.bars import say
+from cirray.config import Config, overridden
+from cirray.encoder_folder import WEIGHTS
+from cirray.errors import ConfigError
+from cirray.files import read_json
+from cirray.output import Output, open_output
+from cirray.pipeline import train
+from cirray.training.stages import DONE, is_done
+from tuning.outcome import Candidate
+from tuning.trial import SEED
+from tuning.watch import clock
+
+
+class Run(NamedTuple):
+    """What one run came to: its best selection value, and its recall on val: "val R@K" -> percent."""
+
+    selection: float
+    reported: Mapping[str, float]
+
+
+def train_rows(config: Config, named: Mapping[str, Mapping[str, Any]], output: Output) -> list[Candidate]:
+    """Trains every row with `tune.seeds` seeds, one run after the other, in `output`/rows; finished runs are read.
+
+    A seed also draws which triplets are held back.
+
+    Args:
+        config: the recipe; its stage 0 runs once, in `output`/base.
+        named: name of a row -> the fields of stages 1 and 2 that it changes.
+
+    Raises:
+        ConfigError: two names give the same folder.
+    """
+    folders = [_folder(name) for name in named]
+    if len(set(folders)) < len(folders):
+        raise ConfigError(f"two rows would share a folder: {', '.join(folders)}; name them otherwise")
+    started = overridden(config, _backbone(config, Output(output.place_of("base"))))
+    seeds = [config.seed + number for number in range(config.tune.seeds)]
+    runs = [(name, folder, seed) for name, folder in zip(named, folders, strict=True) for seed in seeds]
+    found: dict[str, list[Run]] = {name: [] for name in named}
+    took: list[float] = []
+    for number, (name, folder, seed) in enumerate(runs):
+        eta = f", ETA {clock(fmean(took) * (len(runs) - number))}" if took else ""
+        say(f"\nrun {number + 1} of {len(runs)}: {name}, seed {seed}{eta}")
+        place = output.place_of(f"rows/{folder}/seed-{seed}")
+        began = time.monotonic()
+        finished, run = _run(overridden(started, {**named[name], SEED: seed, "output": place}))
+        found[name].append(run)
+        if not finished:
+            took.append(time.monotonic() - began)
+    return [_candidate(name, change, found[name]) for name, change in named.items()]
+
+
+def _backbone(config: Config, base: Output) -> dict[str, Any]:
+    """Runs what comes before stage 1 in `base`; returns the fields that start from what it made."""
+    off = {"stage1.enabled": False, "stage2.enabled": False, "output": base.place}
+    if not config.stage0.enabled:
+        return {}
+    train(overridden(config, off))
+    weights = base.step("stage0") / "encoder" / WEIGHTS
+    return {"stage0.enabled": False, "backbone.pretrained": None, "backbone.weights": str(weights)}
+
+
+def _run(config: Config) -> tuple[bool, Run]:
+    """Trains a row with one seed; returns whether it was done before, and its result."""
+    output = open_output(config)
+    finished = output.report.is_file()
+    report = read_json(output.report) if finished else train(config)
+    last = next(output.step(stage) for stage in ("stage2", "stage1") if is_done(output.step(stage)))
+    recall = {f"val R@{k}": float(value) for k, value in report["results"][-1]["recall"].items()}
+    return finished, Run(float(read_json(last / DONE)["best"]), recall)
+
+
+def _candidate(name: str, change: Mapping[str, Any], runs: list[Run]) -> Candidate:
+    reported = {figure: tuple(run.reported[figure] for run in runs) for figure in runs[0].reported}
+    return Candidate(name, dict(change), tuple(run.selection for run in runs), reported)
+
+
+def _folder(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
