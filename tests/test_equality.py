@@ -98,6 +98,11 @@ CASES = [
 ] + [case("stage1", 6, encoder="both", gradient_checkpointing=True), case("stage0", 6, gradient_checkpointing=True)]
 CASES += [case("stage2", examples, contrast__negatives="gallery") for examples in (6, 5, 1)]
 CASES += [case("stage2", examples, contrast__hard=3, contrast__mask_duplicates=True) for examples in (6, 5, 1)]
+CASES += [
+    case("stage1", examples, encoder=tower, contrast__negatives="references", **chunk)
+    for tower in ("text", "both")
+    for examples, chunk in [(6, {}), (5, {"chunk": 2}), (1, {})]
+]
 VALIDATED = [case(stage, 6, **settings) for stage, settings in STAGES[1:]]
 
 
@@ -270,6 +275,30 @@ def drawn_texts(inputs: StageInputs, batch: Batch) -> list[str]:
 def test_stage_1_is_the_papers_loss(which: str, pair: Path) -> None:
     """normalize(raw image + raw text) against normalized targets, scaled cosine, cross-entropy query -> target."""
     one = case("stage1", 6, encoder=which)
+    query, images, inputs, trained = summed(pair, one, which)
+    target = images[inputs.train.target[global_batch(6).rows]]
+    logits = 20.0 * query @ target.T
+    loss = (logits.exp().sum(dim=1).log() - logits.diag()).mean()
+    assert_same(alone(pair, one), {**tower_gradients(trained, loss), "loss": loss.detach()})
+
+
+@pytest.mark.parametrize("which", ["text", "both"])
+def test_stage_1_against_references(which: str, pair: Path) -> None:
+    """A query is told from the batch's targets and references, each as often as it is there, its own target once."""
+    one = case("stage1", 6, encoder=which, contrast__negatives="references")
+    query, images, inputs, trained = summed(pair, one, which)
+    rows = global_batch(6).rows
+    there = [*inputs.train.target[rows].tolist(), *inputs.train.reference[rows].tolist()]
+    terms = []
+    for place, own in enumerate(inputs.train.target[rows].tolist()):
+        among = images[[own, *(image for image in there if image != own)]]
+        terms.append((20.0 * query[place] @ among.T).logsumexp(0) - 20.0 * query[place] @ images[own])
+    loss = torch.stack(terms).mean()
+    assert_same(alone(pair, one), {**tower_gradients(trained, loss), "loss": loss.detach()})
+
+
+def summed(pair: Path, one: Case, which: str) -> tuple[Tensor, Tensor, StageInputs, dict[str, Tensor]]:
+    """Returns the sum's unit query features of the batch, all unit image features, the inputs, and what is trained."""
     inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
     encoder = load_encoder(pair / "encoder")
     pixels = FeatureStore(pair / "store", "pixels", pixels_fingerprint(32, encoder.preprocess)).read(inputs.image_keys)
@@ -282,13 +311,12 @@ def test_stage_1_is_the_papers_loss(which: str, pair: Path) -> None:
     images = encoder.clip.visual((pixels / 255.0 - encoder._mean) / encoder._std)
     texts = encoder.clip.encode_text(encoder.tokenize(drawn_texts(inputs, batch)))
     query = images[inputs.train.reference[batch.rows]] + texts
-    target = images[inputs.train.target[batch.rows]]
-    query, target = query / query.norm(dim=1, keepdim=True), target / target.norm(dim=1, keepdim=True)
-    logits = 20.0 * query @ target.T
-    loss = (logits.exp().sum(dim=1).log() - logits.diag()).mean()
+    return query / query.norm(dim=1, keepdim=True), images / images.norm(dim=1, keepdim=True), inputs, trained
+
+
+def tower_gradients(trained: dict[str, Tensor], loss: Tensor) -> dict[str, Tensor]:
     loss.backward()  # type: ignore[no-untyped-call]
-    expected = {name: p.grad for name, p in trained.items() if p.grad is not None}
-    assert_same(alone(pair, one), {**expected, "loss": loss.detach()})
+    return {name: parameter.grad for name, parameter in trained.items() if parameter.grad is not None}
 
 
 def test_stage_2_is_the_papers_loss(pair: Path) -> None:

@@ -102,6 +102,16 @@ class Contrast(Section):
     )
 
 
+class BatchContrast(Contrast):
+    """The loss of stage 1, where the images of a batch are at hand, its references too."""
+
+    negatives: Literal["batch", "references"] = Field(
+        "batch",
+        description="what a query is told from: the targets of its batch (the paper), or its reference images too "
+        "(which masks duplicates)",
+    )
+
+
 class GalleryContrast(Contrast):
     """The loss against frozen targets, where every image of the gallery may be a negative for nothing."""
 
@@ -162,7 +172,7 @@ class FineTuning(Section):
 
     enabled: bool = True
     encoder: Literal["text", "image", "both"] = Field("text", description="which tower is trained")
-    contrast: Contrast = Contrast()
+    contrast: BatchContrast = BatchContrast()
     optimisation: Optimisation = Optimisation()
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
 

@@ -3,6 +3,9 @@
 With `encoder = text` the image tower is frozen: reference and target features come from the feature store, on every
 worker alike, so the global negatives need no exchange. With `image` or `both` each worker encodes its own pictures and
 gathers the targets of all, with gradients.
+
+A reference is the image that looks most like the target of its query, so the references of a batch are hard negatives
+that cost nothing (`contrast.negatives = references`): they are encoded, or looked up, for the queries anyway.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ class FineTune(Task):
         if settings.gradient_checkpointing:
             self.encoder.clip.set_grad_checkpointing(True)
         self.trains_images = settings.encoder != "text"
+        self.against_references = settings.contrast.negatives == "references"
         self.temperature = Temperature(settings.contrast.temperature, settings.contrast.learn_temperature)
         self.temperature.to(worker.device)
         self.combine = Sum()
@@ -74,27 +78,33 @@ class FineTune(Task):
         captions = [_draw(train.variants[row], draw) for row, draw in _pairs(mine, batch.draws[share])]
         tokens = self.train_tokens[captions].to(device)
         positives = torch.arange(share.start, share.stop, device=device)
-        targets = train.target[batch.rows]
-        ids = targets.to(device) if self.settings.contrast.mask_duplicates else None
+        images = [train.target[batch.rows]]  # what all queries are told from, image rows, in the order of the loss
+        if self.against_references:
+            images.append(train.reference[batch.rows])
+        told = torch.cat(images).to(device)
+        masks = self.settings.contrast.mask_duplicates or self.against_references
         counts = self.worker.shares(len(batch))
 
         def encode(rows: slice) -> Features:
             if not len(mine):
-                return (self._nothing(), self._nothing()) if self.trains_images else (self._nothing(),)
+                return tuple(self._nothing() for _ in range(1 + len(images) * self.trains_images))
             with self.worker.autocast():
                 text = self.encoder.encode_text(tokens[rows])
                 reference = self._image(train.reference[mine[rows]])
                 query = self.combine(reference.float(), text.float())
                 if not self.trains_images:
                     return (query,)
-                return query, F.normalize(self._image(train.target[mine[rows]]).float(), dim=-1)
+                target = self._image(train.target[mine[rows]])
+                encoded = [target, reference] if self.against_references else [target]
+                return query, *(F.normalize(image.float(), dim=-1) for image in encoded)
 
         def loss_of(features: Features) -> Tensor:
             if self.trains_images:
-                target = self.worker.gather(features[1], counts)
+                against = torch.cat([self.worker.gather(image, counts) for image in features[1:]])
             else:
-                target = F.normalize(self.images[targets.to(device)], dim=-1)
-            return contrastive_loss(features[0], target, positives, self.temperature(), ids)
+                against = F.normalize(self.images[told], dim=-1)
+            ids = told if masks else None
+            return contrastive_loss(features[0], against, positives, self.temperature(), ids, batch=len(batch))
 
         return backward_in_chunks(encode, len(mine), self.settings.optimisation.chunk, loss_of, grad_scale)
 
