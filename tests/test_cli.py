@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cirray.cli import field_help, main, parse
+from cirray.cli import STOPPED, field_help, main, parse
 from cirray.config import fields
 from cirray.errors import ConfigError, DataError
 
@@ -107,3 +107,11 @@ def test_main_lets_other_errors_through(monkeypatch: pytest.MonkeyPatch) -> None
 
     with pytest.raises(KeyError):
         run_main(["--seed", "1"], fail, monkeypatch)
+
+
+def test_ctrl_c_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(argv: Sequence[str]) -> None:
+        raise KeyboardInterrupt
+
+    assert run_main(["--seed", "1"], stopped, monkeypatch) == STOPPED
+    assert "the same command takes it up again" in capsys.readouterr().err

@@ -7,6 +7,7 @@ that have ended are not run again.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,8 @@ def _run(
     stop: tune.Stopper | None,
     config: Config,
 ) -> list[Trial]:
+    # By itself Ray Tune takes the first Ctrl-C for the end of the search, and hands over what there is as its result.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     trainable = tune.with_resources(tune.with_parameters(function, start=start), _resources(config))
     trials = output.place_of("trials")
     quiet = tune.RunConfig(name=name, storage_path=trials, callbacks=callbacks, stop=stop, verbose=0)

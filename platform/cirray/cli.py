@@ -11,6 +11,8 @@ import yaml
 from cirray.config import fields
 from cirray.errors import CirrayError, ConfigError
 
+STOPPED = 130  # what shells say of a command that Ctrl-C ended
+
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
     """Reads `--a.b value`, `--a.b=value` and bare `--flag` (true); dashes in names may stand for underscores.
@@ -65,7 +67,7 @@ def field_help() -> str:
 
 
 def main(run: Callable[[Sequence[str]], None], usage: str) -> None:
-    """Runs a job: prints `usage` and all fields on --help; prints our errors without a traceback and exits with 2."""
+    """Runs a job: prints `usage` and all fields on --help; tells our errors and Ctrl-C without a traceback."""
     argv = sys.argv[1:]
     if not argv or "--help" in argv or "-h" in argv:
         print(f"{usage.strip()}\n\n{field_help()}")
@@ -75,3 +77,6 @@ def main(run: Callable[[Sequence[str]], None], usage: str) -> None:
     except CirrayError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("\nstopped: the same command takes it up again", file=sys.stderr)
+        raise SystemExit(STOPPED) from None

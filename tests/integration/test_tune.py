@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,10 +15,11 @@ import pytest
 from pyarrow import parquet
 from safetensors.torch import load_file
 
+from cirray.cli import STOPPED
 from cirray.config import load_recipe
 from cirray.encoder_folder import WEIGHTS
 from cirray.places import Remote
-from tests.integration.runs import REPOSITORY, job, small_settings
+from tests.integration.runs import REPOSITORY, job, small_settings, wait_for
 from tests.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
@@ -134,6 +136,12 @@ def test_single_changes_are_told_apart(tmp_path: Path) -> None:
     arguments[1] = arguments[1].replace("tune.py", "ablate.py")
     place = arguments.index("--space")
     arguments[place : place + 2] = ["--changes", str(tmp_path / "changes.yaml")]
+    with job(arguments, tmp_path / "log", environment()) as process:
+        wait_for(lambda: "2 of 4 trials" in (tmp_path / "log").read_text(), "two trials")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == STOPPED, (tmp_path / "log").read_text()[-3000:]
+    assert not (tmp_path / "out" / "ablation.json").exists(), "half of the trials are no result"
+
     done = run(arguments)
     assert "val R@1 (reported)" in done.stdout
     rows = json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"]
