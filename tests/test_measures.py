@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cirray.study.measures import alignment, effective_rank, separation, sparsity, uniformity
+from cirray.study.measures import alignment, effective_rank, separation, sparsity, spectrum, uniformity
 
 
 def units(count: int, dim: int, seed: int) -> Tensor:
@@ -23,9 +23,9 @@ counts, dims, seeds = st.integers(2, 9), st.integers(2, 6), st.integers(0, 10**6
 
 def test_rank_counts_directions_of_equal_weight() -> None:
     corners = torch.cat([torch.eye(5), -torch.eye(5)])
-    assert effective_rank(corners) == pytest.approx(5.0)
-    assert effective_rank(corners[[0, 5]]) == pytest.approx(1.0)
-    assert effective_rank(torch.ones(4, 3)) == pytest.approx(1.0)
+    assert effective_rank(spectrum(corners)) == pytest.approx(5.0)
+    assert effective_rank(spectrum(corners[[0, 5]])) == pytest.approx(1.0)
+    assert effective_rank(spectrum(torch.ones(4, 3))) == pytest.approx(1.0)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -36,8 +36,9 @@ def test_rank_is_the_entropy_of_singular_values(count: int, dim: int, seed: int)
     values = torch.linalg.eigvalsh(centred.T @ centred).clamp(min=0).sqrt().tolist()
     shares = [value / sum(values) for value in values]
     entropy = -sum(share * math.log(share) for share in shares if share > 1e-12)
-    assert effective_rank(rows) == pytest.approx(math.exp(entropy), rel=1e-4)
-    assert 1 - 1e-9 <= effective_rank(rows) <= min(count, dim) + 1e-9
+    assert spectrum(rows).tolist()[: len(shares)] == pytest.approx(shares[::-1][: len(spectrum(rows))], abs=1e-6)
+    assert effective_rank(spectrum(rows)) == pytest.approx(math.exp(entropy), rel=1e-4)
+    assert 1 - 1e-9 <= effective_rank(spectrum(rows)) <= min(count, dim) + 1e-9
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -13,19 +13,11 @@ from torch import Tensor
 
 from cirray.data.triplets import Dataset, Protocol, Split, Triplet
 from cirray.recall import evaluate
-from cirray.study.findings import (
-    Finding,
-    agreement,
-    by_group,
-    failures,
-    find,
-    lengths,
-    ranks,
-    relations,
-    similarities,
-    telling,
-)
+from cirray.study.failures import failures
+from cirray.study.findings import Finding, agreement, find, telling
+from cirray.study.groups import LENGTHS, by_group, lengths, relations
 from cirray.study.report import claim
+from cirray.study.scores import ranks, score, similarities
 from cirray.study.variants import Variant
 from cirray.tables import TripletTable, build_table
 
@@ -102,20 +94,24 @@ def test_groups_of_queries() -> None:
     one, four, seven, ten, thirteen, sixteen = lengths(table)[:6]
     assert [one, four, seven] == ["1 to 3 words", "4 to 6 words", "7 to 9 words"]
     assert [ten, thirteen, sixteen] == ["10 to 14 words", "10 to 14 words", "15 words or more"]
+    by_length = by_group(torch.arange(12), lengths(table)[::-1], 3, LENGTHS)
+    assert list(by_length) == ["1 to 3 words", "4 to 6 words", "7 to 9 words", "10 to 14 words", "15 words or more"]
+    assert by_length["15 words or more"] == (2, 50.0)
 
 
 def test_failures_take_the_worst_of_each_group_in_turn() -> None:
     rank, names = torch.tensor([5, 0, 9, 7, 2, 0]), ["a", "a", "a", "b", "b", "b"]
     groups = by_group(rank, names, 1)
     assert groups == {"a": (3, pytest.approx(100 / 3)), "b": (3, pytest.approx(100 / 3))}
-    assert failures(rank, groups, names, 3) == [2, 3, 0]
-    assert failures(rank, groups, names, 9) == [2, 3, 0, 4], "a target in the first place is no failure"
+    assert failures(rank, names, 3) == [2, 3, 0]
+    assert failures(rank, names, 9) == [2, 3, 0, 4], "a target in the first place is no failure"
 
 
 def finding(name: str, **numbers: Any) -> Finding:
     data = dataset(0)
     table = build_table(data, "val")
-    measured = find(variant(data, table, 0, name), table).to_json()
+    one = variant(data, table, 0, name)
+    measured = find(one, score(one, table, False), table).to_json()
     return Finding(**{**measured, **numbers})
 
 
@@ -144,7 +140,7 @@ def test_numbers_of_a_variant_whose_queries_are_their_targets() -> None:
     query: Tensor = gallery[table.target]
     share = torch.linspace(0, 1, len(table))
     perfect = Variant("Combiner", gallery, query, share, evaluate(table, data.protocol, gallery, query))
-    found = find(perfect, table)
+    found = find(perfect, score(perfect, table, False), table)
     assert (found.positive, found.separation) == (pytest.approx(1.0), pytest.approx(1.0))
     assert found.alignment == pytest.approx(0.0, abs=1e-12)
     assert found.recall[1] == 100.0

@@ -2,48 +2,155 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from PIL import Image
 
 from cirray.data.pictures import Background, Picture, open_rgb
 from cirray.files import replacing
 
-RIGHT, WRONG, PLAIN = "#1a7f37", "#d0d7de", "#57606a"
+RIGHT, WRONG, PLAIN, TEXT = "#1a7f37", "#d0d7de", "#57606a", "#24292f"
+
+Align = Literal["left", "center"]
+
+# Inches. Every place is computed: matplotlib's tight layout measures before pictures have their shape, and then lets
+# long captions run into the row above.
+_CELL, _GAP, _MARGIN = 1.7, 0.15, 0.15
+_PAD = 0.07
+_LEADING = 1.3 / 72  # of one line, an inch a point of its font
+_DPI = 110
+_CAPTION = FontProperties(size=9, style="italic")
+_PLACE = FontProperties(size=8)
+_TITLE = FontProperties(size=12, weight="bold")
+_CAPTION_LINES, _TITLE_LINES = 5, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query and what came back, best first; `target` is the one result that was wanted."""
+    """A query and what came back, best first; `target` is the one result that was wanted.
+
+    `note` is a remark on the query, in a line of its own below the caption, which may be cut.
+    """
 
     reference: Picture
     caption: str
     results: Sequence[Picture]
     target: Picture
+    note: str = ""
 
 
 def draw_queries(examples: Sequence[Example], title: str, background: Background, path: Path) -> None:
     """Draws one row a query: the reference with its caption, then the results; the target is framed in green."""
-    columns = 1 + max(len(example.results) for example in examples)
-    figure = Figure(figsize=(1.7 * columns + 1.2, 2.25 * len(examples) + 0.6), dpi=110)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(examples), columns, squeeze=False)
-    for row, example in zip(axes, examples, strict=True):
-        _show(row[0], example.reference, background, PLAIN, 2.0)
-        row[0].set_title(_wrap(example.caption), fontsize=9, loc="left", color="#24292f", style="italic")
-        for place, (cell, result) in enumerate(zip(row[1:], example.results, strict=False), start=1):
-            hit = result == example.target
-            _show(cell, result, background, RIGHT if hit else WRONG, 4.0 if hit else 1.0)
-            cell.set_title(f"{place}" + ("  target" if hit else ""), fontsize=8, color=RIGHT if hit else PLAIN)
-    figure.suptitle(title, fontsize=12, x=0.02, ha="left", fontweight="bold")
-    figure.tight_layout(rect=(0, 0, 1, 0.985))
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+        temporary.write_bytes(queries_png(examples, title, background))
+
+
+def queries_png(examples: Sequence[Example], title: str, background: Background) -> bytes:
+    """Returns what `draw_queries` draws, as PNG."""
+    target = BytesIO()
+    queries_figure(examples, title, background).savefig(target, format="png")
+    return target.getvalue()
+
+
+def queries_figure(examples: Sequence[Example], title: str, background: Background) -> Figure:
+    """Lays out what `draw_queries` draws; rows are as high as their captions need."""
+    columns = 1 + max(len(example.results) for example in examples)
+    width = 2 * _MARGIN + columns * _CELL + (columns - 1) * _GAP
+    heading = wrap(title, partial(_fits, _TITLE, width - 2 * _MARGIN), _TITLE_LINES)
+    captions = [_caption(example) for example in examples]
+    above = _MARGIN + _height(heading, _TITLE) + _GAP
+    rows = [_height(lines, _CAPTION) + _PAD + _CELL + _GAP for lines in captions]
+    figure = Figure(figsize=(width, above + sum(rows)), dpi=_DPI)
+    FigureCanvasAgg(figure)
+    _write(figure, "\n".join(heading), _TITLE, _MARGIN, _MARGIN + _height(heading, _TITLE), TEXT)
+    for number, (example, lines) in enumerate(zip(examples, captions, strict=True)):
+        top = above + sum(rows[: number + 1]) - _CELL - _GAP
+        _write(figure, "\n".join(lines), _CAPTION, _MARGIN, top - _PAD, TEXT)
+        _show(_cell(figure, 0, top), example.reference, background, PLAIN, 2.0)
+        for place, result in enumerate(example.results, start=1):
+            hit = result == example.target
+            _show(_cell(figure, place, top), result, background, RIGHT if hit else WRONG, 4.0 if hit else 1.0)
+            middle = _left(place) + _CELL / 2
+            words = f"{place}" + ("  target" if hit else "")
+            _write(figure, words, _PLACE, middle, top - _PAD, RIGHT if hit else PLAIN, "center")
+    return figure
+
+
+def wrap(text: str, fits: Callable[[str], bool], most: int) -> list[str]:
+    """Returns the text in at most `most` lines that fit, one at least; words wider than a line are broken, and an
+    ellipsis ends what is cut."""
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}".strip()
+        if fits(joined):
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and not fits(lines[-1] + letter):
+                lines.append("")
+            lines[-1] += letter
+        if len(lines) > most:
+            break
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while last and not fits(f"{last}…"):
+        last = last[:-1]
+    return [*lines[: most - 1], f"{last}…"]
+
+
+def _caption(example: Example) -> list[str]:
+    fits = partial(_fits, _CAPTION, _CELL)
+    lines = wrap(example.caption, fits, _CAPTION_LINES)
+    return [*lines, *wrap(example.note, fits, 1)] if example.note else lines
+
+
+def _fits(font: FontProperties, width: float, text: str) -> bool:
+    return bool(RendererAgg(1, 1, _DPI).get_text_width_height_descent(text, font, False)[0] <= width * _DPI)
+
+
+def _height(lines: Sequence[str], font: FontProperties) -> float:
+    return len(lines) * font.get_size_in_points() * _LEADING
+
+
+def _left(column: int) -> float:
+    return _MARGIN + column * (_CELL + _GAP)
+
+
+def _write(
+    figure: Figure, text: str, font: FontProperties, left: float, bottom: float, colour: str, align: Align = "left"
+) -> None:
+    """Writes text whose last line ends `bottom` inches below the figure's upper edge."""
+    width, height = figure.get_size_inches()
+    figure.text(
+        left / width,
+        1 - bottom / height,
+        text,
+        fontproperties=font,
+        color=colour,
+        ha=align,
+        va="bottom",
+        linespacing=1.2,
+        parse_math=False,  # dollars in a caption are prices
+    )
+
+
+def _cell(figure: Figure, column: int, top: float) -> Axes:
+    width, height = figure.get_size_inches()
+    return figure.add_axes(
+        (_left(column) / width, 1 - (top + _CELL) / height, _CELL / width, _CELL / height), anchor="N"
+    )
 
 
 def _show(cell: Axes, picture: Picture, background: Background, colour: str, width: float) -> None:
@@ -55,13 +162,3 @@ def _show(cell: Axes, picture: Picture, background: Background, colour: str, wid
     for spine in cell.spines.values():
         spine.set_color(colour)
         spine.set_linewidth(width)
-
-
-def _wrap(caption: str, width: int = 26, lines: int = 3) -> str:
-    words, wrapped = caption.split(), [""]
-    for word in words:
-        if len(wrapped[-1]) + len(word) + 1 > width and wrapped[-1]:
-            wrapped.append("")
-        wrapped[-1] = f"{wrapped[-1]} {word}".strip()
-    shown = wrapped[:lines]
-    return "\n".join(shown) + ("…" if len(wrapped) > lines else "")

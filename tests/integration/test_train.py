@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from base64 import b64decode
+from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 import cirray
 from tests.integration.runs import REPOSITORY, rows, small_settings, train
@@ -115,10 +120,138 @@ def test_ranking_files_score_as_the_evaluation_does(trained: Path, tmp_path: Pat
 
 
 def test_pictures_of_queries_are_drawn(trained: Path) -> None:
-    from PIL import Image
-
     with Image.open(trained / "run" / "queries.png") as picture:
         assert picture.format == "PNG" and picture.width > 600
+
+
+# Name in the study -> fine-tuned, combining function in the report.
+VARIANTS = {
+    "image only": (False, "image only"),
+    "text only": (False, "text only"),
+    "Sum": (False, "sum"),
+    "Combiner": (False, "combiner"),
+    "FT Sum": (True, "sum"),
+    "FT Combiner": (True, "combiner"),
+}
+
+
+@pytest.fixture(scope="module")
+def studied(trained: Path) -> Path:
+    """The folder of the study of that run."""
+    output = trained / "study"
+    done = job("analyze", "--run", str(trained / "run"), "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def findings(study: Path) -> dict[str, dict[str, float]]:
+    """Returns the recall of each variant by its name."""
+    content = json.loads((study / "study.json").read_text(encoding="utf-8"))
+    return {row["name"]: row["recall"] for row in content["findings"]}
+
+
+def test_the_study_finds_what_training_reported(trained: Path, studied: Path) -> None:
+    results = report(trained)["results"]
+    assert findings(studied) == {name: recall(results, *row) for name, row in VARIANTS.items()}
+
+
+def test_groups_of_the_study_make_up_the_whole(studied: Path) -> None:
+    content = json.loads((studied / "study.json").read_text(encoding="utf-8"))
+    (k,) = {part.split()[0] for part in content["claim"].split("R@")[1:]}
+    for kind in ("relation", "length"):
+        by_variant = content["recall_by"][kind]
+        assert list(by_variant) == list(VARIANTS)
+        for name, groups in by_variant.items():
+            assert sum(count for count, _ in groups.values()) == 32
+            whole = sum(count * share for count, share in groups.values()) / 32
+            assert whole == pytest.approx(findings(studied)[name][k])
+
+
+class Page(HTMLParser):
+    """What a page shows and what it asks for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+
+    def handle_data(self, data: str) -> None:
+        if self.tags[-1:] == ["h2"] and data.strip():
+            self.headings.append(data)
+        self.words.append(data)
+
+
+def test_the_page_of_the_study_is_whole_and_needs_nothing_else(studied: Path) -> None:
+    text = (studied / "study.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert [heading for heading in page.headings if heading.strip()] == [
+        "Does better use of the space go with better recall?",
+        "Numbers",
+        "Similarities",
+        "How much of the space is used",
+        "Lambda",
+        "What is changed",
+        "How much is said",
+        "Failures of FT Combiner",
+    ]
+    start = "data:image/png;base64,"
+    assert len(page.addresses) == 7 and all(address.startswith(start) for address in page.addresses)
+    for address in page.addresses:
+        with Image.open(BytesIO(b64decode(address.removeprefix(start)))) as picture:
+            assert picture.format == "PNG" and len(picture.convert("L").getcolors() or []) > 1, "an empty picture"
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    bare = text
+    for address in page.addresses:
+        bare = bare.replace(address, "")
+    assert not [part for part in ("http:", "https:", "url(", "@import", "$") if part in bare]
+    words = " ".join(page.words)
+    assert json.loads((studied / "study.json").read_text(encoding="utf-8"))["claim"] in words
+    for name, row in findings(studied).items():
+        assert name in words and all(f"{value:.1f}" in words for value in row.values())
+
+
+def test_the_study_of_a_bundle_finds_what_training_reported(trained: Path, tmp_path: Path) -> None:
+    data = ("--data.format", "triplets", "--data.root", str(trained / "data"), "--store", str(trained / "store"))
+    done = job("analyze", "--bundle", str(trained / "run" / "bundle"), *data, "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found, results = findings(tmp_path), report(trained)["results"]
+    assert list(found) == ["image only", "text only", "FT Sum", "FT Combiner"]
+    assert all(found[name] == recall(results, *VARIANTS[name]) for name in ("FT Sum", "FT Combiner"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--output", "OUT"], "give either --run"),
+        (["--run", "RUN", "--bundle", "RUN/bundle", "--output", "OUT"], "give either --run"),
+        (["--run", "RUN/bundle", "--output", "OUT"], "holds no run of jobs/train.py"),
+        (["--run", "UNFINISHED", "--output", "OUT"], "holds no finished training"),
+        (["--run", "RUN"], "output is not set"),
+        (["--run", "RUN", "--output", "OUT", "--split", "vall"], "vall"),
+        (["--run", "RUN", "--output", "OUT", "--data.rot", "x"], "Did you mean data.root?"),
+        (["--run", "RUN", "--output", "OUT", "--data.root", "/no/such/folder"], "data.root"),
+        (["--bundle", "/no/such/bundle", "--output", "OUT"], "/no/such/bundle"),
+    ],
+)
+def test_a_study_with_wrong_settings_fails_with_a_sentence_and_before_ray(
+    arguments: list[str], sentence: str, trained: Path, tmp_path: Path
+) -> None:
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "config.yaml").write_bytes((trained / "run" / "config.yaml").read_bytes())
+    names = {"OUT": str(tmp_path / "out"), "UNFINISHED": str(unfinished), "RUN": str(trained / "run")}
+    done = job("analyze", *(re.sub("^(OUT|UNFINISHED|RUN)", lambda m: names[m[0]], part) for part in arguments))
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr and "starting Ray" not in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 
-def effective_rank(features: Tensor) -> float:
-    """Returns how many directions the features spread over, 1 to min(N, d): exp of the entropy of the shares of their
-    singular values, the mean removed (Roy and Vetterli, 2007)."""
+def spectrum(features: Tensor) -> Tensor:
+    """Returns the share of each direction in the spread of the features, the mean removed: their singular values,
+    largest first, of sum 1; float64 [min(N, d)]."""
     values = torch.linalg.svdvals((features - features.mean(dim=0)).double())
-    shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    return values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+
+
+def effective_rank(shares: Tensor) -> float:
+    """Returns how many directions the features of a `spectrum` spread over, 1 to min(N, d): exp of the entropy of the
+    shares (Roy and Vetterli, 2007)."""
     return float(torch.exp(torch.special.entr(shares).sum()))
 
 

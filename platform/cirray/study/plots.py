@@ -9,24 +9,33 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from cirray.study.findings import Finding
+from cirray.study.scores import Scores
 from cirray.study.variants import Variant
 
-TARGET, OTHER, PLAIN = "#1a7f37", "#8c959f", "#57606a"
+TARGET, OTHER = "#1a7f37", "#8c959f"
 _BINS = 60
-_SHADES = ("#0b5345", "#1f8a70", "#7fb8a6", "#c0d8d0", "#d9a441", "#b85c38")
+# A variant has one colour in all pictures: grey what is no combination, green before the fine-tuning, warm after it.
+_COLOURS = {
+    "image only": "#57606a",
+    "text only": "#b1bac4",
+    "Sum": "#7fc0a8",
+    "Combiner": "#0b5345",
+    "FT Sum": "#e3ac48",
+    "FT Combiner": "#b8462f",
+}
 
 
-def similarity_plot(similarities: Mapping[str, tuple[Tensor, Tensor]]) -> bytes:
+def similarity_plot(scores: Mapping[str, Scores]) -> bytes:
     """How near queries are to their targets, and to other images: a panel a variant, one scale for all."""
-    figure, panels = _panels(len(similarities), 2.1)
-    for axes, (name, (positive, negative)) in zip(panels, similarities.items(), strict=True):
-        low = float(min(positive.min(), negative.min()))
-        edges = torch.linspace(low, 1.0, _BINS).tolist()
-        axes.hist(negative.flatten().tolist(), edges, density=True, color=OTHER, alpha=0.7, label="other images")
-        axes.hist(positive.tolist(), edges, density=True, color=TARGET, alpha=0.7, label="target")
+    figure, panels = _panels(len(scores), 2.1)
+    low = min(float(min(found.positive.min(), found.negative.min())) for found in scores.values())
+    edges = torch.linspace(low, 1.0, _BINS).tolist()
+    for axes, (name, found) in zip(panels, scores.items(), strict=True):
+        others = found.negative.flatten().numpy()
+        axes.hist(others, edges, density=True, color=OTHER, alpha=0.7, label="other images")
+        axes.hist(found.positive.numpy(), edges, density=True, color=TARGET, alpha=0.7, label="target")
         axes.set_title(name, fontsize=10)
         axes.set_yticks([])
         axes.set_xlabel("cosine")
@@ -34,14 +43,12 @@ def similarity_plot(similarities: Mapping[str, tuple[Tensor, Tensor]]) -> bytes:
     return _png(figure)
 
 
-def spectrum_plot(variants: Sequence[Variant], rows: int) -> bytes:
+def spectrum_plot(scores: Mapping[str, Scores]) -> bytes:
     """The share of each direction in the spread of queries: the flatter, the more of the space is used."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
-    for variant, colour in zip(variants, _SHADES, strict=False):
-        some = variant.query[torch.linspace(0, len(variant.query) - 1, min(rows, len(variant.query))).long()]
-        values = torch.linalg.svdvals((some - some.mean(dim=0)).double())
-        axes.plot((values / values.sum()).tolist(), label=variant.name, color=colour)
+    for name, found in scores.items():
+        axes.plot(found.spectrum.tolist(), label=name, color=_COLOURS[name])
     axes.set_yscale("log")
     axes.set_ylim(bottom=1e-5)
     axes.set_xlabel("direction, the strongest first")
@@ -59,16 +66,17 @@ def claim_plot(findings: Sequence[Finding], k: int) -> bytes:
         "alignment": "squared distance to the target",
         "sparsity": "sparsity of queries",
     }
-    figure, panels = _panels(len(titles), 2.6)
+    figure, (*panels, free) = _panels(len(titles) + 1, 2.6)
     for axes, (measure, title) in zip(panels, titles.items(), strict=True):
         for finding in findings:
-            alone = finding.name.endswith(" only")
-            x, y = getattr(finding, measure), finding.recall[k]
-            axes.plot(x, y, "o", color=OTHER if alone else TARGET)
-            axes.annotate(finding.name, (x, y), fontsize=7, xytext=(3, 3), textcoords="offset points")
+            axes.plot(
+                getattr(finding, measure), finding.recall[k], "o", color=_COLOURS[finding.name], label=finding.name
+            )
         axes.set_title(title, fontsize=9)
         axes.set_ylabel(f"R@{k}")
         axes.margins(0.18)
+    free.axis("off")
+    free.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="center left")
     return _png(figure)
 
 
@@ -77,10 +85,9 @@ def share_plot(variants: Sequence[Variant]) -> bytes:
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
     edges = torch.linspace(0, 1, _BINS).tolist()
-    shown = [variant for variant in variants if variant.share is not None]
-    for variant, colour in zip(shown, _SHADES, strict=False):
-        assert variant.share is not None
-        axes.hist(variant.share.tolist(), edges, alpha=0.6, label=variant.name, color=colour)
+    for variant in variants:
+        if variant.share is not None:
+            axes.hist(variant.share.tolist(), edges, alpha=0.6, label=variant.name, color=_COLOURS[variant.name])
     axes.set_xlabel("lambda: 0 = image alone, 1 = text alone (the mixture comes on top)")
     axes.set_ylabel("queries")
     axes.legend(frameon=False, fontsize=8)
@@ -93,12 +100,14 @@ def group_plot(groups: Mapping[str, Mapping[str, tuple[int, float]]], k: int) ->
     figure = Figure(figsize=(9, 0.9 + 0.16 * len(groups) * len(names) + 0.25 * len(names)), layout="constrained")
     axes = figure.subplots()
     height = 0.8 / len(groups)
-    for number, ((variant, found), colour) in enumerate(zip(groups.items(), _SHADES, strict=False)):
+    for number, (variant, found) in enumerate(groups.items()):
         places = [row + number * height for row in range(len(names))]
-        axes.barh(places, [found[name][1] for name in names], height, label=variant, color=colour)
+        axes.barh(places, [found[name][1] for name in names], height, label=variant, color=_COLOURS[variant])
     counts = next(iter(groups.values()))
     axes.set_yticks(
-        [row + 0.4 - height / 2 for row in range(len(names))], [f"{name} ({counts[name][0]:,})" for name in names]
+        [row + 0.4 - height / 2 for row in range(len(names))],
+        [f"{name} ({counts[name][0]:,})" for name in names],
+        parse_math=False,  # the names come from the data
     )
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
