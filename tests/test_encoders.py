@@ -13,7 +13,7 @@ from torch import nn
 
 from cirray.config import Preprocess
 from cirray.encoder_folder import DEFINITION, MANIFEST, WEIGHTS, read_manifest
-from cirray.encoders import Encoder, load_encoder, save_encoder
+from cirray.encoders import Encoder, load_encoder, load_trained, save_encoder
 from cirray.errors import BundleError
 from tests.encoder_fixtures import TINY, make_encoder, noise_pixels, tiny_encoder, tiny_resnet
 
@@ -197,3 +197,21 @@ def test_normalize(encoder: Encoder) -> None:
     ):
         torch.testing.assert_close(unit, raw / raw.norm(dim=1, keepdim=True))
         assert not torch.allclose(raw.norm(dim=1), torch.ones(3), atol=1e-3)
+
+
+@pytest.mark.parametrize("blend", [1.0, 0.5, 0.25])
+def test_trained_tensors_are_blended_with_the_start(blend: float) -> None:
+    encoder, start, trained = tiny_encoder(), tiny_encoder().clip.state_dict(), tiny_encoder()
+    for _, parameter in trained.tower_parameters("text"):
+        nudge(parameter)
+    tensors = {f"clip.{name}": tensor for name, tensor in trained.tower_parameters("text")}
+    load_trained(encoder, {**tensors, "temperature.logarithm": torch.tensor(3.0)}, blend)
+    for name, tensor in encoder.clip.state_dict().items():
+        wanted = (
+            start[name]
+            if f"clip.{name}" not in tensors
+            else start[name] * (1 - blend) + tensors[f"clip.{name}"] * blend
+        )
+        assert torch.allclose(tensor, wanted, atol=1e-7), name
+        if blend == 1.0:
+            assert tensor.equal(tensors.get(f"clip.{name}", start[name])), name

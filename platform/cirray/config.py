@@ -175,6 +175,13 @@ class FineTuning(Section):
     contrast: BatchContrast = BatchContrast()
     optimisation: Optimisation = Optimisation()
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
+    blend: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        description="share of the fine-tuned weights in the kept ones, the rest being the start's; 1 = the paper, less "
+        "keeps more of what the start knew (WiSE-FT, Wortsman et al., 2022)",
+    )
 
 
 class Combining(Section):

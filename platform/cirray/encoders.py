@@ -166,3 +166,19 @@ def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:
     preprocess = Preprocess.model_validate(manifest["preprocess"])
     encoder = Encoder(clip, config["model_cfg"], open_clip.get_tokenizer(source), image_input, preprocess)
     return encoder.to(device)
+
+
+@torch.no_grad()
+def load_trained(encoder: Encoder, tensors: Mapping[str, Tensor], blend: float = 1.0) -> None:
+    """Moves an encoder's weights towards what a stage trained; a stage's own temperature is not CLIP's.
+
+    Args:
+        encoder: with the weights that the stage started from.
+        tensors: what it trained: "clip.<parameter>" -> values.
+        blend: 1 = what was trained; less = so far on the straight line to it, which keeps more of what the start does
+            well on other images than those of the triplets (WiSE-FT, Wortsman et al., 2022, equation 1).
+    """
+    for name, parameter in encoder.clip.named_parameters():
+        trained = tensors.get(f"clip.{name}")
+        if trained is not None:
+            parameter.lerp_(trained.to(parameter), blend)

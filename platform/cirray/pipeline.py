@@ -20,7 +20,7 @@ from cirray.data import load_dataset
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.triplets import Dataset
 from cirray.encoder_folder import MANIFEST as ENCODER_MANIFEST
-from cirray.encoders import Encoder, load_encoder, save_encoder
+from cirray.encoders import Encoder, load_encoder, load_trained, save_encoder
 from cirray.errors import ConfigError
 from cirray.evaluation import (
     Features,
@@ -186,7 +186,7 @@ class Training:
                 self._ensure_features()
             say(f"{stage}: {_purpose(self.config, stage)}")
             tensors = self._run_stage(stage, stage)
-            _load_trained(self.encoder, tensors)
+            load_trained(self.encoder, tensors, self.config.stage1.blend if stage == "stage1" else 1.0)
             save_encoder(self.encoder, folder)
             self.output.keep(f"{stage}/encoder", ENCODER_MANIFEST)
         else:
@@ -305,10 +305,3 @@ def _purpose(config: Config, stage: StageName) -> str:
         "stage2": f"training the combining function ({config.stage2.combining.function})",
     }[stage]
     return f"{what}, {config.workers} workers, batch {settings.batch_size}, up to {settings.epochs} epochs"
-
-
-def _load_trained(encoder: Encoder, tensors: dict[str, Tensor]) -> None:
-    """Puts a stage's trained tensors into the encoder; a stage's own temperature is not CLIP's."""
-    prefix = "clip."
-    state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    encoder.clip.load_state_dict({**encoder.clip.state_dict(), **state})
