@@ -207,11 +207,7 @@ def test_trained_tensors_are_blended_with_the_start(blend: float) -> None:
     tensors = {f"clip.{name}": tensor for name, tensor in trained.tower_parameters("text")}
     load_trained(encoder, {**tensors, "temperature.logarithm": torch.tensor(3.0)}, blend)
     for name, tensor in encoder.clip.state_dict().items():
-        wanted = (
-            start[name]
-            if f"clip.{name}" not in tensors
-            else start[name] * (1 - blend) + tensors[f"clip.{name}"] * blend
-        )
-        assert torch.allclose(tensor, wanted, atol=1e-7), name
+        towards = tensors.get(f"clip.{name}", start[name])
+        assert torch.allclose(tensor, start[name] * (1 - blend) + towards * blend, atol=1e-7), name
         if blend == 1.0:
-            assert tensor.equal(tensors.get(f"clip.{name}", start[name])), name
+            assert tensor.equal(towards), name

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from cirray.bars import say
 from cirray.config import Config, overridden
-from cirray.encoder_folder import WEIGHTS
+from cirray.encoder_folder import WEIGHTS as ENCODER_WEIGHTS
 from cirray.errors import ConfigError
-from cirray.files import read_json
-from cirray.output import Output, open_output
+from cirray.files import read_json, replacing, write_text
+from cirray.output import CONFIG, Output, open_output
 from cirray.pipeline import train
+from cirray.training.checkpoints import PROGRESS, WEIGHTS
 from cirray.training.stages import DONE, is_done
 from tuning.outcome import Candidate
 from tuning.trial import SEED
@@ -31,7 +34,7 @@ class Run(NamedTuple):
 def train_rows(config: Config, named: Mapping[str, Mapping[str, Any]], output: Output) -> list[Candidate]:
     """Trains every row with `tune.seeds` seeds, one run after the other, in `output`/rows; finished runs are read.
 
-    A seed also draws which triplets are held back.
+    A seed also draws which triplets are held back. Rows that train stage 1 alike train it once.
 
     Args:
         config: the recipe; its stage 0 runs once, in `output`/base.
@@ -47,13 +50,14 @@ def train_rows(config: Config, named: Mapping[str, Mapping[str, Any]], output: O
     seeds = [config.seed + number for number in range(config.tune.seeds)]
     runs = [(name, folder, seed) for name, folder in zip(named, folders, strict=True) for seed in seeds]
     found: dict[str, list[Run]] = {name: [] for name in named}
+    fine_tuned: dict[str, Path] = {}
     took: list[float] = []
     for number, (name, folder, seed) in enumerate(runs):
         eta = f", ETA {clock(fmean(took) * (len(runs) - number))}" if took else ""
         say(f"\nrun {number + 1} of {len(runs)}: {name}, seed {seed}{eta}")
         place = output.place_of(f"rows/{folder}/seed-{seed}")
         began = time.monotonic()
-        finished, run = _run(overridden(started, {**named[name], SEED: seed, "output": place}))
+        finished, run = _run(overridden(started, {**named[name], SEED: seed, "output": place}), fine_tuned)
         found[name].append(run)
         if not finished:
             took.append(time.monotonic() - began)
@@ -66,18 +70,42 @@ def _backbone(config: Config, base: Output) -> dict[str, Any]:
     if not config.stage0.enabled:
         return {}
     train(overridden(config, off))
-    weights = base.step("stage0") / "encoder" / WEIGHTS
+    weights = base.step("stage0") / "encoder" / ENCODER_WEIGHTS
     return {"stage0.enabled": False, "backbone.pretrained": None, "backbone.weights": str(weights)}
 
 
-def _run(config: Config) -> tuple[bool, Run]:
-    """Trains a row with one seed; returns whether it was done before, and its result."""
+def _run(config: Config, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
+    """Trains a row with one seed; returns whether it was done before, and its result.
+
+    Args:
+        fine_tuned: what stage 1 is told -> where a run has its result, of the runs before; gets this run's too.
+    """
     output = open_output(config)
     finished = output.report.is_file()
+    told = _stage1(config)
+    if told in fine_tuned and not is_done(output.step("stage1")):
+        _copy_stage1(config, fine_tuned[told], output)
     report = read_json(output.report) if finished else train(config)
+    if config.stage1.enabled:
+        fine_tuned.setdefault(told, output.step("stage1"))
     last = next(output.step(stage) for stage in ("stage2", "stage1") if is_done(output.step(stage)))
     recall = {f"val R@{k}": float(value) for k, value in report["results"][-1]["recall"].items()}
     return finished, Run(float(read_json(last / DONE)["best"]), recall)
+
+
+def _stage1(config: Config) -> str:
+    """Returns what the training of stage 1 depends on where all else is shared; `blend` comes after it."""
+    return f"{config.seed} {config.stage1.model_copy(update={'blend': 1.0}).model_dump_json()}"
+
+
+def _copy_stage1(config: Config, source: Path, output: Output) -> None:
+    """Takes the trained tensors of another run for this one's, with the file that says so last."""
+    target = output.step("stage1")
+    target.mkdir(parents=True, exist_ok=True)
+    write_text(output.folder / CONFIG, config.to_yaml())  # first: it makes the folder ours
+    for name in (WEIGHTS, PROGRESS, DONE):
+        with replacing(target / name) as temporary:
+            shutil.copyfile(source / name, temporary)
 
 
 def _candidate(name: str, change: Mapping[str, Any], runs: list[Run]) -> Candidate:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
 
@@ -152,7 +153,9 @@ def test_single_changes_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_changes_of_stage_1_are_whole_runs_from_one_backbone(tmp_path: Path) -> None:
-    (tmp_path / "changes.yaml").write_text("both towers: {stage1.encoder: both}")
+    (tmp_path / "changes.yaml").write_text(
+        "both towers: {stage1.encoder: both}\nblend: {stage1.encoder: both, stage1.blend: 0.5}"
+    )
     changes = {"stage0.enabled": "true", "stage0.optimisation.epochs": "2", "stage1.enabled": "true"}
     epochs = {"stage1.optimisation.epochs": "2", "stage2.optimisation.epochs": "4"}
     arguments = command(tmp_path, **{"tune.seeds": "1"}, **changes, **epochs)
@@ -160,11 +163,11 @@ def test_changes_of_stage_1_are_whole_runs_from_one_backbone(tmp_path: Path) -> 
     place = arguments.index("--space")
     arguments[place : place + 2] = ["--changes", str(tmp_path / "changes.yaml")]
     done = run(arguments)
-    assert "run 2 of 2: both towers, seed 0, ETA" in done.stderr + done.stdout
+    assert "run 3 of 3: blend, seed 0, ETA" in done.stderr + done.stdout
     rows = json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"]
-    assert [row["name"] for row in rows] == ["the recipe", "both towers"]
+    assert [row["name"] for row in rows] == ["the recipe", "both towers", "blend"]
 
-    runs = {name: tmp_path / "out" / "rows" / name / "seed-0" for name in ("the-recipe", "both-towers")}
+    runs = {name: tmp_path / "out" / "rows" / name / "seed-0" for name in ("the-recipe", "both-towers", "blend")}
     assert load_file(runs["the-recipe"] / "backbone" / WEIGHTS)["visual.proj"].equal(
         load_file(tmp_path / "out" / "base" / "stage0" / "encoder" / WEIGHTS)["visual.proj"]
     ), "every row starts from the backbone that stage 0 made"
@@ -176,6 +179,9 @@ def test_changes_of_stage_1_are_whole_runs_from_one_backbone(tmp_path: Path) -> 
     start = load_file(runs["the-recipe"] / "backbone" / WEIGHTS)["visual.proj"]
     assert trained["the-recipe"].equal(start)
     assert not trained["both-towers"].equal(start)
+    assert torch.allclose(trained["blend"], (start + trained["both-towers"]) / 2, atol=1e-6)
+    trainings = [row["stage"] for row in map(json.loads, (runs["blend"] / "metrics.jsonl").read_text().splitlines())]
+    assert set(trainings) == {"stage2"}, "stage 1 is that of the row before"
 
     stamps = {folder: (folder / "report.json").stat().st_mtime_ns for folder in runs.values()}
     again = run(arguments)
