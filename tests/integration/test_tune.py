@@ -59,12 +59,12 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
 
 
-def ended(folder: Path) -> dict[str, float]:
+def ended(folder: Path, phase: str = "search", epochs: int = 12) -> dict[str, float]:
     """Trials that have trained to their last epoch, and when they wrote last."""
     found = {}
-    for path in (folder / "out" / "trials" / "search").glob("*/result.json"):
+    for path in (folder / "out" / "trials" / phase).glob("*/result.json"):
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-        if rows and rows[-1]["epoch"] == 12:
+        if rows and rows[-1]["epoch"] == epochs:
             found[path.parent.name] = path.stat().st_mtime
     return found
 
@@ -138,7 +138,7 @@ def test_single_changes_are_told_apart(tmp_path: Path) -> None:
     place = arguments.index("--space")
     arguments[place : place + 2] = ["--changes", str(tmp_path / "changes.yaml")]
     with job(arguments, tmp_path / "log", environment()) as process:
-        wait_for(lambda: "2 of 4 trials" in (tmp_path / "log").read_text(), "two trials")
+        wait_for(lambda: len(ended(tmp_path, "rows", 4)) > 0, "the first of 4 trials")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == STOPPED, (tmp_path / "log").read_text()[-3000:]
     assert not (tmp_path / "out" / "ablation.json").exists(), "half of the trials are no result"
