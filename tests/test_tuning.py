@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,32 @@ def test_components_stay_together() -> None:
     train, _, held = groups
     assert not train & held
     assert len(held) == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_category_gives_its_share(seed: int) -> None:
+    chains = {"dress": range(0, 40), "shirt": range(40, 60), "toptee": range(60, 100)}
+    triplets = [
+        Triplet(str(a), ("x",), str(min(a + step, rows[-1])), category)
+        for category, rows in chains.items()
+        for a in rows
+        for step in (1, 2)
+    ]
+    train = Split("train", tuple(triplets), {category: tuple(map(str, rows)) for category, rows in chains.items()})
+    parts = hold_back(Dataset("test", {}, {}, {}, {"train": train}, Protocol("test", False)), 0.2, seed).splits
+    counts = Counter(triplet.category for triplet in parts[SELECTION].triplets)
+    assert counts == {"dress": 16, "shirt": 8, "toptee": 16}
+    references = [{triplet.reference for triplet in parts[part].triplets} for part in ("train", SELECTION)]
+    assert not references[0] & references[1]
+
+
+def test_a_category_that_one_side_would_lack_is_named() -> None:
+    train = Split(
+        "train", (Triplet("1", ("x",), "2", "hat"), *dataset([(a, 0) for a in range(20)]).splits["train"].triplets), {}
+    )
+    data = Dataset("test", {}, {}, {}, {"train": train}, Protocol("test", False))
+    with pytest.raises(ConfigError, match="leaves 0 triplets of category hat to train on and 1 to select on, of 1"):
+        hold_back(data, 0.2, 0)
 
 
 def trial(name: str, curve: list[float], params: dict[str, Any], full: bool = True, **last: Any) -> Trial:

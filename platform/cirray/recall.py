@@ -36,19 +36,24 @@ class Recall:
 def evaluate(table: TripletTable, protocol: Protocol, images: Tensor, queries: Tensor) -> list[Recall]:
     """Ranks every query within its category's gallery; the average over categories comes last where there are several.
 
+    A category without queries has no recall: it is left out.
+
     Args:
         images: unit image features [I, d], rows as in `table`.
         queries: unit query features [T, d].
 
     Raises:
-        ValueError: the split keeps its targets secret.
+        ValueError: the split keeps its targets secret, or has no queries.
         FloatingPointError: a feature is not finite.
     """
     if bool((table.target < 0).any()):
         raise ValueError("this split keeps its targets secret: it can be ranked, not scored")
+    if not len(table):
+        raise ValueError("this split has no queries: there is nothing to score")
     results = [
         _category(name, members, gallery, table, protocol, images, queries)
         for name, (members, gallery) in table.categories.items()
+        if len(members)
     ]
     return [*results, average(results)] if len(results) > 1 else results
 
