@@ -109,7 +109,7 @@ def run_stage(
         with shown(board, label):
             result = trainer.fit()
     except TrainingFailedError as error:
-        raise RunError(f"{label} failed: {_first_line(error)}. The same command takes it up again") from error
+        raise RunError(f"{label} failed: {_cause(error)}. The same command takes it up again") from error
     if result.metrics and result.metrics.get("diverged"):
         raise RunError(
             f"{label}: the loss is not finite in epoch {result.metrics['diverged']}: lower "
@@ -147,5 +147,6 @@ def _keep_best(result: Any, folder: Path, place: str) -> dict[str, Tensor]:
     return read_weights(folder)
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _cause(error: TrainingFailedError) -> str:
+    """Returns what went wrong: Ray's message begins with where, and ends, after a traceback, with what."""
+    return str(error).strip().splitlines()[-1].strip().removesuffix(".")

@@ -1,0 +1,28 @@
+"""A stage on Ray Train that cannot train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cirray.config import load_recipe
+from cirray.data.triplets import Dataset, Protocol, Split, Triplet
+from cirray.errors import RunError
+from cirray.tables import build_table
+from cirray.training.stages import is_done, run_stage
+from cirray.training.task import StageInputs
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # of its own defaults
+def test_a_failed_stage_says_what_went_wrong(ray_session: None, tmp_path: Path) -> None:
+    train = Split("train", (Triplet("a", ("is red",), "b"),), {"all": ("a", "b")})
+    protocol = Protocol("test", exclude_reference=False)
+    table = build_table(Dataset("test", {"a": "a.png", "b": "b.png"}, {}, {}, {"train": train}, protocol), "train")
+    config = load_recipe("tiny", {"workers": 1, "compute.max_failures": 0})
+    inputs = StageInputs(config, str(tmp_path / "gone"), str(tmp_path / "store"), ("a", "b"), table, table, protocol)
+    with pytest.raises(RunError, match=r"^stage2 failed: .*gone.*\. The same command takes it up again$") as failure:
+        run_stage("stage2", "stage2", inputs, tmp_path / "stage2", tmp_path / "metrics.jsonl")
+    assert "\n" not in str(failure.value)
+    assert not is_done(tmp_path / "stage2")
