@@ -20,7 +20,16 @@ def test_every_recipe_resolves(name: str) -> None:
 
 
 def test_the_recipes_that_users_were_promised_are_there() -> None:
-    promised = {"default", "tiny", "demo", "fashioniq-rn50", "fashioniq-rn50x4", "cirr-rn50", "cirr-rn50x4"}
+    promised = {
+        "default",
+        "tiny",
+        "tiny-both",
+        "demo",
+        "fashioniq-rn50",
+        "fashioniq-rn50x4",
+        "cirr-rn50",
+        "cirr-rn50x4",
+    }
     assert promised <= set(recipe_names())
 
 

@@ -67,7 +67,7 @@ def find(variant: Variant, scores: Scores, table: TripletTable) -> Finding:
         target_rank=effective_rank(spectrum(target)),
         target_uniformity=uniformity(target),
         share=None if share is None else float(share.mean()),
-        share_deviation=None if share is None else float(share.std()),
+        share_deviation=None if share is None else float(share.std(correction=0)),
     )
 
 
