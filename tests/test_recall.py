@@ -139,16 +139,6 @@ def test_secret_targets_are_refused() -> None:
         evaluate(table, CIRR, images, queries)
 
 
-def test_a_category_without_queries_has_no_recall() -> None:
-    table, images, queries = fashioniq(0)
-    (kept, gallery), none = table.categories["dress"], torch.tensor([], dtype=torch.long)
-    partial = replace(table, categories={**table.categories, "dress": (none, gallery)})
-    found = evaluate(partial, FASHIONIQ, images, queries)
-    assert [result.category for result in found] == ["shirt", "toptee", AVERAGE]
-    assert math.isfinite(selection_value(found, FASHIONIQ))
-    assert found[-1].queries == len(table) - len(kept)
-
-
 def test_a_split_without_queries_is_refused() -> None:
     table, images, queries = cirr(0)
     rows = torch.tensor([], dtype=torch.long)

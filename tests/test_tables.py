@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from cirray.data.triplets import Dataset, Protocol, Split, Triplet
+from cirray.recall import evaluate
 from cirray.tables import build_table
 
 
@@ -50,6 +53,18 @@ def test_two_categories() -> None:
     assert table.subset.shape == (3, 0)
 
 
+def test_a_category_without_triplets_is_not_averaged_over() -> None:
+    galleries = {"shirt": ("c", "b"), "dress": ("b", "a", "d"), "toptee": ("e", "f")}
+    table = build_table(
+        dataset((Triplet("a", ("x",), "b", "dress"), Triplet("b", ("y",), "c", "shirt")), galleries), "val"
+    )
+    assert list(table.categories) == ["shirt", "dress"]
+    torch.manual_seed(0)
+    found = evaluate(table, Protocol("test", False, ks=(1,), selection="mean-all"), torch.rand(6, 3), torch.rand(2, 3))
+    assert [recall.category for recall in found] == ["shirt", "dress", "average"]
+    assert math.isfinite(found[-1].recall[1])
+
+
 def test_image_sets_and_secret_targets() -> None:
     data = dataset(
         (
@@ -81,7 +96,7 @@ def test_a_split_without_triplets() -> None:
     assert table.captions == ()
     assert table.reference.shape == table.target.shape == table.query.shape == (0,)
     assert table.subset.shape == (0, 0)
-    assert table.categories["all"][0].tolist() == []
+    assert table.categories == {}
 
 
 def test_unknown_splits_and_images() -> None:

@@ -36,8 +36,6 @@ class Recall:
 def evaluate(table: TripletTable, protocol: Protocol, images: Tensor, queries: Tensor) -> list[Recall]:
     """Ranks every query within its category's gallery; the average over categories comes last where there are several.
 
-    A category without queries has no recall: it is left out.
-
     Args:
         images: unit image features [I, d], rows as in `table`.
         queries: unit query features [T, d].
@@ -53,7 +51,6 @@ def evaluate(table: TripletTable, protocol: Protocol, images: Tensor, queries: T
     results = [
         _category(name, members, gallery, table, protocol, images, queries)
         for name, (members, gallery) in table.categories.items()
-        if len(members)
     ]
     return [*results, average(results)] if len(results) > 1 else results
 

@@ -24,7 +24,8 @@ class TripletTable:
         captions: the distinct caption strings, V of them.
         variants: for each triplet the rows of `captions` that training draws from.
         query: int64 [T], the row of `captions` that validation uses.
-        categories: category -> (int64 triplet rows, int64 image rows of its gallery).
+        categories: category -> (int64 triplet rows, int64 image rows of its gallery); one without triplets is left out,
+            it has no recall to average over.
         subset: int64 [T, 5] image rows of CIRR's image set; [T, 0] where there are none; -1 pads.
         gallery: int64 [N], all images of the split's galleries but those that only triplets of another split name.
     """
@@ -84,7 +85,8 @@ def _categories(split: Split, rows: Mapping[str, int]) -> dict[str, tuple[Tensor
     for category, gallery in split.galleries.items():
         members = [row for row, triplet in enumerate(split.triplets) if triplet.category == category]
         images = [rows[image] for image in gallery]
-        found[category] = (torch.tensor(members, dtype=torch.long), torch.tensor(images, dtype=torch.long))
+        if members:
+            found[category] = (torch.tensor(members, dtype=torch.long), torch.tensor(images, dtype=torch.long))
     return found
 
 
