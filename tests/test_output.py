@@ -40,11 +40,11 @@ def test_how_it_runs_may_change_and_what_it_trains_may_not(begun: Path) -> None:
 def test_a_run_from_before_a_field_existed_goes_on(begun: Path) -> None:
     file = begun / "run" / CONFIG
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    del content["stage2"]["contrast"]["hard"], content["stage2"]["optimisation"]["ema"]
+    del content["stage1"]["blend"], content["stage2"]["optimisation"]["ema"]
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     open_output(config(begun))
-    with pytest.raises(RunError, match=r"stage2.contrast.hard: 0 there, 4 now"):
-        open_output(config(begun, stage2__contrast__hard=4))
+    with pytest.raises(RunError, match=r"stage1.blend: 1.0 there, 0.5 now"):
+        open_output(config(begun, stage1__blend=0.5))
 
 
 def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
