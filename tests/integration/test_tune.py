@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,16 @@ def test_trials_of_two_workers_at_a_uri(tmp_path: Path, bucket: str, monkeypatch
     assert tuned.has("best.yaml")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Has processes started with Ctrl-C at its default: where CI itself runs in the background, they inherit that it is
+    ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_single_changes_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "changes.yaml").write_text("mined: {stage2.contrast.hard: 4, stage2.optimisation.ema: 0.9}")
     # One after the other, a second or more each: the signal comes long before the last of them ends.
