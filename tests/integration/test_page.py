@@ -15,6 +15,15 @@ from tests.integration.service import Running
 pytestmark = pytest.mark.slow
 SCREENSHOTS = Path(os.environ.get("CIRRAY_SCREENSHOTS", Path(__file__).parents[2] / "build" / "screenshots"))
 
+# Every answer comes late, so that what is read before it came is read wrong in every run, not once in a hundred.
+LATE = """
+const now = window.fetch;
+window.fetch = async (...request) => {
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  return now(...request);
+};
+"""
+
 
 @pytest.fixture(scope="module")
 def page(service: Running) -> Iterator[Page]:
@@ -28,6 +37,7 @@ def page(service: Running) -> Iterator[Page]:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.add_init_script(LATE)
         page.goto(service.address)
         yield page
         browser.close()
@@ -35,7 +45,8 @@ def page(service: Running) -> Iterator[Page]:
 
 
 def ids(page: Page) -> list[str]:
-    """The items on show, in order."""
+    """The items on show, in order, once they are those of the search on show: earlier ones are dimmed."""
+    expect(page.get_by_role("list", name="Results")).to_have_attribute("aria-busy", "false")
     return page.get_by_test_id("item").evaluate_all("cards => cards.map((card) => card.dataset.id)")
 
 
@@ -68,6 +79,8 @@ def test_pick_type_refine_undo(page: Page) -> None:
     page.get_by_test_id("change").fill("large")
     page.get_by_test_id("change").press("Enter")
     expect(page.get_by_test_id("step").last).to_contain_text("large")
+    expect(page.get_by_test_id("lambda")).to_contain_text("text share 0.")
+    assert results[0] not in ids(page)
     shot(page, "refined")
 
     for _ in range(2):
