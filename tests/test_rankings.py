@@ -202,6 +202,12 @@ def test_wrong_rankings_are_told(content: Any, message: str, tmp_path: Path) -> 
     assert message in str(caught.value)
 
 
+def test_missing_rankings_are_told_once(tmp_path: Path) -> None:
+    pairs = read_pairs(write_json(tmp_path / "cap.json", [pair("a", "b", "x")]))
+    with pytest.raises(DataError, match="1 problem in"):
+        read_rankings(tmp_path / "nowhere.json", pairs)
+
+
 def test_wrong_annotations_are_told(tmp_path: Path) -> None:
     def refused(path: Path, message: str) -> None:
         with pytest.raises(DataError) as caught:
@@ -209,6 +215,7 @@ def test_wrong_annotations_are_told(tmp_path: Path) -> None:
         assert message in str(caught.value)
 
     refused(tmp_path / "nowhere.json", "nowhere.json: the file is missing")
+    refused(tmp_path / "nowhere.json", "1 problem in")
     refused(write_json(tmp_path / "ranks.json", {"0": ["b"]}), "holds no annotations")
     refused(write_json(tmp_path / "list.json", [{"x": 1}]), "holds no annotations")
     refused(

@@ -200,11 +200,13 @@ class Source:
             # Editors on Windows put a byte order mark first.
             return self.tree.local(path).read_text(encoding="utf-8-sig")
         except FileNotFoundError:
-            self.fatal.append(Problem(self.name(path), f"the file is missing ({self.tree.where(path)})"))
+            problem = Problem(self.name(path), f"the file is missing ({self.tree.where(path)})")
         except UnicodeDecodeError as error:
-            self.fatal.append(Problem(self.name(path), f"not UTF-8: {error.reason} at byte {error.start}"))
+            problem = Problem(self.name(path), f"not UTF-8: {error.reason} at byte {error.start}")
         except OSError as error:
-            self.fatal.append(Problem(self.name(path), f"cannot be read: {error.strerror}"))
+            problem = Problem(self.name(path), f"cannot be read: {error.strerror}")
+        if problem not in self.fatal:  # a file may be asked for twice: what it is, and what is in it
+            self.fatal.append(problem)
         return None
 
 
