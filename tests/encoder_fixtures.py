@@ -47,15 +47,18 @@ def make_encoder(
 
 
 @cache
+def _built(resnet: bool) -> Encoder:
+    return make_encoder(TINY_RESNET if resnet else TINY)
+
+
 def tiny_encoder() -> Encoder:
-    """Returns the tiny encoder that all tests share; it must not be changed."""
-    return make_encoder()
+    """Returns the tiny encoder: the same weights each time, and the caller's own to change."""
+    return deepcopy(_built(resnet=False))
 
 
-@cache
 def tiny_resnet() -> Encoder:
-    """Returns the tiny convolutional encoder that all tests share; it must not be changed."""
-    return make_encoder(TINY_RESNET)
+    """Returns the tiny convolutional encoder: the same weights each time, and the caller's own to change."""
+    return deepcopy(_built(resnet=True))
 
 
 def noise_pixels(count: int, size: int = 32, seed: int = 0) -> torch.Tensor:
