@@ -84,10 +84,11 @@ def check(found: dict[str, Any], kind: str, figure: str, k: int, true: float) ->
 
 
 def test_a_list_that_is_too_short_decides_nothing_it_cannot() -> None:
-    found = scored(cirr_pairs(2), ["z0", "m3"], ["z0", "z1", "z2"])
-    assert found["recall"] == {"1": 0.0, "2": 50.0, "5": None, "10": None}
+    missed = [f"z{number}" for number in range(5)]
+    found = scored(cirr_pairs(4), ["z0", "m3"], ["z0", "z1", "z2"], missed, missed)
+    assert found["recall"] == {"1": 0.0, "2": 25.0, "5": None, "10": None}
     assert found["undecidable"]["R@5"] == (
-        "1 of 2 lists end before place 5 without the target (pair 1 after 3); the figure is between 50.00 and 100.00"
+        "1 of 4 lists end before place 5 without the target (pair 1 after 3); the figure is between 25.00 and 50.00"
     )
 
 
@@ -185,7 +186,7 @@ def test_both_layouts_of_rankings(tmp_path: Path) -> None:
     [
         ({"0": ["b"]}, "1 of 2 pairs: have no ranking, such as pair 1"),
         ({"0": ["b"], "1": ["a"], "5": []}, "1 of 3 rankings: are of pairs that are not annotated, such as '5'"),
-        ({"0": ["b"], "1": ["z", "a", "z"]}, "pair 1: 'z' is there twice"),
+        ({"0": ["b"], "1": ["a", "z", "z"]}, "pair 1: 'z' is there twice"),
         ({"0": ["b"], "1": "a"}, "pair 1: its ranking must be a list of image names"),
         ({"0": ["b"], "1": [3]}, "pair 1: its ranking must be a list of image names"),
         (

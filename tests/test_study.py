@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -118,9 +119,9 @@ def finding(name: str, **numbers: Any) -> Finding:
 def test_agreement_counts_pairs_and_leaves_single_parts_out() -> None:
     found = [
         finding("text only", rank=99.0, recall={1: 0.0, 10: 99.0}),
+        finding("Combiner", rank=4.0, uniformity=-2.5, recall={1: 40.0, 10: 99.5}),
         finding("Sum", rank=3.0, uniformity=-1.0, recall={1: 10.0, 10: 99.0}),
         finding("FT Sum", rank=5.0, uniformity=-2.0, recall={1: 20.0, 10: 99.5}),
-        finding("Combiner", rank=4.0, uniformity=-2.5, recall={1: 40.0, 10: 99.5}),
     ]
     assert telling(found) == 1
     agreed = agreement(found, 1)
@@ -145,4 +146,5 @@ def test_numbers_of_a_variant_whose_queries_are_their_targets() -> None:
     assert found.alignment == pytest.approx(0.0, abs=1e-12)
     assert found.recall[1] == 100.0
     assert found.share == pytest.approx(0.5)
+    assert found.share_deviation == pytest.approx(np.std(np.linspace(0, 1, len(table))))
     assert 1 < found.rank <= 4
