@@ -148,3 +148,13 @@ def test_numbers_of_a_variant_whose_queries_are_their_targets() -> None:
     assert found.share == pytest.approx(0.5)
     assert found.share_deviation == pytest.approx(np.std(np.linspace(0, 1, len(table))))
     assert 1 < found.rank <= 4
+
+
+def test_recall_of_a_variant_is_the_average_of_categories() -> None:
+    data = dataset(0)
+    table = build_table(data, "val")
+    one = variant(data, table, 0)
+    dress, shirt, _ = one.recall
+    assert dress.recall != shirt.recall
+    measured = find(one, score(one, table, False), table)
+    assert measured.recall == pytest.approx({k: (dress.recall[k] + shirt.recall[k]) / 2 for k in (1, 2, 5)})
