@@ -19,12 +19,14 @@ from torch import Tensor
 
 import cirray
 import jobs.convert
+from cirray.backbone import build_encoder
 from cirray.clip4cir import archive, checkpoint
 from cirray.clip4cir.checkpoint import read_checkpoint
 from cirray.clip4cir.convert import CLIP_FILE, COMBINER_FILE, export_bundle, import_bundle
 from cirray.clip4cir.shapes import PUBLISHED, clip_definition, published_name
 from cirray.combiner import Combiner
-from cirray.config import Combining, load_recipe
+from cirray.config import Backbone, Combining, load_recipe
+from cirray.encoder_folder import WEIGHTS
 from cirray.errors import CheckpointError, ConfigError
 from tests import openai_clip
 from tests.bundles import write_bundle
@@ -104,6 +106,11 @@ def test_round_trip_of_the_papers_backbones(sizes: Sizes, name: str, openai: str
     assert (found["backbone"], found["dim"], found["image_size"]) == (name, sizes.dim, sizes.resolution)
     assert found["notes"] == []
     assert found["exported"]["clip_model_name"] == openai
+    # Training goes on from it as docs/clip4cir.md says.
+    start = Backbone(model=name, weights=str(tmp_path / "bundle" / "encoder" / WEIGHTS))
+    again = build_encoder(start, load_recipe("clip4cir").preprocess, 0)
+    manifest = cirray.load(tmp_path / "bundle").manifest
+    assert {f"{tower}_fingerprint": again.fingerprint(tower) for tower in ("image", "text")}.items() <= manifest.items()
 
 
 def meta_state(sizes: Sizes) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from cirray.data.triplets import Dataset, Protocol, Split, Triplet
 from cirray.recall import evaluate
-from cirray.study.failures import failures
+from cirray.study.failures import examples, failures
 from cirray.study.findings import Finding, agreement, find, telling
 from cirray.study.groups import LENGTHS, by_group, lengths, relations
 from cirray.study.report import claim
@@ -106,6 +107,24 @@ def test_failures_take_the_worst_of_each_group_in_turn() -> None:
     assert groups == {"a": (3, pytest.approx(100 / 3)), "b": (3, pytest.approx(100 / 3))}
     assert failures(rank, names, 3) == [2, 3, 0]
     assert failures(rank, names, 9) == [2, 3, 0, 4], "a target in the first place is no failure"
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_an_example_shows_the_best_of_its_own_gallery(removed: bool) -> None:
+    data = dataset(1)
+    data = replace(data, protocol=replace(data.protocol, exclude_reference=removed))
+    table = build_table(data, "val")
+    found = variant(data, table, 1)
+    place = ranks(found, table, removed)
+    for row, example in zip(range(12), examples(range(12), place, found, data, table, "val"), strict=True):
+        triplet = data.splits["val"].triplets[row]
+        hidden = triplet.reference if removed else ""
+        names = [name for name in data.splits["val"].galleries[triplet.category] if name != hidden]
+        names.sort(key=lambda name: -float(found.query[row] @ found.gallery[int(name[1:])]))
+        assert example.results == [Path(f"{name}.png") for name in names[:6]]
+        assert example.reference == Path(f"{triplet.reference}.png") and example.target == Path(f"{triplet.target}.png")
+        assert example.caption == triplet.captions[0]
+        assert example.note == f"target: place {names.index(triplet.target or '') + 1}"
 
 
 def finding(name: str, **numbers: Any) -> Finding:
