@@ -55,8 +55,8 @@ def test_uniformity_and_alignment_by_hand(count: int, dim: int, seed: int) -> No
 def test_sparsity_at_its_ends() -> None:
     assert sparsity(torch.eye(4)) == pytest.approx(1.0)
     assert sparsity(torch.full((2, 9), -3.0)) == pytest.approx(0.0)
-    half = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
-    assert sparsity(half) == pytest.approx((2 - math.sqrt(2)) / (2 - 1))
+    some = torch.tensor([[1.0, -1.0, *[0.0] * 7]])
+    assert sparsity(some) == pytest.approx((3 - math.sqrt(2)) / (3 - 1))
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

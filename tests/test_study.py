@@ -102,7 +102,7 @@ def test_groups_of_queries() -> None:
 
 
 def test_failures_take_the_worst_of_each_group_in_turn() -> None:
-    rank, names = torch.tensor([5, 0, 9, 7, 2, 0]), ["a", "a", "a", "b", "b", "b"]
+    rank, names = torch.tensor([5, 0, 9, 7, 1, 0]), ["a", "a", "a", "b", "b", "b"]
     groups = by_group(rank, names, 1)
     assert groups == {"a": (3, pytest.approx(100 / 3)), "b": (3, pytest.approx(100 / 3))}
     assert failures(rank, names, 3) == [2, 3, 0]
