@@ -13,11 +13,11 @@ from multiprocessing import get_context
 import torch
 import torch.nn.functional as F
 
-from cirray.backbone import build_encoder
-from cirray.combiner import Sum
-from cirray.config import Backbone, Preprocess
-from cirray.gradcache import Features, backward_in_chunks
-from cirray.losses import contrastive_loss
+from cirray.config.schema import Backbone, Preprocess
+from cirray.models.build import build_encoder
+from cirray.models.combining import Sum
+from cirray.models.losses import contrastive_loss
+from cirray.training.gradcache import Features, backward_in_chunks
 
 CASES = (("cirray-tiny", 256, 32), ("RN50", 32, 4))
 CAPTION = "is solid black with no sleeves and is longer"

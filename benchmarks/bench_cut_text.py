@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import torch
 
-from cirray.backbone import build_encoder
-from cirray.config import Backbone, Preprocess
-from cirray.encoders import Encoder
+from cirray.config.schema import Backbone, Preprocess
+from cirray.models.build import build_encoder
+from cirray.models.clip import Encoder
 
 CAPTIONS = ["is solid black with no sleeves and is longer", "is darker and has a floral print", "has shorter sleeves"]
 BATCH, ROUNDS = 32, 3

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 import psutil
 
-from cirray.config import Indexing
-from cirray.files import read_json, write_json
+from cirray.config.schema import Indexing
+from cirray.data.attributes import Attribute
+from cirray.index.backend import Generation, new_name
 from cirray.index.edge import EdgeHome
-from cirray.index.home import Attribute, Generation, new_name
 from cirray.index.items import Item
+from cirray.storage.files import read_json, write_json
 
 SIZES = ("10000x128", "50000x128")  # small, for make bench; docs/capacity.md has those of the planner
 LATENT, NOISE = 32, 0.1  # features of pictures fill few of their dimensions

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cirray.backbone import build_encoder
-from cirray.config import Backbone, Preprocess
-from cirray.encoders import save_encoder
+from cirray.config.schema import Backbone, Preprocess
+from cirray.evaluation.ranking import target_ranks
 from cirray.features.embed import EmbedImages
 from cirray.features.store import FeatureStore
-from cirray.ranking import target_ranks
+from cirray.models.build import build_encoder
+from cirray.models.clip import save_encoder
 
 PICTURES, QUERIES, GALLERY, DIM = 64, 2000, 6000, 640
 

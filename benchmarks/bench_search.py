@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cirray.client import Client
-from tests.integration.service import Load, keep_in_flight, running
+from tests.support.service import Load, keep_in_flight, running
 
 SECONDS = 8.0
 

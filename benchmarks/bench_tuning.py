@@ -15,16 +15,16 @@ import ray
 import torch
 import torch.nn.functional as F
 
-from cirray.config import Config, load_recipe
-from cirray.data.triplets import Protocol
-from cirray.metrics import MetricsLog
-from cirray.progress import Poster
-from cirray.runtime import connect
-from cirray.tables import TripletTable
-from cirray.training.combine import Combine
+from cirray.cluster.board import Poster
+from cirray.cluster.session import connect
+from cirray.cluster.worker import Worker
+from cirray.config.schema import Config, load_recipe
+from cirray.data.records import Protocol
+from cirray.data.table import TripletTable
+from cirray.storage.metrics_log import MetricsLog
 from cirray.training.loop import Loop
+from cirray.training.stages.combine import Combine
 from cirray.training.task import StageInputs
-from cirray.workers import Worker
 from tuning.prepare import Reported, Start, as_frozen, with_config
 from tuning.search import search
 from tuning.space import Domain, Space

@@ -16,8 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.cli import main, parse
-from cirray.config import Config, load_recipe
+from cirray.config.command_line import main, parse
+from cirray.config.schema import Config, load_recipe
 from cirray.errors import ConfigError, RunError
 
 

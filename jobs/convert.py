@@ -20,8 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.cli import main, parse
-from cirray.config import load_recipe
+from cirray.config.command_line import main, parse
+from cirray.config.schema import load_recipe
 from cirray.errors import ConfigError
 
 
@@ -38,7 +38,7 @@ def _import(values: dict[str, Any]) -> dict[str, Any]:
     if files["clip"] and any(name.startswith("backbone.") for name in values):
         raise ConfigError("give --clip or --backbone..., not both: a checkpoint's backbone is told by its shapes")
     config = load_recipe("clip4cir", values)
-    from cirray.clip4cir.convert import import_bundle  # a wrong setting fails before torch is loaded
+    from cirray.interop.clip4cir.convert import import_bundle  # a wrong setting fails before torch is loaded
 
     return import_bundle(files["clip"], files["combiner"], config)
 
@@ -50,7 +50,7 @@ def _export(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("bundle", "output"):
         if not isinstance(values.get(name), str):
             raise ConfigError(f"--{name} is missing: see --help")
-    from cirray.clip4cir.convert import export_bundle
+    from cirray.interop.clip4cir.convert import export_bundle
 
     return export_bundle(values["bundle"], Path(values["output"]))
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.bars import say
-from cirray.cli import main, parse
-from cirray.config import load_recipe
+from cirray.config.command_line import main, parse
+from cirray.config.schema import load_recipe
+from cirray.console.bars import say
 from cirray.errors import ConfigError
 
 
@@ -38,7 +38,7 @@ def run(argv: Sequence[str]) -> None:
 
     say(f"drawing a garment catalogue in {root / 'catalogue'}")
     write_catalogue(root / "catalogue", config.seed)
-    from cirray.pipeline import train  # a wrong setting fails before torch and Ray are loaded
+    from cirray.training.run import train  # a wrong setting fails before torch and Ray are loaded
 
     train(config)
     from cirray.index.build import build_index

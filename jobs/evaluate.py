@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.bars import say
-from cirray.cli import main, parse
-from cirray.config import load_recipe
+from cirray.config.command_line import main, parse
+from cirray.config.schema import load_recipe
+from cirray.console.bars import say
 from cirray.errors import ConfigError
 
 
@@ -27,13 +27,13 @@ def run(argv: Sequence[str]) -> None:
     if not isinstance(folder, str):
         raise ConfigError("--bundle DIR is missing: the bundle folder of a finished training, OUTPUT/bundle")
     config = load_recipe("default", values)
-    from cirray.scoring import evaluate_bundle  # a wrong setting fails before torch and Ray are loaded
+    from cirray.evaluation.bundle import evaluate_bundle  # a wrong setting fails before torch and Ray are loaded
 
     report, table = evaluate_bundle(folder, config, split)
     print(table)
     if config.output:
-        from cirray.files import write_json
-        from cirray.output import Output
+        from cirray.storage.files import write_json
+        from cirray.training.run_dir import Output
 
         output = Output(config.output)
         write_json(output.step("evaluation.json"), report)

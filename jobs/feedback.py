@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.cli import check_names, main, parse
+from cirray.client.feedback import export_triplets
+from cirray.config.command_line import check_names, main, parse
 from cirray.errors import ConfigError
-from cirray.feedback import export_triplets
 
 
 def run(argv: Sequence[str]) -> None:
@@ -29,7 +29,7 @@ def run(argv: Sequence[str]) -> None:
             raise ConfigError(f"--{name} is missing: see --help")
     known = None
     if "catalog" in values:
-        from cirray.index.catalog import read_catalog
+        from cirray.data.catalog import read_catalog
 
         known = frozenset(entry.id for entry in read_catalog(str(values["catalog"]))[0])
     print(json.dumps(export_triplets(values["feedback"], Path(values["triplets"]), known)))

@@ -19,8 +19,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.cli import main, parse
-from cirray.config import Config, load_recipe
+from cirray.config.command_line import main, parse
+from cirray.config.schema import Config, load_recipe
 from cirray.errors import ConfigError
 
 
@@ -76,8 +76,8 @@ def _change(home: Any, action: str, argument: str, config: Config) -> dict[str, 
 def _write(result: dict[str, Any], config: Config) -> None:
     print(json.dumps(result, indent=2))
     if config.output:
-        from cirray.files import write_json, write_text
-        from cirray.output import Output
+        from cirray.storage.files import write_json, write_text
+        from cirray.training.run_dir import Output
 
         output = Output(config.output)
         write_text(output.step("config.yaml"), config.to_yaml())

@@ -19,7 +19,7 @@ from cirray.capacity.inputs import arguments, check_inputs
 from cirray.capacity.plan import make_plan
 from cirray.capacity.points import read_points
 from cirray.capacity.text import as_json, as_text
-from cirray.cli import main, parse
+from cirray.config.command_line import main, parse
 from cirray.errors import ConfigError
 
 

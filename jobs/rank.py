@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.cli import main, parse
-from cirray.config import load_recipe
+from cirray.config.command_line import main, parse
+from cirray.config.schema import load_recipe
 from cirray.errors import ConfigError
 
 
@@ -29,7 +29,7 @@ def run(argv: Sequence[str]) -> None:
     if not isinstance(top, int) or isinstance(top, bool) or top < 1:
         raise ConfigError(f"--top is how many names a list gets, a whole number from 1, not {top!r}")
     config = load_recipe("default", values)
-    from cirray.submission import rank_bundle  # a wrong setting fails before torch and Ray are loaded
+    from cirray.evaluation.submission import rank_bundle  # a wrong setting fails before torch and Ray are loaded
 
     print(json.dumps(rank_bundle(folder, config, split, top), indent=2))
 

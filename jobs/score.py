@@ -19,10 +19,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.cli import check_names, main, parse
-from cirray.data.rankings import read_pairs, read_rankings
+from cirray.config.command_line import check_names, main, parse
 from cirray.errors import ConfigError
-from cirray.listed_recall import average, score_lists
+from cirray.evaluation.ranked_lists import average, score_lists
+from cirray.evaluation.ranking_files import read_pairs, read_rankings
 
 
 def run(argv: Sequence[str]) -> None:

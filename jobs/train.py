@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.cli import main, parse
-from cirray.config import load_recipe, recipe_names
+from cirray.config.command_line import main, parse
+from cirray.config.schema import load_recipe, recipe_names
 from cirray.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ def run(argv: Sequence[str]) -> None:
     if not isinstance(recipe, str):
         raise ConfigError(f"--recipe NAME is missing: one of {', '.join(recipe_names())}, or a .yaml file")
     config = load_recipe(recipe, values)
-    from cirray.pipeline import train  # a wrong setting fails before torch and Ray are loaded
+    from cirray.training.run import train  # a wrong setting fails before torch and Ray are loaded
 
     train(config)
 

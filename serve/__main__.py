@@ -18,9 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.bars import say
-from cirray.cli import main, parse
-from cirray.config import Serving, load_recipe
+from cirray.config.command_line import main, parse
+from cirray.config.schema import Serving, load_recipe
+from cirray.console.bars import say
 
 NAME = "cirray"
 
@@ -51,7 +51,7 @@ def _stop() -> None:
 def _start(application: Any, settings: Serving) -> None:
     from ray import serve
 
-    from cirray.runtime import connect
+    from cirray.cluster.session import connect
     from serve.greeting import greeting
 
     replicas = settings.ingress_replicas + settings.encoder_replicas_max

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from urllib.parse import quote
 
-from cirray import api
+from cirray.client import schemas
 from cirray.index.items import Hit, Item
 
 
@@ -22,9 +22,9 @@ class Clock:
         self._laps[name] = round(1000 * (now - self._last), 2)
         self._last = now
 
-    def timings(self) -> api.Timings:
+    def timings(self) -> schemas.Timings:
         """Returns all parts and their total."""
-        return api.Timings(**self._laps, total=round(1000 * (self._last - self._began), 2))
+        return schemas.Timings(**self._laps, total=round(1000 * (self._last - self._began), 2))
 
 
 def image_path(identifier: str) -> str:
@@ -32,11 +32,11 @@ def image_path(identifier: str) -> str:
     return f"/v1/items/{quote(identifier, safe='')}/image"
 
 
-def item_answer(item: Item) -> api.ItemAnswer:
+def item_answer(item: Item) -> schemas.ItemAnswer:
     """Returns what is told of an item."""
-    return api.ItemAnswer(id=item.id, title=item.title, attributes=dict(item.attributes), image=image_path(item.id))
+    return schemas.ItemAnswer(id=item.id, title=item.title, attributes=dict(item.attributes), image=image_path(item.id))
 
 
-def hit_answer(hit: Hit) -> api.HitAnswer:
+def hit_answer(hit: Hit) -> schemas.HitAnswer:
     """Returns what is told of a hit."""
-    return api.HitAnswer(**item_answer(hit.item).model_dump(), score=hit.score)
+    return schemas.HitAnswer(**item_answer(hit.item).model_dump(), score=hit.score)

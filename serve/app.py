@@ -11,12 +11,12 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from cirray.bars import say
-from cirray.bundle_folder import MANIFEST, read_bundle
-from cirray.config import Serving
+from cirray.config.schema import Serving
+from cirray.console.bars import say
 from cirray.errors import ConfigError
-from cirray.index.home import Home, check_fingerprint
-from cirray.places import fetch
+from cirray.index.backend import Home, check_fingerprint
+from cirray.models.bundle_manifest import MANIFEST, read_bundle
+from cirray.storage.location import fetch
 from serve.access import Access
 from serve.encoder import Encoder
 from serve.ingress import Ingress

@@ -13,7 +13,7 @@ from serve.loaded import Loaded
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cirray.bundle import Model
+    from cirray.models.bundle import Model
 
 Result = TypeVar("Result")
 # (raw image feature [d], text, the text's share), each of which may be missing

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cirray.bars import say
+from cirray.console.bars import say
 from cirray.errors import SearchIndexError
-from cirray.index.home import Home, Reader, check_fingerprint
+from cirray.index.backend import Home, Reader, check_fingerprint
 from serve.errors import NotPublishedError
 
 

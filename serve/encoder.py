@@ -15,11 +15,11 @@ from typing import TypeVar
 import numpy as np
 from ray import serve
 
-from cirray.bars import say
-from cirray.bundle_folder import MANIFEST, read_bundle
-from cirray.config import Serving
+from cirray.config.schema import Serving
+from cirray.console.bars import say
 from cirray.errors import BundleError
-from cirray.places import fetch
+from cirray.models.bundle_manifest import MANIFEST, read_bundle
+from cirray.storage.location import fetch
 from serve.batches import by_bundle, compose, encode_images
 from serve.encoding import Ask, Composed, Counts, ModelInfo
 from serve.loaded import Loaded, stamp

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from cirray.api import Feedback
-from cirray.bars import say
+from cirray.client.schemas import Feedback
+from cirray.console.bars import say
 from cirray.errors import PlaceError
-from cirray.files import home_folder
-from cirray.places import Remote, is_remote
+from cirray.storage.files import home_folder
+from cirray.storage.location import Remote, is_remote
 from serve.errors import FeedbackFullError
 
 _COUNT_EVERY_S = 60.0

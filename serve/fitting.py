@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cirray import api
-from cirray.filters import Bounds, Filter
-from cirray.index.home import Generation
+from cirray.client import schemas
+from cirray.data.filters import Bounds, Filter
+from cirray.index.backend import Generation
 from serve.errors import UnfitRequestError
 
 _WORDS = {"keyword": "text", "number": "a number", "bool": "true or false"}
@@ -29,7 +29,7 @@ def check_filter(filter: Filter, generation: Generation) -> None:
             raise UnfitRequestError(f"filter.{name}: the values are {_WORDS[kinds[name]]}, not {wrong[0]!r}")
 
 
-def check_attributes(items: Sequence[api.ItemPut], generation: Generation) -> None:
+def check_attributes(items: Sequence[schemas.ItemPut], generation: Generation) -> None:
     """Refuses an item's attribute of another kind than the catalogue's: filters would never find it."""
     kinds = {attribute.name: attribute.kind for attribute in generation.attributes}
     for item in items:

@@ -10,7 +10,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from cirray.api import SearchRequest
+from cirray.client.schemas import SearchRequest
 
 FORM = "multipart/form-data"
 _JSON_FIELDS = ("refinements", "filter")

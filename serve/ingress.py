@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cirray.config import Serving
+from cirray.config.schema import Serving
 from serve.access import Access
 from serve.catalogue import Catalogue
 from serve.remote import RemoteEncoder

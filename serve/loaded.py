@@ -6,13 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cirray.bundle_folder import COMBINING, MANIFEST
 from cirray.errors import PlaceError
-from cirray.places import Remote, fetch, is_remote
+from cirray.models.bundle_manifest import COMBINING, MANIFEST
+from cirray.storage.location import Remote, fetch, is_remote
 from serve.encoding import ModelInfo, model_name
 
 if TYPE_CHECKING:
-    from cirray.bundle import Model
+    from cirray.models.bundle import Model
 
 Stamp = tuple[str | int, ...]
 
@@ -21,7 +21,7 @@ class Loaded:
     """A bundle in memory."""
 
     def __init__(self, place: str, device: str) -> None:
-        from cirray.bundle import load  # torch and open_clip take seconds: imported where a model is built
+        from cirray.models.bundle import load  # torch and open_clip take seconds: imported where a model is built
 
         self.stamp = stamp(place)
         self.model: Model = load(fetch(place, MANIFEST).resolve(), device)

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from cirray.api import Problem, SearchRequest
+from cirray.client.schemas import Problem, SearchRequest
 from serve.forms import FORM
 from serve.problems import MEDIA_TYPE
 

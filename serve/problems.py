@@ -15,8 +15,8 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from cirray.api import Problem
-from cirray.data.pictures import PictureError
+from cirray.client.schemas import Problem
+from cirray.data.images import PictureError
 from cirray.errors import CirrayError, IndexUnavailableError, SearchIndexError
 from serve.errors import (
     BusyError,

@@ -11,8 +11,9 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import Field, field_validator
 from starlette.exceptions import HTTPException
 
-from cirray import __version__, api
-from cirray.filters import Filter
+from cirray import __version__
+from cirray.client import schemas
+from cirray.data.filters import Filter
 from serve import openapi, problems
 from serve.access import HEADER, Access, Guard
 from serve.forms import read_search
@@ -26,20 +27,20 @@ _ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 
-Id = Annotated[api.ItemId, Path(description="the catalogue's own id, percent-encoded")]
+Id = Annotated[schemas.ItemId, Path(description="the catalogue's own id, percent-encoded")]
 
 
-class Browse(api.Request):
+class Browse(schemas.Request):
     """Query parameters of the catalogue's pages."""
 
-    limit: int = Field(50, ge=1, le=api.MAX_LIMIT)
+    limit: int = Field(50, ge=1, le=schemas.MAX_LIMIT)
     cursor: str | None = Field(
         None, description="as the page before said", pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
     )
     filter: str | None = Field(None, max_length=8192, description="a filter as JSON, as in a search")
 
 
-class Thumbnail(api.Request):
+class Thumbnail(schemas.Request):
     """Query parameters of a thumbnail."""
 
     size: int = Field(256, description="pixels", json_schema_extra={"enum": list(SIZES)})
@@ -72,14 +73,14 @@ def create_app(service: Service, access: Access) -> FastAPI:
 
 def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[Any]) -> None:
     @app.post("/v1/search", dependencies=guards, responses=openapi.errors(404, 413, 415), tags=["search"])
-    async def search(request: Request) -> api.SearchAnswer:
+    async def search(request: Request) -> schemas.SearchAnswer:
         """Searches with a reference image, a sentence, or both: composed retrieval, similar items, text search."""
         began = time.perf_counter()
         query, picture = await read_search(request)
         return await service.search(query, picture, began)
 
     @app.get("/v1/items", dependencies=guards, responses=openapi.errors(), tags=["catalogue"])
-    async def browse(query: Annotated[Browse, Query()]) -> api.ItemPage:
+    async def browse(query: Annotated[Browse, Query()]) -> schemas.ItemPage:
         """Pages through the catalogue."""
         wanted = Filter() if query.filter is None else Filter.model_validate_json(query.filter)
         return await service.items(query.limit, query.cursor, wanted)
@@ -102,12 +103,12 @@ def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[An
         return Response(await service.thumbnail(item, query.size), media_type=MEDIA_TYPE, headers=headers)
 
     @app.get("/v1/items/{id:path}", dependencies=guards, responses=openapi.errors(404), tags=["catalogue"])
-    async def item(id: Id) -> api.ItemAnswer:
+    async def item(id: Id) -> schemas.ItemAnswer:
         """Returns an item."""
         return await service.item(id)
 
     @app.get("/v1/model", dependencies=guards, responses=openapi.errors(), tags=["service"])
-    async def model() -> api.ModelAnswer:
+    async def model() -> schemas.ModelAnswer:
         """Says which bundle and generation are served, and what can be filtered by."""
         return service.model(access.key_needed)
 
@@ -125,18 +126,18 @@ def _names_an_item(request: Request) -> bool:
 
 def _add_writing(app: FastAPI, service: Service, guards: list[Any]) -> None:
     @app.post("/v1/items/batch", dependencies=guards, responses=openapi.errors(403, 409, 413), tags=["catalogue"])
-    async def batch(changes: api.BatchWrite) -> api.WriteAnswer:
+    async def batch(changes: schemas.BatchWrite) -> schemas.WriteAnswer:
         """Puts items, then deletes others."""
         put = await service.put(changes.put) if changes.put else 0
         deleted = await service.delete(changes.delete) if changes.delete else 0
-        return api.WriteAnswer(put=put, deleted=deleted)
+        return schemas.WriteAnswer(put=put, deleted=deleted)
 
     @app.put(
         "/v1/items/{id:path}", dependencies=guards, responses=openapi.errors(403, 404, 409, 413), tags=["catalogue"]
     )
-    async def put(id: Id, item: api.ItemWrite) -> api.WriteAnswer:
+    async def put(id: Id, item: schemas.ItemWrite) -> schemas.WriteAnswer:
         """Adds or replaces an item."""
-        return api.WriteAnswer(put=await service.put([api.ItemPut(id=id, **item.model_dump())]), deleted=0)
+        return schemas.WriteAnswer(put=await service.put([schemas.ItemPut(id=id, **item.model_dump())]), deleted=0)
 
     @app.delete(
         "/v1/items/{id:path}",
@@ -144,19 +145,19 @@ def _add_writing(app: FastAPI, service: Service, guards: list[Any]) -> None:
         responses=openapi.errors(403, 404, 409),
         tags=["catalogue"],
     )
-    async def delete(id: Id) -> api.WriteAnswer:
+    async def delete(id: Id) -> schemas.WriteAnswer:
         """Removes an item."""
         deleted = await service.delete([id])
         if not deleted:
             raise HTTPException(404, f"there is no item {id!r}")
-        return api.WriteAnswer(put=0, deleted=deleted)
+        return schemas.WriteAnswer(put=0, deleted=deleted)
 
     @app.post(
         "/v1/feedback", dependencies=guards, responses=openapi.errors(404, 507), status_code=201, tags=["feedback"]
     )
-    async def feedback(feedback: api.Feedback) -> api.FeedbackAnswer:
+    async def feedback(feedback: schemas.Feedback) -> schemas.FeedbackAnswer:
         """Keeps which item somebody chose for a query; `jobs/feedback.py` makes triplets of it."""
-        return api.FeedbackAnswer(id=await service.feedback(feedback))
+        return schemas.FeedbackAnswer(id=await service.feedback(feedback))
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

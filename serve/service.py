@@ -9,16 +9,16 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from cirray import api
-from cirray.bars import say
-from cirray.config import Serving
+from cirray.client import schemas
+from cirray.config.schema import Serving
+from cirray.console.bars import say
 from cirray.data.captions import query_caption
-from cirray.data.pictures import PictureError
+from cirray.data.filters import Filter
+from cirray.data.images import PictureError
 from cirray.errors import PlaceError
-from cirray.files import home_folder
-from cirray.filters import Filter
-from cirray.index.home import LiveHome, Reader
+from cirray.index.backend import LiveHome, Reader
 from cirray.index.items import Item
+from cirray.storage.files import home_folder
 from serve.answers import Clock, hit_answer, item_answer
 from serve.catalogue import Catalogue
 from serve.encoding import Ask, Composed, ModelInfo, QueryEncoder
@@ -72,7 +72,7 @@ class Service:
         self._index_threads.shutdown(wait=False)
         self._uploads.close()
 
-    async def search(self, request: api.SearchRequest, picture: bytes | None, began: float) -> api.SearchAnswer:
+    async def search(self, request: schemas.SearchRequest, picture: bytes | None, began: float) -> schemas.SearchAnswer:
         """Answers a query.
 
         Args:
@@ -95,7 +95,7 @@ class Service:
                 reader.search, composed.query, request.limit, request.offset, request.filter, without
             )
             clock.lap("search")
-        return api.SearchAnswer(
+        return schemas.SearchAnswer(
             hits=[hit_answer(hit) for hit in found[0]],
             balance=composed.balance,
             kind=_kind(ask),
@@ -104,15 +104,15 @@ class Service:
             timings_ms=clock.timings(),
         )
 
-    async def items(self, limit: int, cursor: str | None, filter: Filter) -> api.ItemPage:
+    async def items(self, limit: int, cursor: str | None, filter: Filter) -> schemas.ItemPage:
         """Returns a page of the catalogue."""
         with self.catalogue.reader() as reader:
             check_filter(filter, reader.generation)
             page = await self._index(reader.browse, limit, cursor, filter)
             total = await self._index(reader.count, filter)
-        return api.ItemPage(items=[item_answer(item) for item in page.items], cursor=page.cursor, total=total)
+        return schemas.ItemPage(items=[item_answer(item) for item in page.items], cursor=page.cursor, total=total)
 
-    async def item(self, identifier: str) -> api.ItemAnswer:
+    async def item(self, identifier: str) -> schemas.ItemAnswer:
         """Returns one item; raises NoSuchItemError."""
         return item_answer(await self.find(identifier))
 
@@ -134,7 +134,7 @@ class Service:
                 f"the picture of item {item.id!r} cannot be shown: index the catalogue again"
             ) from None
 
-    async def put(self, items: Sequence[api.ItemPut]) -> int:
+    async def put(self, items: Sequence[schemas.ItemPut]) -> int:
         """Adds or replaces items of the published generation; returns how many.
 
         Raises:
@@ -168,7 +168,7 @@ class Service:
                 await self._index(home.delete, reader.generation.name, present)
         return len(present)
 
-    async def feedback(self, feedback: api.Feedback) -> str:
+    async def feedback(self, feedback: schemas.Feedback) -> str:
         """Keeps feedback; returns its id. Raises NoSuchItemError if it names an item that is not there."""
         named = [name for name in (feedback.reference, feedback.chosen) if name is not None]
         with self.catalogue.reader() as reader:
@@ -178,13 +178,13 @@ class Service:
                 raise NoSuchItemError(f"there is no item {name!r}")
         return await asyncio.to_thread(self._feedback.add, feedback, self._info.name)
 
-    def model(self, key_needed: bool) -> api.ModelAnswer:
+    def model(self, key_needed: bool) -> schemas.ModelAnswer:
         """Returns what is being served."""
         info = self._info
         with self.catalogue.reader() as reader:
             generation = reader.generation
         shown = [attribute for attribute in generation.attributes if attribute.name in generation.indexed]
-        return api.ModelAnswer(
+        return schemas.ModelAnswer(
             name=self.settings.name,
             model=info.name,
             backbone=info.backbone,
@@ -193,13 +193,13 @@ class Service:
             metrics=info.metrics,
             generation=generation.name,
             items=generation.count,
-            attributes=[api.AttributeAnswer(**attribute.model_dump()) for attribute in shown],
+            attributes=[schemas.AttributeAnswer(**attribute.model_dump()) for attribute in shown],
             writable=isinstance(self.catalogue.home, LiveHome),
             key_needed=key_needed,
             notices=[notice for notice in (info.refused, self.catalogue.refused) if notice],
         )
 
-    async def _ask(self, request: api.SearchRequest, picture: bytes | None, reader: Reader, clock: Clock) -> Ask:
+    async def _ask(self, request: schemas.SearchRequest, picture: bytes | None, reader: Reader, clock: Clock) -> Ask:
         """Makes the reference image what an encoder takes: an item's stored feature, or a picture's pixels."""
         reference, info = request.reference, self._info
         if request.weight is not None and info.combining == "gated":

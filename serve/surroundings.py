@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cirray.config import Indexing, Serving
+from cirray.config.schema import Indexing, Serving
 from cirray.errors import ConfigError
 from cirray.index import open_home
-from cirray.index.home import Home
+from cirray.index.backend import Home
 from serve.access import Access
 
 # The share of a request's time that one call of the index, or the first one of an encoder, may take.

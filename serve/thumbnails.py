@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from io import BytesIO
 
-from cirray.data.pictures import Background, open_rgb
+from cirray.data.images import Background, open_rgb
 from cirray.index.items import Item
 
 MEDIA_TYPE = "image/webp"

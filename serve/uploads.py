@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cirray.config import Preprocess
-from cirray.data.pictures import content_pixels
-from cirray.files import replacing
+from cirray.config.schema import Preprocess
+from cirray.data.images import content_pixels
+from cirray.storage.files import replacing
 from serve.errors import UnfitRequestError
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.object_store import new_bucket
+from tests.support.object_store import new_bucket
 
 if TYPE_CHECKING:
-    from tests.service_fixtures import Shop
+    from tests.support.service_fixtures import Shop
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def ray_session() -> Iterator[None]:
     """One local Ray with two CPUs for all tests that need one."""
     import ray
 
-    from cirray.runtime import connect
+    from cirray.cluster.session import connect
 
     connect(2, Path(__file__).parents[1] / "serve")
     yield
@@ -60,7 +60,7 @@ def shop(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A small indexed catalogue with an encoder replica; tests may not change it."""
     from ray import serve
 
-    from tests.service_fixtures import deploy, write_shop
+    from tests.support.service_fixtures import deploy, write_shop
 
     yield deploy(write_shop(tmp_path_factory.mktemp("shop")), "encoder")
     serve.shutdown()

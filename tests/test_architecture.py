@@ -1,11 +1,11 @@
-"""The rules of the design that no single module can break without somebody noticing."""
+"""The table of rooms (docs/architecture.md), and the other rules that no single module can break unnoticed."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,45 +15,45 @@ import cirray
 PACKAGE = Path(cirray.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
-# A module may import only from layers before its own, or from its own package. The longest matching prefix decides.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "bars", "backbones", "recipes"),
-    ("places", "metrics"),
-    ("config", "filters"),
-    ("cli", "provenance", "api"),
-    ("capacity",),
-    ("client", "feedback"),
-    ("data", "demo"),
-    ("cuttext", "losses", "gradcache", "ranking", "combiner", "tables", "encoder_folder", "bundle_folder"),
-    ("encoders", "recall", "listed_recall"),
-    ("backbone",),
-    ("features",),
-    ("workers", "progress", "runtime"),
-    ("training",),
-    ("evaluation", "sheets"),
-    ("bundle", "output"),
-    ("pipeline", "scoring", "clip4cir"),
-    ("submission",),
-    ("index", "study"),
+# A room of the library imports only from rooms before its own, and from itself.
+ROOMS = (
+    "errors",
+    "console",
+    "storage",
+    "config",
+    "data",
+    "models",
+    "cluster",
+    "features",
+    "evaluation",
+    "training",
+    "index",
+    "client",
 )
-# What comes later by the design (index, serving) may use all of these, and none of these may use it.
-LATER = len(LAYERS)
+# They use the rooms, and no room uses them; nor do they use each other.
+VISITORS = ("interop", "study", "capacity", "demo")
+# The packages beside the library use it and themselves; jobs also use the other two. Nothing imports jobs.
+PACKAGES = {"serve": (), "tuning": (), "jobs": ("serve", "tuning")}
+# Rooms that may start or talk to Ray. Each imports it where it is used, so that the others stay light.
+RAY_ROOMS = {"cluster", "features", "training", "index"}
+LIGHT_ROOMS = {"errors", "console", "storage", "config", "data", "client"}
 
-MAY_IMPORT_RAY = {"index.build", "workers", "progress", "runtime", "features.fill", "training.stages"}
-MODEL_CODE = ("encoders", "backbone", "cuttext", "combiner", "losses", "gradcache", "ranking", "recall", "tables")
+Trees = Mapping[str, ast.Module]
+Edges = Mapping[str, set[str]]
 
 
-def modules() -> dict[str, ast.Module]:
-    """Returns every module of the library by its dotted name inside it, parsed."""
+def read_modules() -> dict[str, ast.Module]:
+    """Returns every module of cirray, serve, tuning and jobs by its dotted name, parsed."""
     found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    for folder in (PACKAGE, *(REPOSITORY / name for name in PACKAGES)):
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder.parent).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            found[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
     return found
 
 
-def without_type_checking(tree: ast.Module) -> Iterator[ast.AST]:
+def running_nodes(tree: ast.Module) -> Iterator[ast.AST]:
     """Walks a module without its `if TYPE_CHECKING:` blocks, which never run."""
     pending: list[ast.AST] = [tree]
     while pending:
@@ -64,10 +64,10 @@ def without_type_checking(tree: ast.Module) -> Iterator[ast.AST]:
             pending += child.orelse if is_guard and isinstance(child, ast.If) else [child]
 
 
-def imports(tree: ast.Module) -> set[str]:
+def imported_names(tree: ast.Module) -> set[str]:
     """Returns the dotted names that a module imports anywhere, at its top or inside a function."""
     found: set[str] = set()
-    for node in without_type_checking(tree):
+    for node in running_nodes(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
@@ -76,79 +76,113 @@ def imports(tree: ast.Module) -> set[str]:
     return found
 
 
-def layer(module: str) -> int:
-    """Returns the layer of a module of the library."""
-    first = module.split(".")[0]
-    return next((number for number, names in enumerate(LAYERS) if first in names), LATER)
+def import_edges(trees: Trees) -> dict[str, set[str]]:
+    """Returns which of our modules each module imports."""
+    edges: dict[str, set[str]] = {}
+    for module, tree in trees.items():
+        names = imported_names(tree)
+        direct = {name if name in trees else name.rpartition(".")[0] for name in names}
+        edges[module] = {name for name in direct if name in trees} - {module}
+    return edges
 
 
-def library_imports(tree: ast.Module, known: set[str]) -> set[str]:
-    """Returns which modules of the library a module imports."""
-    found = set()
-    for name in imports(tree):
-        if name.split(".")[0] != "cirray":
-            continue
-        inner = name.removeprefix("cirray").removeprefix(".")
-        found.add(inner if inner in known else inner.rpartition(".")[0])
-    return found - {""}
+def room_of(module: str) -> str:
+    """Returns a module's room: "data" of cirray.data.formats.cirr, "serve" of serve.app, "" of cirray itself."""
+    package, _, inner = module.partition(".")
+    return inner.split(".")[0] if package == "cirray" else package
 
 
-def test_imports_go_one_way() -> None:
-    trees = modules()
-    wrong = [
-        f"{module} (layer {layer(module)}) imports {other} (layer {layer(other)})"
-        for module, tree in trees.items()
-        if module  # the package itself only loads a bundle, inside a function
-        for other in library_imports(tree, set(trees))
-        if other.split(".")[0] != module.split(".")[0]
-        and layer(other) >= layer(module)
-        and not (layer(module) == layer(other) == LATER)
+def allowed_rooms(room: str) -> set[str]:
+    """Returns the rooms that a room may import from."""
+    if room in ROOMS:
+        return set(ROOMS[: ROOMS.index(room) + 1])
+    if room in VISITORS:
+        return {*ROOMS, room}
+    return {*ROOMS, *VISITORS, room, *PACKAGES[room]}
+
+
+def wrong_imports(edges: Edges) -> list[str]:
+    """Returns the imports that the table of rooms does not allow. `cirray` itself only holds `load` and a version."""
+    return [
+        f"{module} imports {other}"
+        for module, others in edges.items()
+        for other in sorted(others)
+        if room_of(module) and room_of(other) and room_of(other) not in allowed_rooms(room_of(module))
     ]
+
+
+def reached(start: str, edges: Edges) -> set[str]:
+    """Returns all modules that a module imports, directly or not, itself included."""
+    found: set[str] = set()
+    pending = [start]
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += edges[name]
+    return found
+
+
+def cyclic(edges: Edges) -> set[str]:
+    """Returns the modules that are part of a cycle of imports, or import one that is."""
+    left = {name: set(needs) for name, needs in edges.items()}
+    while True:
+        free = {name for name, needs in left.items() if not needs & left.keys()}
+        if not free:
+            return set(left)
+        left = {name: needs for name, needs in left.items() if name not in free}
+
+
+def test_imports_follow_the_table_of_rooms() -> None:
+    wrong = wrong_imports(import_edges(read_modules()))
     assert not wrong, "\n".join(wrong)
 
 
 def test_no_cycles_among_modules() -> None:
-    trees = modules()
-    left = {name: library_imports(tree, set(trees)) - {name} for name, tree in trees.items() if name}
-    while left:
-        free = {name for name, needs in left.items() if not needs & left.keys()}
-        assert free, f"these modules import each other: {sorted(left)}"
-        left = {name: needs for name, needs in left.items() if name not in free}
+    # A package's own __init__ may re-export what is inside it.
+    edges = import_edges(read_modules())
+    packages = {name for name in edges if any(other.startswith(f"{name}.") for other in edges)}
+    assert not cyclic({name: needs - packages for name, needs in edges.items()})
 
 
-def test_every_layer_exists() -> None:
-    names = {name.split(".")[0] for name in modules()}
-    folders = {path.name for path in PACKAGE.iterdir()}
-    assert not [name for names_ in LAYERS for name in names_ if name not in names | folders]
+def test_the_table_lists_every_room() -> None:
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == {*ROOMS, *VISITORS} - {"errors"}
 
 
-@pytest.mark.parametrize("library", ["ray"])
-def test_ray_lives_in_few_modules(library: str) -> None:
-    users = {name for name, tree in modules().items() if any(i.split(".")[0] == library for i in imports(tree))}
-    users = {name for name in users if layer(name) < LATER}
-    assert users <= MAY_IMPORT_RAY
-    assert "workers" in users  # the check sees imports inside functions
+def test_the_library_has_two_loose_modules() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "errors.py"}
 
 
-def test_model_code_and_data_reach_no_ray_even_indirectly() -> None:
-    trees = modules()
-    direct = {name: library_imports(tree, set(trees)) for name, tree in trees.items()}
+def test_the_checks_of_imports_can_fail() -> None:
+    sources = {
+        "cirray.data.x": "def f():\n    from cirray.training.loop import Loop\n",
+        "cirray.training.loop": "import cirray.data.x",
+        "tuning.x": "import serve.app",
+        "serve.app": "from cirray.data import x",
+    }
+    edges = import_edges({name: ast.parse(source) for name, source in sources.items()})
+    assert wrong_imports(edges) == ["cirray.data.x imports cirray.training.loop", "tuning.x imports serve.app"]
+    assert cyclic(edges) == set(sources)
+    assert reached("cirray.data.x", edges) == {"cirray.data.x", "cirray.training.loop"}
+
+
+def test_ray_lives_in_few_rooms() -> None:
+    trees = read_modules()
+    users = {name for name, tree in trees.items() if any(used.split(".")[0] == "ray" for used in imported_names(tree))}
+    rooms = {room_of(name) for name in users if room_of(name) in (*ROOMS, *VISITORS)}
+    assert rooms <= RAY_ROOMS
+    assert "cluster" in rooms  # the check sees imports inside functions
+
+
+@pytest.mark.parametrize("light", sorted(LIGHT_ROOMS | {"models"}))
+def test_light_rooms_reach_no_ray_even_indirectly(light: str) -> None:
+    trees = read_modules()
+    edges = import_edges(trees)
+    users = {name for name, tree in trees.items() if any(used.split(".")[0] == "ray" for used in imported_names(tree))}
     for start in trees:
-        if start.split(".")[0] not in {*MODEL_CODE, "data", "config", "cli", "errors", "files"}:
-            continue
-        reached, pending = set(), [start]
-        while pending:
-            name = pending.pop()
-            if name not in reached:
-                reached.add(name)
-                pending += direct[name]
-        assert not reached & MAY_IMPORT_RAY, f"{start} reaches {reached & MAY_IMPORT_RAY}"
-
-
-def test_the_check_of_layers_can_fail() -> None:
-    tree = ast.parse("def f():\n    from cirray.training.loop import Loop\nimport cirray.config\n")
-    assert library_imports(tree, {"training.loop", "config"}) == {"training.loop", "config"}
-    assert layer("training.loop") > layer("encoders") > layer("data.cirr") > layer("config") > layer("errors")
+        if room_of(start) == light and start.startswith("cirray."):
+            assert not reached(start, edges) & users, start
 
 
 def test_the_platform_folder_is_no_package() -> None:
@@ -160,10 +194,11 @@ def test_the_platform_folder_is_no_package() -> None:
     "statement",
     [
         "import cirray; assert cirray.load and cirray.__version__",
-        "import cirray.config, cirray.cli, cirray.errors, cirray.files",
-        "import cirray.data; cirray.data.load_dataset",
-        "import cirray.listed_recall, cirray.data.rankings",
+        "import cirray.config.schema, cirray.config.command_line, cirray.errors, cirray.storage.files",
+        "import cirray.data.load",
+        "import cirray.evaluation.ranked_lists, cirray.evaluation.ranking_files",
         "import cirray.client",
+        "import cirray.console.progress",
     ],
 )
 def test_importing_loads_neither_torch_nor_ray(statement: str) -> None:

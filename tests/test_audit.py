@@ -6,7 +6,7 @@ import pytest
 
 from cirray.data import audit
 from cirray.data.audit import CACHE_NAME, audit_pictures
-from tests.data_fixtures import write_picture
+from tests.support.data_fixtures import write_picture
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cirray.backbone import build_encoder
-from cirray.config import Backbone, Preprocess
-from cirray.encoders import Encoder, load_encoder, save_encoder
+from cirray.config.schema import Backbone, Preprocess
 from cirray.errors import BackboneError
-from tests.encoder_fixtures import TINY, make_encoder, noise_pixels, tiny_encoder, write_definition
+from cirray.models.build import build_encoder
+from cirray.models.clip import Encoder, load_encoder, save_encoder
+from tests.support.encoder_fixtures import TINY, make_encoder, noise_pixels, tiny_encoder, write_definition
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_weights_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     code = (
-        "from cirray.backbone import build_encoder\nfrom cirray.config import Backbone, Preprocess\n"
+        "from cirray.models.build import build_encoder\nfrom cirray.config.schema import Backbone, Preprocess\n"
         "build_encoder(Backbone(model='RN50', pretrained='openai'), Preprocess(), 0)"
     )
     done = subprocess.run(

@@ -14,14 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import cirray
-from cirray import bundle
-from cirray.combiner import Sum, build_combining
-from cirray.config import Combining, Preprocess
-from cirray.data.pictures import PictureError, open_rgb, pixels
-from cirray.encoders import Encoder, save_encoder
+from cirray.config.schema import Combining, Preprocess
+from cirray.data.images import PictureError, open_rgb, pixels
 from cirray.errors import BundleError
-from tests.data_fixtures import write_picture
-from tests.encoder_fixtures import make_encoder, tiny_encoder
+from cirray.models import bundle
+from cirray.models.clip import Encoder, save_encoder
+from cirray.models.combining import Sum, build_combining
+from tests.support.data_fixtures import write_picture
+from tests.support.encoder_fixtures import make_encoder, tiny_encoder
 
 SETTINGS = Combining(projection=24, hidden=40)
 TEXTS = ["is red and longer", "has dots"]

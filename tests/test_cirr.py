@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from cirray.config import Data
-from cirray.data import cirr
-from cirray.data.triplets import Triplet
-from tests.data_fixtures import cirr_record, write_json, write_picture
+from cirray.config.schema import Data
+from cirray.data.formats import cirr
+from cirray.data.records import Triplet
+from tests.support.data_fixtures import cirr_record, write_json, write_picture
 
 REAL = Path(os.environ.get("CIRRAY_TEST_DATA", "/nonexistent")) / "cirr"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="CIRRAY_TEST_DATA has no cirr folder")

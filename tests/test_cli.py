@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cirray.cli import STOPPED, field_help, main, parse
-from cirray.config import fields
+from cirray.config.command_line import STOPPED, field_help, main, parse
+from cirray.config.schema import fields
 from cirray.errors import ConfigError, DataError
 
 

@@ -16,8 +16,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from PIL import Image
 
-from cirray import api, client
-from cirray.client import AsyncClient, Client, NewItem, ServiceError
+from cirray.client import AsyncClient, Client, NewItem, ServiceError, client, schemas
 from cirray.errors import ConfigError, DataError
 
 ITEM = {"id": "a/b", "title": "A", "attributes": {"price": 3}, "image": "/v1/items/a%2Fb/image"}
@@ -122,7 +121,7 @@ def closing() -> Iterator[SimpleNamespace]:
 def test_a_search_by_id_is_sent_as_json_and_answered_with_types(service, cirray):
     service.answer({**FOUND, "new_field": 1})
     answer = cirray.search("a/b", text="in red", filter={"price": {"lt": 5}, "colour": {"not": "black"}}, limit=3)
-    assert isinstance(answer, api.SearchAnswer)
+    assert isinstance(answer, schemas.SearchAnswer)
     assert (answer.hits[0].id, answer.hits[0].score, answer.balance) == ("a/b", 0.5, 0.4)
     assert service.requests[0].line == "POST /v1/search"
     assert service.requests[0].json == {
@@ -131,7 +130,7 @@ def test_a_search_by_id_is_sent_as_json_and_answered_with_types(service, cirray)
         "filter": {"price": {"lt": 5}, "colour": {"not": "black"}},
         "limit": 3,
     }
-    api.SearchRequest.model_validate(service.requests[0].json)
+    schemas.SearchRequest.model_validate(service.requests[0].json)
 
 
 def test_a_search_by_picture_is_sent_as_a_form(service, cirray, tmp_path):
@@ -193,7 +192,7 @@ def test_items_are_fetched_page_by_page(service, cirray):
 def test_ids_are_one_part_of_the_path(service, cirray, id, path):
     service.answer(ITEM)
     service.answer(b"jpeg")
-    assert cirray.item(id) == api.ItemAnswer(**ITEM)
+    assert cirray.item(id) == schemas.ItemAnswer(**ITEM)
     assert cirray.thumbnail(id, size=64) == b"jpeg"
     assert [request.line for request in service.requests] == [f"GET /v1/items/{path}", f"GET /v1/items/{path}/image"]
     assert service.requests[1].query == {"size": "64"}
@@ -218,11 +217,11 @@ def test_items_are_put_and_deleted(service, cirray):
 
 def test_many_items_are_put_in_batches_of_few_items_and_few_bytes(service, cirray, monkeypatch):
     monkeypatch.setattr(client, "BATCH_BYTES", 1000)
-    items = [NewItem(f"small{i}", b"pixels") for i in range(api.MAX_BATCH + 1)] + [NewItem("large", b"x" * 2000)]
+    items = [NewItem(f"small{i}", b"pixels") for i in range(schemas.MAX_BATCH + 1)] + [NewItem("large", b"x" * 2000)]
     for _ in range(3):
         service.answer(WRITTEN)
-    assert cirray.put_many(items) == api.WriteAnswer(put=3, deleted=0)
-    assert [len(request.json["put"]) for request in service.requests] == [api.MAX_BATCH, 1, 1]
+    assert cirray.put_many(items) == schemas.WriteAnswer(put=3, deleted=0)
+    assert [len(request.json["put"]) for request in service.requests] == [schemas.MAX_BATCH, 1, 1]
     assert service.requests[2].json["put"][0]["id"] == "large"
 
 
@@ -262,7 +261,7 @@ def test_what_the_service_says_is_in_the_error(service, cirray):
     service.answer(problem, status=404)
     with pytest.raises(ServiceError, match="404: Not found: there is no item x") as caught:
         cirray.item("x")
-    assert (caught.value.status, caught.value.problem) == (404, api.Problem(**problem))
+    assert (caught.value.status, caught.value.problem) == (404, schemas.Problem(**problem))
 
 
 def test_an_error_that_is_no_problem_is_an_error_too(service, cirray):

@@ -19,20 +19,20 @@ from torch import Tensor
 
 import cirray
 import jobs.convert
-from cirray.backbone import build_encoder
-from cirray.clip4cir import archive, checkpoint
-from cirray.clip4cir.checkpoint import read_checkpoint
-from cirray.clip4cir.convert import CLIP_FILE, COMBINER_FILE, export_bundle, import_bundle
-from cirray.clip4cir.shapes import PUBLISHED, clip_definition, published_name
-from cirray.combiner import Combiner
-from cirray.config import Backbone, Combining, load_recipe
-from cirray.encoder_folder import WEIGHTS
+from cirray.config.schema import Backbone, Combining, load_recipe
 from cirray.errors import CheckpointError, ConfigError
-from tests import openai_clip
-from tests.bundles import write_bundle
-from tests.data_fixtures import write_picture
-from tests.encoder_fixtures import make_encoder, noise_pixels
-from tests.openai_clip import RN50, RN50X4, SMALL_RN, SMALL_VIT, VIT_B_32, Sizes, State, random_state
+from cirray.interop.clip4cir import archive, checkpoint
+from cirray.interop.clip4cir.checkpoint import read_checkpoint
+from cirray.interop.clip4cir.convert import CLIP_FILE, COMBINER_FILE, export_bundle, import_bundle
+from cirray.interop.clip4cir.shapes import PUBLISHED, clip_definition, published_name
+from cirray.models.build import build_encoder
+from cirray.models.combining import Combiner
+from cirray.models.encoder_manifest import WEIGHTS
+from tests.support import openai_clip
+from tests.support.bundles import write_bundle
+from tests.support.data_fixtures import write_picture
+from tests.support.encoder_fixtures import make_encoder, noise_pixels
+from tests.support.openai_clip import RN50, RN50X4, SMALL_RN, SMALL_VIT, VIT_B_32, Sizes, State, random_state
 from tests.test_parity import of_the_reference
 
 TEXTS = ["is red", "has long sleeves and a much lower neckline", ""]
@@ -384,7 +384,7 @@ def test_a_checkpoint_is_written_in_full_or_not_at_all(tmp_path: Path, monkeypat
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cirray.clip4cir.checkpoint.torch.save", killed)
+    monkeypatch.setattr("cirray.interop.clip4cir.checkpoint.torch.save", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.write_checkpoint(tmp_path / "x.pt", "CLIP", {}, 0)
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cirray.combiner import Combiner, Gated, Sum, build_combining
-from cirray.config import Combining
+from cirray.config.schema import Combining
+from cirray.models.combining import Combiner, Gated, Sum, build_combining
 
 
 def features(count: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cirray.config import Config, fields, load_recipe, recipe_names
+from cirray.config.schema import Config, fields, load_recipe, recipe_names
 from cirray.errors import ConfigError
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cirray.cuttext import causal_text_tower
-from cirray.encoders import Encoder
-from tests.encoder_fixtures import TINY, make_encoder, tiny_encoder
+from cirray.models.causal_text import causal_text_tower
+from cirray.models.clip import Encoder
+from tests.support.encoder_fixtures import TINY, make_encoder, tiny_encoder
 
 BATCHES = {
     "lengths": ["red", "has a floral print and shorter sleeves", "is a bit longer, and has no buttons at all"],

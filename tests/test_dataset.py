@@ -4,10 +4,10 @@ import textwrap
 
 import pytest
 
-from cirray.config import Data
-from cirray.data import load_dataset
+from cirray.config.schema import Data
+from cirray.data.load import load_dataset
 from cirray.errors import ConfigError, DataError
-from tests.data_fixtures import (
+from tests.support.data_fixtures import (
     cirr_record,
     pair,
     triplet,

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from cirray.config import Preprocess
-from cirray.encoder_folder import DEFINITION, MANIFEST, WEIGHTS, read_manifest
-from cirray.encoders import Encoder, load_encoder, load_trained, save_encoder
+from cirray.config.schema import Preprocess
 from cirray.errors import BundleError
-from tests.encoder_fixtures import TINY, make_encoder, noise_pixels, tiny_encoder, tiny_resnet
+from cirray.models.clip import Encoder, load_encoder, load_trained, save_encoder
+from cirray.models.encoder_manifest import DEFINITION, MANIFEST, WEIGHTS, read_manifest
+from tests.support.encoder_fixtures import TINY, make_encoder, noise_pixels, tiny_encoder, tiny_resnet
 
 CAPTIONS = ["is red", "has long sleeves and a much lower neckline", ""]
 BUILDERS = {"vit": tiny_encoder, "resnet": tiny_resnet}
@@ -98,7 +98,7 @@ def test_the_manifest_is_written_last(saved: Path, monkeypatch: pytest.MonkeyPat
     def killed(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cirray.encoders.save_file", killed)
+    monkeypatch.setattr("cirray.models.clip.save_file", killed)
     with pytest.raises(KeyboardInterrupt):
         save_encoder(make_encoder(seed=1), saved)
     with pytest.raises(BundleError, match="is missing"):  # neither old nor new: the old manifest went first

@@ -21,20 +21,20 @@ import torch.multiprocessing
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cirray.config import Compute, Config, load_recipe
-from cirray.data.triplets import Dataset, Protocol, Split, Triplet
-from cirray.encoders import load_encoder, save_encoder
+from cirray.cluster.worker import Worker
+from cirray.config.schema import Compute, Config, load_recipe
+from cirray.data.records import Dataset, Protocol, Split, Triplet
+from cirray.data.table import build_table
 from cirray.features.embed import DecodePixels, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
 from cirray.features.store import FeatureStore
-from cirray.tables import build_table
-from cirray.training.combine import Combine
-from cirray.training.finetune import FineTune
-from cirray.training.pretrain import Pretrain
+from cirray.models.clip import load_encoder, save_encoder
 from cirray.training.sampling import Batch
+from cirray.training.stages.combine import Combine
+from cirray.training.stages.finetune import FineTune
+from cirray.training.stages.pretrain import Pretrain
 from cirray.training.task import StageInputs, Task
-from cirray.workers import Worker
-from tests.data_fixtures import write_picture
-from tests.encoder_fixtures import tiny_encoder
+from tests.support.data_fixtures import write_picture
+from tests.support.encoder_fixtures import tiny_encoder
 
 pytestmark = pytest.mark.slow
 

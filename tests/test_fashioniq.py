@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from cirray.config import Data
-from cirray.data import fashioniq
-from cirray.data.triplets import Triplet
-from tests.data_fixtures import pair, write_fashioniq, write_json
+from cirray.config.schema import Data
+from cirray.data.formats import fashioniq
+from cirray.data.records import Triplet
+from tests.support.data_fixtures import pair, write_fashioniq, write_json
 
 REAL = Path(os.environ.get("CIRRAY_TEST_DATA", "/nonexistent")) / "fashioniq"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="CIRRAY_TEST_DATA has no fashioniq folder")

@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from cirray.config import Preprocess
-from cirray.data.pictures import PictureError, open_rgb, pixels
-from cirray.encoders import Encoder, load_encoder, save_encoder
+from cirray.config.schema import Preprocess
+from cirray.data.images import PictureError, open_rgb, pixels
 from cirray.features.embed import DecodePixels, Embed, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
 from cirray.features.store import FeatureStore
-from tests.data_fixtures import write_picture
-from tests.encoder_fixtures import make_encoder, tiny_encoder, tiny_resnet
+from cirray.models.clip import Encoder, load_encoder, save_encoder
+from tests.support.data_fixtures import write_picture
+from tests.support.encoder_fixtures import make_encoder, tiny_encoder, tiny_resnet
 
 CAPTIONS = [
     "is red",

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cirray.api import Feedback
+from cirray.client.feedback import export_triplets
+from cirray.client.schemas import Feedback
 from cirray.errors import DataError
-from cirray.feedback import export_triplets
-from cirray.places import Remote
+from cirray.storage.location import Remote
 from serve.errors import FeedbackFullError
 from serve.feedback import FeedbackLog, RemoteFeedbackLog, open_log
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cirray.filters import MAX_CONDITIONS, MAX_NUMBER, MAX_TEXT, MAX_VALUES, Bounds, Filter
+from cirray.data.filters import MAX_CONDITIONS, MAX_NUMBER, MAX_TEXT, MAX_VALUES, Bounds, Filter
 
 
 def parse(content: Any) -> Filter:

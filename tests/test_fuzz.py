@@ -11,7 +11,7 @@ from schemathesis.openapi import from_url
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.service_fixtures import Shop, listening, memory_home
+from tests.support.service_fixtures import Shop, listening, memory_home
 
 KEY = "fuzzed"
 OPERATIONS = (

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cirray.gradcache import backward_in_chunks
+from cirray.training.gradcache import backward_in_chunks
 
 
 def network(dropout: float = 0.0, seed: int = 0) -> nn.Sequential:

@@ -18,9 +18,9 @@ from PIL import Image
 from cirray.errors import ConfigError, DataError, SearchIndexError
 from cirray.index.edge import EdgeHome, EdgeReader
 from cirray.index.verify import verify
-from tests.bundles import write_bundle
-from tests.encoder_fixtures import make_encoder
-from tests.service_fixtures import Shop, write_shop
+from tests.support.bundles import write_bundle
+from tests.support.encoder_fixtures import make_encoder
+from tests.support.service_fixtures import Shop, write_shop
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -19,13 +19,13 @@ import pytest
 from qdrant_client import QdrantClient
 from qdrant_client import grpc as wire
 
-from cirray.config import Indexing
+from cirray.config.schema import Indexing
+from cirray.data.filters import Filter
 from cirray.errors import IndexUnavailableError, SearchIndexError
-from cirray.filters import Filter
-from cirray.index import calls
-from cirray.index.calls import ATTEMPTS, Calls
-from cirray.index.home import Generation
+from cirray.index import retry
+from cirray.index.backend import Generation
 from cirray.index.items import Item, point_id
+from cirray.index.retry import ATTEMPTS, Calls
 from cirray.index.server import ServerHome, ServerReader, connect_home
 
 Answer = tuple[int, str, dict[str, str]] | None  # None = the connection is closed without one
@@ -102,8 +102,8 @@ class FakeQdrant:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retry, "LONGEST_WAIT_S", 0.01)
 
 
 @pytest.fixture
@@ -204,8 +204,8 @@ def test_a_server_that_never_answers(fake: FakeQdrant, client: QdrantClient, cou
 
 def test_waits_grow_up_to_a_limit(fake: FakeQdrant, client: QdrantClient, monkeypatch: pytest.MonkeyPatch) -> None:
     longest: list[float] = []
-    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.1)
-    monkeypatch.setattr(calls, "LONGEST_WAIT_S", 1.0)
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr(retry, "LONGEST_WAIT_S", 1.0)
     monkeypatch.setattr("random.uniform", lambda low, high: longest.append(high) or high)
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
     fake.script = [refusal(503)] * 7

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from cirray.data.attributes import Attribute
+from cirray.data.catalog import Entry, describe_attributes, read_catalog
 from cirray.errors import DataError
-from cirray.index.catalog import Entry, describe_attributes, read_catalog
-from cirray.index.home import Attribute
-from tests.data_fixtures import write_lines
+from tests.support.data_fixtures import write_lines
 
 
 def write_csv(folder: Path, text: str) -> Path:

@@ -25,16 +25,17 @@ from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from cirray.config import Hnsw, Indexing
+from cirray.config.schema import Hnsw, Indexing
+from cirray.data.attributes import Attribute
+from cirray.data.filters import Filter
 from cirray.errors import IndexUnavailableError, SearchIndexError
-from cirray.filters import Filter
-from cirray.index import calls, open_home, server
+from cirray.index import open_home, retry, server
+from cirray.index.backend import Generation, LiveHome, Reader, check_fingerprint, new_name, same_build
 from cirray.index.edge import EdgeHome
-from cirray.index.home import Attribute, Generation, LiveHome, Reader, check_fingerprint, new_name, same_build
 from cirray.index.items import TIES, Item
 from cirray.index.remote import RemoteEdgeHome
 from cirray.index.server import SEPARATOR, ServerHome, connect_home
-from tests.object_store import new_bucket
+from tests.support.object_store import new_bucket
 
 DIM = 8
 PRINT = "ab" * 32
@@ -570,7 +571,7 @@ def test_digests_of_all(reader: Reader) -> None:
 
 
 def test_a_generation_with_more_items_than_a_page_holds(home: AnyHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cirray.index.reading._PAGE", 4)
+    monkeypatch.setattr("cirray.index.reader._PAGE", 4)
     reader = home.open(fill(home, items(11), rows(11)).name)
     assert set(reader.digests()) == {one.id for one in items(11)}
     reader.close()
@@ -1056,7 +1057,7 @@ def test_without_a_server_the_home_is_embedded(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_server_that_cannot_be_reached_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
     monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:9")
     monkeypatch.delenv("QDRANT_API_KEY", raising=False)
     with pytest.raises(IndexUnavailableError, match="check that Qdrant runs there and that QDRANT_URL is right"):

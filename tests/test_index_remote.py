@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from cirray.config import Indexing
+from cirray.config.schema import Indexing
 from cirray.errors import PlaceError, SearchIndexError
 from cirray.index import open_home, remote
-from cirray.index.home import Generation
+from cirray.index.backend import Generation
 from cirray.index.remote import RemoteEdgeHome
-from cirray.places import Remote
+from cirray.storage.location import Remote
 from tests.test_index_homes import fill, found, item, items, plan, rows
 
 

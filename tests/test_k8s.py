@@ -19,11 +19,11 @@ import httpx
 import pytest
 import yaml
 
-from cirray.cli import parse
-from cirray.config import Config, Serving, load_recipe
-from tests.integration.environments import locked
-from tests.k8s_schema.specs import SPECS, Metadata, closed, nodes
-from tests.manifests import RAY_KINDS, ROOT, Object, built, cluster_of, groups_of, of_kind
+from cirray.config.command_line import parse
+from cirray.config.schema import Config, Serving, load_recipe
+from tests.support.environments import locked
+from tests.support.k8s_schema.specs import SPECS, Metadata, closed, nodes
+from tests.support.manifests import RAY_KINDS, ROOT, Object, built, cluster_of, groups_of, of_kind
 
 OVERLAYS = ("local", "gpu", "production")
 BY_HAND = {"api-key", "qdrant-api-key", "qdrant-read-only-api-key", "auth_token", "redis-password"}

@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cirray.config import Compute, Optimisation
-from cirray.metrics import MetricsLog
-from cirray.progress import Poster
-from cirray.recall import Recall
+from cirray.cluster.board import Poster
+from cirray.cluster.worker import Worker
+from cirray.config.schema import Compute, Optimisation
+from cirray.evaluation.metrics import Recall
+from cirray.storage.metrics_log import MetricsLog
 from cirray.training.average import WeightAverage
 from cirray.training.checkpoints import Progress, read_checkpoint, read_weights, write_checkpoint
 from cirray.training.loop import Loop, build_optimizer, learning_rate_factor
 from cirray.training.sampling import Batch
 from cirray.training.task import Task, Validation
-from cirray.workers import Worker
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the learning rate

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cirray.losses import Temperature, contrastive_loss
+from cirray.models.losses import Temperature, contrastive_loss
 
 
 def units(count: int, dim: int, seed: int) -> Tensor:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cirray.config import Config, load_recipe
+from cirray.config.schema import Config, load_recipe
 from cirray.errors import ConfigError, RunError
-from cirray.output import CONFIG, open_output
+from cirray.training.run_dir import CONFIG, open_output
 
 
 def config(folder: Path, **changes: object) -> Config:

@@ -20,14 +20,14 @@ from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 from torchvision.transforms import functional as TF
 
 import cirray
-from cirray.combiner import Combiner, Sum
-from cirray.config import Preprocess, load_recipe
-from cirray.data.pictures import content_pixels, file_pixels, image_pixels, open_rgb, pixels
+from cirray.config.schema import Preprocess, load_recipe
+from cirray.data.images import content_pixels, file_pixels, image_pixels, open_rgb, pixels
 from cirray.errors import ConfigError
-from cirray.losses import contrastive_loss
+from cirray.models.combining import Combiner, Sum
+from cirray.models.losses import contrastive_loss
 from cirray.training.loop import build_optimizer
-from tests.bundles import write_bundle
-from tests.encoder_fixtures import make_encoder, tiny_encoder
+from tests.support.bundles import write_bundle
+from tests.support.encoder_fixtures import make_encoder, tiny_encoder
 from tests.test_combiner import by_the_equations
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 from torchvision.transforms import functional as F
 
-from cirray.config import Preprocess
-from cirray.data import pictures
-from cirray.data.pictures import PictureError, decode_rgb, open_rgb, pixels, square_pad, target_pad
+from cirray.config.schema import Preprocess
+from cirray.data import images
+from cirray.data.images import PictureError, decode_rgb, open_rgb, pixels, square_pad, target_pad
 from cirray.errors import DataError
 
 
@@ -199,4 +199,4 @@ def test_uploaded_bytes_decode_like_a_file(tmp_path):
 
 def test_formats_are_known_to_this_pillow():
     Image.init()
-    assert set(pictures.FORMATS) <= set(Image.OPEN)
+    assert set(images.FORMATS) <= set(Image.OPEN)

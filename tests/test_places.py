@@ -12,8 +12,8 @@ import torch
 import cirray
 from cirray.errors import PlaceError
 from cirray.features.store import FeatureStore
-from cirray.places import Remote, fetch, is_remote, join, mirror_of, pull, push, store_folder, store_place
-from tests.bundles import write_bundle
+from cirray.storage.location import Remote, fetch, is_remote, join, mirror_of, pull, push, store_folder, store_place
+from tests.support.bundles import write_bundle
 
 PRINT = "ab" * 32
 

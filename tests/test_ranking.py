@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cirray.ranking import order_subset, subset_ranks, target_ranks, top_k
+from cirray.evaluation.ranking import order_subset, subset_ranks, target_ranks, top_k
 
 
 @dataclass

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jobs.score
-from cirray.data.rankings import Pairs, Rankings, read_pairs, read_rankings
-from cirray.data.triplets import Protocol, Triplet
+from cirray.data.records import Protocol, Triplet
 from cirray.errors import ConfigError, DataError
-from cirray.listed_recall import average, score_lists
-from tests.data_fixtures import cirr_record, pair, triplet, write_json, write_lines
+from cirray.evaluation.ranked_lists import average, score_lists
+from cirray.evaluation.ranking_files import Pairs, Rankings, read_pairs, read_rankings
+from tests.support.data_fixtures import cirr_record, pair, triplet, write_json, write_lines
 
 MEMBERS = ["m0", "m1", "m2", "m3", "m4", "m5"]
 CIRR = Protocol("cirr", exclude_reference=True, ks=(1, 2, 5, 10), subset_ks=(1, 2, 3))

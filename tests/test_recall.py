@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cirray.data.triplets import Protocol, Selection
-from cirray.recall import AVERAGE, Recall, average, evaluate, selection_value
-from cirray.tables import TripletTable
+from cirray.data.records import Protocol, Selection
+from cirray.data.table import TripletTable
+from cirray.evaluation.metrics import AVERAGE, Recall, average, evaluate, selection_value
 
 FASHIONIQ = Protocol("fashioniq", exclude_reference=False, ks=(1, 3, 10, 50), selection="mean-r10-r50")
 CIRR = Protocol("cirr", exclude_reference=True, ks=(1, 2, 5, 10), subset_ks=(1, 2, 3), selection="headline")

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cirray.config import Compute
-from cirray.training.combine import _padded
-from cirray.training.finetune import _draw
+from cirray.cluster.worker import Worker
+from cirray.config.schema import Compute
 from cirray.training.sampling import Sampler, seed_epoch
-from cirray.workers import Worker
+from cirray.training.stages.combine import _padded
+from cirray.training.stages.finetune import _draw
 
 
 def member(rank: int, world: int) -> Worker:

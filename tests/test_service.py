@@ -24,7 +24,7 @@ from cirray.index.edge import EdgeHome
 from serve.access import Access
 from serve.service import Service
 from serve.surroundings import Surroundings
-from tests.service_fixtures import Shop, ask, memory_home, write_shop
+from tests.support.service_fixtures import Shop, ask, memory_home, write_shop
 
 Conversation = Callable[[httpx.AsyncClient, Service], Awaitable[Any]]
 KEY = "a-key"

@@ -13,15 +13,15 @@ import httpx
 import pytest
 from PIL import Image
 
-from cirray.config import Serving, load_recipe
-from cirray.feedback import export_triplets
+from cirray.client.feedback import export_triplets
+from cirray.config.schema import Serving, load_recipe
 from cirray.index.build import build_index
 from cirray.index.edge import EdgeHome
-from cirray.places import Remote, mirror_of, push
+from cirray.storage.location import Remote, mirror_of, push
 from serve.service import Service
 from serve.surroundings import open_index
-from tests.object_store import upload
-from tests.service_fixtures import Shop, ask
+from tests.support.object_store import upload
+from tests.support.service_fixtures import Shop, ask
 
 
 def index(bucket: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from cirray.sheets import Example, draw_queries, queries_figure, wrap
+from cirray.evaluation.figures import Example, draw_queries, queries_figure, wrap
 
 LONG = "is longer, with thinner straps and a deeper neckline, has a floral print in red and is for the evening " * 3
 CAPTIONS = {

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cirray.config import load_recipe
-from cirray.data.triplets import Dataset, Protocol, Split, Triplet
+from cirray.config.schema import load_recipe
+from cirray.data.records import Dataset, Protocol, Split, Triplet
+from cirray.data.table import build_table
 from cirray.errors import RunError
-from cirray.tables import build_table
-from cirray.training.stages import is_done, run_stage
+from cirray.training.launch import is_done, run_stage
 from cirray.training.task import StageInputs
 
 

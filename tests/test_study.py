@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cirray.data.triplets import Dataset, Protocol, Split, Triplet
-from cirray.recall import evaluate
+from cirray.data.records import Dataset, Protocol, Split, Triplet
+from cirray.data.table import TripletTable, build_table
+from cirray.evaluation.metrics import evaluate
 from cirray.study.failures import examples, failures
 from cirray.study.findings import Finding, agreement, find, telling
 from cirray.study.groups import LENGTHS, by_group, lengths, relations
 from cirray.study.report import claim
 from cirray.study.scores import ranks, score, similarities
 from cirray.study.variants import Variant
-from cirray.tables import TripletTable, build_table
 
 seeds = st.integers(0, 10**6)
 

@@ -14,19 +14,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import cirray
-from cirray.config import Data, load_recipe
-from cirray.data import cirr, fashioniq, ranking_files
-from cirray.data.annotations import Annotations
-from cirray.data.rankings import Pairs, Rankings, read_pairs, read_rankings
-from cirray.data.triplets import Dataset, Triplet
+from cirray.config.schema import Data, load_recipe
+from cirray.data.formats import cirr, fashioniq
+from cirray.data.formats.annotations import Annotations
+from cirray.data.load import ranking_files
+from cirray.data.records import Dataset, Triplet
+from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
-from cirray.listed_recall import score_lists
-from cirray.recall import evaluate
-from cirray.scoring import evaluate_bundle
-from cirray.submission import rank_bundle, rank_names
-from cirray.tables import TripletTable, build_table
-from tests.bundles import write_bundle
-from tests.data_fixtures import cirr_record, write_json, write_picture
+from cirray.evaluation.bundle import evaluate_bundle
+from cirray.evaluation.metrics import evaluate
+from cirray.evaluation.ranked_lists import score_lists
+from cirray.evaluation.ranking_files import Pairs, Rankings, read_pairs, read_rankings
+from cirray.evaluation.submission import rank_bundle, rank_names
+from tests.support.bundles import write_bundle
+from tests.support.data_fixtures import cirr_record, write_json, write_picture
 from tests.test_recall import CIRR, FASHIONIQ
 from tests.test_recall import cirr as random_cirr
 from tests.test_recall import fashioniq as random_fashioniq

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cirray.data.triplets import Dataset, Protocol, Split, Triplet
-from cirray.recall import evaluate
-from cirray.tables import build_table
+from cirray.data.records import Dataset, Protocol, Split, Triplet
+from cirray.data.table import build_table
+from cirray.evaluation.metrics import evaluate
 
 
 def dataset(triplets: tuple[Triplet, ...], galleries: dict[str, tuple[str, ...]]) -> Dataset:

@@ -12,18 +12,18 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from cirray.config import Data, Embedding, Preprocess
-from cirray.data import load_dataset
-from cirray.data.pictures import PictureError, open_rgb
-from cirray.data.triplets import Dataset
+from cirray.config.schema import Data, Embedding, Preprocess
+from cirray.data.catalog import read_catalog
+from cirray.data.images import PictureError, open_rgb
+from cirray.data.load import load_dataset
+from cirray.data.records import Dataset
 from cirray.errors import DataError, PlaceError
-from cirray.evaluation import pictures_of
 from cirray.features.embed import DecodePixels, pixels_fingerprint
+from cirray.features.ensure import pictures_of
 from cirray.features.fill import fill
 from cirray.features.store import FeatureStore
-from cirray.index.catalog import read_catalog
-from cirray.places import Remote, mirror_of
-from tests.data_fixtures import (
+from cirray.storage.location import Remote, mirror_of
+from tests.support.data_fixtures import (
     cirr_record,
     pair,
     write_catalogue,
@@ -32,7 +32,7 @@ from tests.data_fixtures import (
     write_lines,
     write_picture,
 )
-from tests.object_store import upload
+from tests.support.object_store import upload
 
 
 def fashioniq(root: Path) -> Data:

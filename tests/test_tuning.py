@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cirray.config import Config, load_recipe, overridden
+from cirray.config.schema import Config, load_recipe, overridden
 from cirray.data.holdout import SELECTION, hold_back
-from cirray.data.triplets import Dataset, Protocol, Split, Triplet
+from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.errors import ConfigError
-from cirray.output import Output
+from cirray.training.run_dir import Output
 from tuning.ablation import load_changes
 from tuning.budget import Budget
 from tuning.outcome import Candidate, candidates, finalists, table

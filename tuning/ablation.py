@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from cirray.bars import say
-from cirray.config import Config, check_field, overridden
+from cirray.config.schema import Config, check_field, overridden
+from cirray.console.bars import say
 from cirray.errors import ConfigError
-from cirray.files import write_json, write_text
-from cirray.output import CONFIG, FREE, Output, open_output
-from cirray.provenance import provenance
+from cirray.storage.files import write_json, write_text
+from cirray.storage.provenance import provenance
+from cirray.training.run_dir import CONFIG, FREE, Output, open_output
 from tuning.run import RECIPE, held_back
 
 TRAINED_ANEW = ("stage1", "stage2")

@@ -7,8 +7,8 @@ from typing import Any
 
 from ray.tune import Stopper
 
-from cirray.files import read_json, write_json
-from cirray.output import Output
+from cirray.storage.files import read_json, write_json
+from cirray.training.run_dir import Output
 
 _KEEP_EVERY_S = 2.0
 _FILE = "trials/spent.json"

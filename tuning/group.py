@@ -11,9 +11,11 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from cirray.config import Config
-from cirray.workers import Worker
+from cirray.cluster.worker import Worker
+from cirray.config.schema import Config
 from tuning.prepare import Start
+from tuning.trial_task import build_task
+from tuning.trial_task import train as train_task
 
 
 def run_group(config: Config, start: Start, scored: bool) -> None:
@@ -31,9 +33,6 @@ def run_group(config: Config, start: Start, scored: bool) -> None:
 
 
 def _member(job: dict[str, Any]) -> None:
-    from tuning.trial import build_task
-    from tuning.trial import train as train_task
-
     config: Config = job["config"]
     worker = Worker.current(config.compute, keeps_checkpoints=False)
     task = build_task(config, ray.get(job["start"]), worker, job["scored"])

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from optuna.importance import PedAnovaImportanceEvaluator
 
-from cirray.files import replacing
+from cirray.storage.files import replacing
 from tuning.search import Trial
 from tuning.space import Space
 

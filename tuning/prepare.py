@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cirray.config import Config, overridden
-from cirray.encoder_folder import MANIFEST
-from cirray.evaluation import ensure_images, ensure_texts, pictures_of
+from cirray.cluster.device import use_gpu
+from cirray.cluster.session import connect
+from cirray.config.schema import Config, overridden
+from cirray.data.table import TripletTable, build_table
 from cirray.features.embed import text_key
-from cirray.output import Output
-from cirray.pipeline import read_data, train
-from cirray.places import store_place
-from cirray.runtime import connect
-from cirray.tables import TripletTable, build_table
-from cirray.training.combine import Frozen
-from cirray.training.stages import use_gpu
+from cirray.features.ensure import Embedder, pictures_of
+from cirray.models.encoder_manifest import MANIFEST
+from cirray.storage.location import store_place
+from cirray.training.run import read_data, train
+from cirray.training.run_dir import Output
+from cirray.training.stages.combine import Frozen
 from cirray.training.task import StageInputs
 
 ENCODERS = {"stage2": ("stage1/encoder", "stage0/encoder"), "stage1": ("stage0/encoder",)}  # the latest first
@@ -71,12 +71,13 @@ def prepare(config: Config, base: Output) -> Start:
         val=build_table(dataset, "selection"),
         protocol=dataset.protocol,
     )
-    where = (encoder, inputs.store, config.embed, config.workers, use_gpu(config), place)
-    ensure_images(pictures_of(dataset), *where)
+    gpu = use_gpu(config.compute, config.workers)
+    embedder = Embedder(encoder, inputs.store, config.embed, config.workers, gpu, place)
+    embedder.images(pictures_of(dataset))
     if stage == "stage1":
         return Start(inputs, {}, None)
     val = build_table(dataset, "val")
-    texts = ensure_texts([*inputs.train.captions, *inputs.val.captions, *val.captions], *where)
+    texts = embedder.texts([*inputs.train.captions, *inputs.val.captions, *val.captions])
     frozen = Frozen.read(inputs)
     arrays = {name: getattr(frozen, name).numpy() for name in Frozen.__slots__}
     captions = texts.read([text_key(caption) for caption in val.captions]).numpy()

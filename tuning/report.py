@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from cirray.config import Config, overridden
-from cirray.files import replacing, write_text
+from cirray.config.schema import Config, overridden
+from cirray.storage.files import replacing, write_text
 from tuning.outcome import Candidate, spread
 from tuning.search import Trial
 from tuning.trial import SEED

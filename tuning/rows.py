@@ -10,15 +10,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from cirray.bars import say
-from cirray.config import Config, overridden
-from cirray.encoder_folder import WEIGHTS as ENCODER_WEIGHTS
+from cirray.config.schema import Config, overridden
+from cirray.console.bars import say
 from cirray.errors import ConfigError
-from cirray.files import read_json, replacing, write_text
-from cirray.output import CONFIG, Output, open_output
-from cirray.pipeline import train
+from cirray.models.encoder_manifest import WEIGHTS as ENCODER_WEIGHTS
+from cirray.storage.files import read_json, replacing, write_text
 from cirray.training.checkpoints import PROGRESS, WEIGHTS
-from cirray.training.stages import DONE, is_done
+from cirray.training.launch import DONE, is_done
+from cirray.training.run import train
+from cirray.training.run_dir import CONFIG, Output, open_output
 from tuning.outcome import Candidate
 from tuning.trial import SEED
 from tuning.watch import clock

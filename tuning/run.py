@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cirray.bars import say
-from cirray.config import Config, overridden
+from cirray.config.schema import Config, overridden
+from cirray.console.bars import say
 from cirray.errors import ConfigError, RunError
-from cirray.files import write_json, write_text
-from cirray.output import CONFIG, FREE, Output, open_output
-from cirray.provenance import provenance
+from cirray.storage.files import write_json, write_text
+from cirray.storage.provenance import provenance
+from cirray.training.run_dir import CONFIG, FREE, Output, open_output
 from tuning.space import Space, load_space
 
 HOLDOUT = 0.15

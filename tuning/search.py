@@ -20,14 +20,15 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from cirray.config import Config
-from cirray.output import Output
-from cirray.places import join
-from cirray.training.stages import optimisation_of
+from cirray.config.schema import Config
+from cirray.storage.location import join
+from cirray.training.launch import optimisation_of
+from cirray.training.run_dir import Output
 from tuning.budget import Budget
 from tuning.prepare import Start
 from tuning.space import Space
-from tuning.trial import METRIC, SEED, final_trial, search_trial
+from tuning.trial import SEED, final_trial, search_trial
+from tuning.trial_task import METRIC
 from tuning.watch import Watch
 
 _ENOUGH = 10**6  # trials that no budget reaches

@@ -22,7 +22,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from cirray.config import Config, check_field, overridden
+from cirray.config.schema import Config, check_field, overridden
 from cirray.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "spaces"

@@ -8,9 +8,9 @@ from typing import Any
 
 from ray import tune
 
-from cirray.bars import say
+from cirray.console.bars import say
 from tuning.budget import Budget
-from tuning.trial import METRIC
+from tuning.trial_task import METRIC
 
 TERMINAL_EVERY_S = 1.0
 LOG_EVERY_S = 15.0

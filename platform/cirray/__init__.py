@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cirray.bundle import Model
+    from cirray.models.bundle import Model
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -25,8 +25,8 @@ def load(path: str | Path, device: str = "cpu") -> Model:
     Raises:
         BundleError: the folder is no complete bundle.
     """
-    from cirray.bundle import load as load_bundle  # torch is imported only by those who need a model
-    from cirray.bundle_folder import MANIFEST
-    from cirray.places import fetch
+    from cirray.models.bundle import load as load_bundle  # torch is imported only by those who need a model
+    from cirray.models.bundle_manifest import MANIFEST
+    from cirray.storage.location import fetch
 
     return load_bundle(fetch(path, MANIFEST), device)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.environments import make_environment, runtime_packages
-from tests.integration.service import Running, running
-from tests.service_fixtures import Shop, write_shop
+from tests.support.environments import make_environment, runtime_packages
+from tests.support.service import Running, running
+from tests.support.service_fixtures import Shop, write_shop
 
 
 @pytest.fixture(scope="package")

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cirray.config import Embedding, Preprocess
-from cirray.data.pictures import PictureError
+from cirray.config.schema import Embedding, Preprocess
+from cirray.data.images import PictureError
 from cirray.features.embed import DecodePixels
 from cirray.features.fill import fill
 from cirray.features.store import FeatureStore
-from tests.small_catalogue import write_small_catalogue
+from tests.support.small_catalogue import write_small_catalogue
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 SETTINGS = Embedding(batch_size=3, shard_rows=7, inline_pictures=0)

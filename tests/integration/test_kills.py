@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.runs import (
+from tests.support.runs import (
     comparable,
     kill_driver,
     kill_worker,
@@ -16,7 +16,7 @@ from tests.integration.runs import (
     training,
     wait_for,
 )
-from tests.small_catalogue import write_small_catalogue
+from tests.support.small_catalogue import write_small_catalogue
 
 STAGES = ("stage0", "stage1", "stage2")
 

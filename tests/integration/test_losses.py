@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.cluster import Cluster, cluster
-from tests.integration.deployed import PORT, application, deploy, is_running, replicas, serve_config
-from tests.integration.machines import Machine
-from tests.integration.service import Load, load_on, wait_until
-from tests.manifests import built, environment_of, groups_of, of_kind
-from tests.service_fixtures import Shop, write_shop
+from tests.support.cluster import Cluster, cluster
+from tests.support.deployed import PORT, application, deploy, is_running, replicas, serve_config
+from tests.support.machines import Machine
+from tests.support.manifests import built, environment_of, groups_of, of_kind
+from tests.support.service import Load, load_on, wait_until
+from tests.support.service_fixtures import Shop, write_shop
 
 pytestmark = pytest.mark.slow
 IN_FLIGHT = 32

@@ -17,12 +17,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.cluster import Cluster, cluster
-from tests.integration.deployed import PORT, deploy, replicas
-from tests.integration.runs import REPOSITORY, small_settings
-from tests.integration.submission import submit
-from tests.manifests import Object, built, environment_of, groups_of, of_kind
-from tests.small_catalogue import write_small_catalogue
+from tests.support.cluster import Cluster, cluster
+from tests.support.deployed import PORT, deploy, replicas
+from tests.support.manifests import Object, built, environment_of, groups_of, of_kind
+from tests.support.runs import REPOSITORY, small_settings
+from tests.support.small_catalogue import write_small_catalogue
+from tests.support.submission import submit
 
 pytestmark = pytest.mark.slow
 KEY = "a-key-for-the-test"

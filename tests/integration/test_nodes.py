@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import cluster
-from tests.integration.runs import REPOSITORY, finish, rows, small_settings, wait_for
-from tests.small_catalogue import write_small_catalogue
+from tests.support.cluster import cluster
+from tests.support.runs import REPOSITORY, finish, rows, small_settings, wait_for
+from tests.support.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.integration.service import Running
+from tests.support.service import Running
 
 pytestmark = pytest.mark.slow
 SCREENSHOTS = Path(os.environ.get("CIRRAY_SCREENSHOTS", Path(__file__).parents[2] / "build" / "screenshots"))

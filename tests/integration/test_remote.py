@@ -15,10 +15,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import cirray
-from tests.integration.runs import REPOSITORY, job, small_settings
-from tests.object_store import environment as reaches
-from tests.object_store import upload
-from tests.small_catalogue import write_small_catalogue
+from tests.support.object_store import environment as reaches
+from tests.support.object_store import upload
+from tests.support.runs import REPOSITORY, job, small_settings
+from tests.support.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
 

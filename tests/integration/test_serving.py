@@ -15,13 +15,13 @@ import httpx
 import pytest
 
 from cirray.client import Client
-from cirray.config import load_recipe
-from cirray.data import load_dataset
-from cirray.scoring import evaluate_bundle
-from tests.bundles import write_bundle
-from tests.encoder_fixtures import make_encoder
-from tests.integration.service import Running, load_on, wait_until
-from tests.service_fixtures import Shop
+from cirray.config.schema import load_recipe
+from cirray.data.load import load_dataset
+from cirray.evaluation.bundle import evaluate_bundle
+from tests.support.bundles import write_bundle
+from tests.support.encoder_fixtures import make_encoder
+from tests.support.service import Running, load_on, wait_until
+from tests.support.service_fixtures import Shop
 
 pytestmark = pytest.mark.slow
 IN_FLIGHT = 32

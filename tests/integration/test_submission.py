@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import Cluster, cluster
-from tests.integration.environments import locked, make_environment
-from tests.integration.runs import small_settings
-from tests.integration.submission import submit
-from tests.small_catalogue import write_small_catalogue
+from tests.support.cluster import Cluster, cluster
+from tests.support.environments import locked, make_environment
+from tests.support.runs import small_settings
+from tests.support.small_catalogue import write_small_catalogue
+from tests.support.submission import submit
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ import yaml
 from PIL import Image
 
 import cirray
-from tests.integration.runs import REPOSITORY, rows, small_settings, train
-from tests.small_catalogue import write_small_catalogue
+from tests.support.runs import REPOSITORY, rows, small_settings, train
+from tests.support.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
 

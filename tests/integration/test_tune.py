@@ -19,12 +19,12 @@ import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
 
-from cirray.cli import STOPPED
-from cirray.config import load_recipe
-from cirray.encoder_folder import WEIGHTS
-from cirray.places import Remote
-from tests.integration.runs import REPOSITORY, job, small_settings, wait_for
-from tests.small_catalogue import write_small_catalogue
+from cirray.config.command_line import STOPPED
+from cirray.config.schema import load_recipe
+from cirray.models.encoder_manifest import WEIGHTS
+from cirray.storage.location import Remote
+from tests.support.runs import REPOSITORY, job, small_settings, wait_for
+from tests.support.small_catalogue import write_small_catalogue
 
 pytestmark = pytest.mark.slow
 SPACE = """

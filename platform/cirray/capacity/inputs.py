@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from cirray.config import Hnsw, Indexing, Section
+from cirray.config.schema import Hnsw, Indexing, Section
 from cirray.errors import ConfigError
 
 Quantization = Literal["none", "int8", "binary"]

@@ -9,9 +9,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from cirray.capacity.formulas import has_graph
 from cirray.capacity.inputs import Positive, Quantization
-from cirray.config import Section
+from cirray.config.schema import Section
 from cirray.errors import ConfigError
-from cirray.files import read_json
+from cirray.storage.files import read_json
 
 
 class Point(Section):

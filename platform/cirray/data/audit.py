@@ -17,8 +17,8 @@ from typing import Any
 
 import PIL
 
-from cirray.bars import bar
-from cirray.data.pictures import (
+from cirray.console.bars import bar
+from cirray.data.images import (
     Background,
     Picture,
     PictureError,
@@ -27,9 +27,9 @@ from cirray.data.pictures import (
     read_bytes,
     reading_threads,
 )
-from cirray.data.triplets import Problem
-from cirray.files import write_text
-from cirray.places import Remote, Stamp, is_remote
+from cirray.data.records import Problem
+from cirray.storage.files import write_text
+from cirray.storage.location import Remote, Stamp, is_remote
 
 CACHE_NAME = "pictures.json"
 SAVE_EVERY_S = 60.0

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cirray.data.triplets import Dataset, Split, Triplet
+from cirray.data.records import Dataset, Split, Triplet
 from cirray.errors import ConfigError
 
 SELECTION = "selection"

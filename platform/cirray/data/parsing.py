@@ -11,8 +11,8 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+from cirray.data.records import Problem, with_problems
 from cirray.data.tree import open_tree
-from cirray.data.triplets import Problem, with_problems
 
 _SHOWN = 200
 

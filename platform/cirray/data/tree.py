@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cirray.bars import say
-from cirray.data.pictures import Picture, RemotePicture
+from cirray.console.bars import say
+from cirray.data.images import Picture, RemotePicture
 from cirray.errors import PlaceError
-from cirray.places import Remote, Stamp, is_remote, join, mirror_of
+from cirray.storage.location import Remote, Stamp, is_remote, join, mirror_of
 
 
 def open_tree(place: str) -> Tree:

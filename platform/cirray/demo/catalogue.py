@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cirray.bars import bar
+from cirray.console.bars import bar
 from cirray.demo.attributes import CATEGORIES, Category, Garment, differences, sample_distinct
 from cirray.demo.drawing import draw
 from cirray.demo.phrases import relative_captions, title

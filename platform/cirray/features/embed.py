@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from cirray.config import Preprocess
-from cirray.data.pictures import file_pixels, reading_threads
-from cirray.encoder_folder import MANIFEST
-from cirray.places import fetch
+from cirray.config.schema import Preprocess
+from cirray.data.images import file_pixels, reading_threads
+from cirray.models.encoder_manifest import MANIFEST
+from cirray.storage.location import fetch
 
 _DECODERS = 2
 
@@ -44,7 +44,7 @@ class EmbedImages:
     """Picture files -> raw image features, float32 [N, d], by the encoder in `folder` (or at a URI)."""
 
     def __init__(self, folder: str, device: str) -> None:
-        from cirray.encoders import load_encoder  # imported where a model is built: open_clip takes seconds
+        from cirray.models.clip import load_encoder  # imported where a model is built: open_clip takes seconds
 
         self.device = device
         self.encoder = load_encoder(fetch(folder, MANIFEST), device)
@@ -62,7 +62,7 @@ class EmbedTexts:
     """Captions -> raw text features, float32 [N, d], by the encoder in `folder` (or at a URI)."""
 
     def __init__(self, folder: str, device: str) -> None:
-        from cirray.encoders import load_encoder
+        from cirray.models.clip import load_encoder
 
         self.device = device
         self.encoder = load_encoder(fetch(folder, MANIFEST), device)

@@ -12,8 +12,8 @@ import ray
 from ray.exceptions import RayTaskError
 from tqdm import tqdm
 
-from cirray.bars import bar
-from cirray.config import Embedding
+from cirray.config.schema import Embedding
+from cirray.console.bars import bar
 from cirray.errors import CirrayError
 from cirray.features.embed import Embed
 from cirray.features.store import FeatureStore

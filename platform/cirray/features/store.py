@@ -20,8 +20,8 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from cirray.errors import StoreError
-from cirray.files import replacing
-from cirray.places import Remote, is_remote, join, mirror_of
+from cirray.storage.files import replacing
+from cirray.storage.location import Remote, is_remote, join, mirror_of
 
 Kind = Literal["image", "text", "pixels"]
 ROWS = "rows"

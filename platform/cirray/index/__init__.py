@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from cirray.config import Indexing
+from cirray.config.schema import Indexing
 from cirray.errors import SearchIndexError
-from cirray.index.home import Home
-from cirray.places import is_remote
+from cirray.index.backend import Home
+from cirray.storage.location import is_remote
 
 
 def open_home(settings: Indexing) -> Home:

@@ -15,24 +15,25 @@ from typing import Any
 
 import numpy as np
 
-from cirray.bars import bar, say
-from cirray.bundle_folder import MANIFEST, read_bundle
-from cirray.config import Config
+from cirray.cluster.device import use_gpu
+from cirray.cluster.session import connect
+from cirray.config.schema import Config
+from cirray.console.bars import bar, say
+from cirray.data.attributes import Attribute
 from cirray.data.audit import audit_pictures
-from cirray.data.triplets import Problem, with_problems
-from cirray.encoder_folder import read_manifest
+from cirray.data.catalog import describe_attributes, read_catalog
+from cirray.data.records import Problem, with_problems
 from cirray.errors import BundleError, ConfigError, DataError, SearchIndexError
-from cirray.evaluation import ensure_images
+from cirray.features.ensure import Embedder
 from cirray.features.store import FeatureStore
 from cirray.index import open_home
-from cirray.index.catalog import describe_attributes, read_catalog
-from cirray.index.home import Attribute, Generation, Home, new_name, same_build
+from cirray.index.backend import Generation, Home, new_name, same_build
 from cirray.index.items import Item
 from cirray.index.verify import verify
-from cirray.places import fetch, store_place
-from cirray.provenance import provenance
-from cirray.runtime import connect
-from cirray.training.stages import use_gpu
+from cirray.models.bundle_manifest import MANIFEST, read_bundle
+from cirray.models.encoder_manifest import read_manifest
+from cirray.storage.location import fetch, store_place
+from cirray.storage.provenance import provenance
 
 _SHOWN = 20
 
@@ -184,8 +185,8 @@ def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: Co
     elsewhere = missing > config.embed.inline_pictures or (missing and config.compute.device == "cuda")
     if elsewhere:
         connect(config.workers)
-    gpu = use_gpu(config) if elsewhere else False
-    images = ensure_images(pictures, encoder, store, config.embed, config.workers, gpu)
+    gpu = use_gpu(config.compute, config.workers) if elsewhere else False
+    images = Embedder(encoder, store, config.embed, config.workers, gpu).images(pictures)
     if read_manifest(encoder)["image_fingerprint"] != fingerprint or images.fingerprint != fingerprint:
         raise BundleError(f"{encoder.parent} was replaced while its features were computed: run the same command again")
     return images, missing

@@ -29,13 +29,13 @@ import qdrant_edge as edge
 from pydantic import ValidationError
 
 from cirray.errors import SearchIndexError
-from cirray.files import home_folder, write_json
-from cirray.index.home import Generation, same_build
+from cirray.index.backend import Generation, same_build
 from cirray.index.items import Item, point_id, unit_rows
-from cirray.index.packing import TEMPORARY
-from cirray.index.reading import PointReader, Succession, digests
+from cirray.index.reader import PointReader, Succession, digests
 from cirray.index.translate import Words
-from cirray.places import join
+from cirray.storage.archive import TEMPORARY
+from cirray.storage.files import home_folder, write_json
+from cirray.storage.location import join
 
 MANIFEST = "generation.json"
 POINTER = "published.json"

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from cirray.errors import SearchIndexError
+from cirray.index.backend import Generation, name_at
 from cirray.index.edge import GENERATIONS, MANIFEST, POINTER, SHARD, EdgeHome, EdgeWriter
-from cirray.index.home import Generation, name_at
-from cirray.index.packing import SUFFIX, pack, unpack
-from cirray.places import Remote, mirror_of
+from cirray.storage.archive import SUFFIX, pack, unpack
+from cirray.storage.location import Remote, mirror_of
 
 PACKED = f"{SHARD}{SUFFIX}"
 # What is unfinished for so long is nobody's work any more; younger, it may be another machine's.

@@ -21,13 +21,13 @@ import numpy as np
 from pydantic import ValidationError
 from qdrant_client import QdrantClient, models
 
-from cirray.bars import say
-from cirray.config import Indexing
+from cirray.config.schema import Indexing
+from cirray.console.bars import say
 from cirray.errors import IndexUnavailableError, SearchIndexError
-from cirray.index.calls import ATTEMPTS, Calls
-from cirray.index.home import Generation, same_build
+from cirray.index.backend import Generation, same_build
 from cirray.index.items import Item, point_id, unit_rows
-from cirray.index.reading import PointReader, Succession, digests
+from cirray.index.reader import PointReader, Succession, digests
+from cirray.index.retry import ATTEMPTS, Calls
 from cirray.index.translate import Words
 
 SEPARATOR = "--"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cirray.filters import Bounds, Condition, Filter
+from cirray.data.filters import Bounds, Condition, Filter
 from cirray.index.items import point_id
 
 

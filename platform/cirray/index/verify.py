@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cirray.errors import SearchIndexError
-from cirray.index.home import Reader
+from cirray.index.backend import Reader
 
 # The cosine of a feature with itself, after float32 and after quantization with rescoring.
 SELF_SCORE = 0.999

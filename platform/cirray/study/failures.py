@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from cirray.data.triplets import Dataset
-from cirray.ranking import places, top_k
-from cirray.sheets import Example
+from cirray.data.records import Dataset
+from cirray.data.table import TripletTable
+from cirray.evaluation.figures import Example
+from cirray.evaluation.ranking import places, top_k
 from cirray.study.variants import Variant
-from cirray.tables import TripletTable
 
 _SHOWN = 6
 

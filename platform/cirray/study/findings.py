@@ -8,10 +8,10 @@ from itertools import combinations
 from statistics import pstdev
 from typing import Any
 
+from cirray.data.table import TripletTable
 from cirray.study.measures import alignment, effective_rank, separation, sparsity, spectrum, uniformity
 from cirray.study.scores import Scores, some_rows
 from cirray.study.variants import Variant
-from cirray.tables import TripletTable
 
 # Whether more of the measure is more use of the space.
 MEASURES = {"rank": True, "uniformity": False, "separation": True, "alignment": False, "sparsity": False}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cirray.data.triplets import Split
-from cirray.tables import TripletTable
+from cirray.data.records import Split
+from cirray.data.table import TripletTable
 
 _LONGEST = 10**6
 _LENGTHS = {

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
-from cirray.files import write_text
+from cirray.storage.files import write_text
 from cirray.study.findings import Finding
 
 TEMPLATE = Path(__file__).parent / "page.html"

@@ -8,16 +8,17 @@ from typing import Any
 
 import torch
 
-from cirray.bars import say
-from cirray.config import Config
-from cirray.data import load_dataset
-from cirray.data.triplets import Dataset, Split
+from cirray.cluster.session import connect
+from cirray.config.schema import Config
+from cirray.console.bars import say
+from cirray.data.load import load_dataset
+from cirray.data.records import Dataset, Split
+from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
-from cirray.files import write_json, write_text
-from cirray.places import store_place
-from cirray.provenance import provenance
-from cirray.runtime import connect
-from cirray.sheets import queries_png
+from cirray.evaluation.figures import queries_png
+from cirray.storage.files import write_json, write_text
+from cirray.storage.location import store_place
+from cirray.storage.provenance import provenance
 from cirray.study import plots
 from cirray.study.failures import examples, failures
 from cirray.study.findings import Finding, agreement, find, telling
@@ -25,7 +26,6 @@ from cirray.study.groups import LENGTHS, by_group, lengths, relations
 from cirray.study.report import claim, write_page
 from cirray.study.scores import Scores, score
 from cirray.study.variants import Stage, Variant, variants
-from cirray.tables import TripletTable, build_table
 
 PAGE, NUMBERS, SETTINGS = "study.html", "study.json", "config.yaml"
 _FAILURES = 8

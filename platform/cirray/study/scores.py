@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cirray.ranking import places, target_ranks
+from cirray.data.table import TripletTable
+from cirray.evaluation.ranking import places, target_ranks
 from cirray.study.measures import spectrum
 from cirray.study.variants import Variant
-from cirray.tables import TripletTable
 
 # The spread of a space, and the images that a query is compared with; more of them say nothing more.
 _ROWS = 2048

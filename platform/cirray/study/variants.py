@@ -13,19 +13,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cirray.bundle import load_combining
-from cirray.bundle_folder import MANIFEST, read_bundle
-from cirray.combiner import Combiner, Sum, build_combining
-from cirray.config import Config
-from cirray.data.triplets import Dataset
-from cirray.encoder_folder import MANIFEST as ENCODER_MANIFEST
+from cirray.cluster.device import use_gpu
+from cirray.config.schema import Config
+from cirray.data.records import Dataset
+from cirray.data.table import TripletTable
 from cirray.errors import RunError
-from cirray.evaluation import Features, ImageOnly, TextOnly, ensure_images, ensure_texts, pictures_of, read_features
-from cirray.places import fetch, store_place
-from cirray.recall import Recall, evaluate
-from cirray.tables import TripletTable
+from cirray.evaluation.evaluate import ImageOnly, TextOnly
+from cirray.evaluation.metrics import Recall, evaluate
+from cirray.features.ensure import Embedder, Features, pictures_of, read_features
+from cirray.models.bundle import load_combining
+from cirray.models.bundle_manifest import MANIFEST, read_bundle
+from cirray.models.combining import Combiner, Sum, build_combining
+from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
+from cirray.storage.location import fetch, store_place
 from cirray.training.checkpoints import read_weights
-from cirray.training.stages import is_done, use_gpu
+from cirray.training.launch import is_done
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,9 @@ def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, con
     """Computes the features that the store lacks, and every variant's queries and recall."""
     found = []
     for stage in stages:
-        where = (stage.encoder, store_place(config.store), config.embed, config.workers, use_gpu(config))
-        images, texts = ensure_images(pictures_of(dataset), *where), ensure_texts(table.captions, *where)
+        gpu = use_gpu(config.compute, config.workers)
+        embedder = Embedder(stage.encoder, store_place(config.store), config.embed, config.workers, gpu)
+        images, texts = embedder.images(pictures_of(dataset)), embedder.texts(table.captions)
         features = read_features(dataset, table, images, texts)
         found += [_variant(name, function, features, dataset, table) for name, function in stage.functions.items()]
     return found

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from cirray.config import Compute, Optimisation
-from cirray.metrics import Log
-from cirray.progress import Poster
+from cirray.cluster.board import Poster
+from cirray.cluster.worker import Worker
+from cirray.config.schema import Compute, Optimisation
+from cirray.storage.metrics_log import Log
 from cirray.training.average import WeightAverage
 from cirray.training.checkpoints import Progress, read_checkpoint, write_checkpoint
 from cirray.training.sampling import Sampler, seed_epoch
 from cirray.training.task import Task, Validation
-from cirray.workers import Worker
 
 
 class Loop:

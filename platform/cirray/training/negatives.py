@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cirray.config import GalleryContrast
-from cirray.ranking import places, top_k
-from cirray.tables import TripletTable
+from cirray.config.schema import GalleryContrast
+from cirray.data.table import TripletTable
+from cirray.evaluation.ranking import places, top_k
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from cirray.config import Config
-from cirray.data.triplets import Protocol
-from cirray.recall import Recall
-from cirray.tables import TripletTable
+from cirray.config.schema import Config
+from cirray.data.records import Protocol
+from cirray.data.table import TripletTable
+from cirray.evaluation.metrics import Recall
 from cirray.training.sampling import Batch
 
 

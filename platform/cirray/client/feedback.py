@@ -1,0 +1,97 @@
+"""From kept feedback to triplets: what people chose is what they meant."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from cirray.client.schemas import Feedback
+from cirray.console.bars import bar
+from cirray.errors import DataError
+from cirray.storage.files import write_text
+from cirray.storage.location import Remote, is_remote, join
+
+PATTERN = "feedback-*.jsonl"
+_THREADS = 16
+
+
+def export_triplets(folder: Path | str, output: Path, known: frozenset[str] | None = None) -> dict[str, int]:
+    """Writes the triplets (format "triplets") that a folder of feedback holds, oldest first, each one once.
+
+    Args:
+        folder: the service's feedback folder, or its URI.
+        output: a file that does not exist yet, such as DATA/triplets.feedback.jsonl.
+        known: ids of the catalogue to train on; feedback on other items is left out. None keeps all.
+
+    Returns:
+        How many were written, and how many were left out for which reason.
+
+    Raises:
+        DataError: there is no feedback, a line of it is damaged, or the output exists.
+        PlaceError: the URI cannot be reached.
+    """
+    if output.exists():
+        raise DataError(f"{output} exists: give another name, so that nothing is overwritten")
+    counts: Counter[str] = Counter()
+    triplets: dict[str, None] = {}
+    for feedback in _records(folder):
+        reason = _unusable(feedback, known)
+        if reason:
+            counts[reason] += 1
+            continue
+        triplet = {"reference": feedback.reference, "captions": feedback.texts, "target": feedback.chosen}
+        triplets[json.dumps(triplet, ensure_ascii=False)] = None
+    write_text(output, "".join(f"{line}\n" for line in triplets))
+    return {"triplets": len(triplets), **counts}
+
+
+def _unusable(feedback: Feedback, known: frozenset[str] | None) -> str:
+    if feedback.reference is None:
+        return "without a reference item"
+    if not feedback.texts:
+        return "without a text"
+    if feedback.reference == feedback.chosen:
+        return "chose the reference itself"
+    if known is not None and not {feedback.reference, feedback.chosen} <= known:
+        return "names an item that is not in the catalogue"
+    return ""
+
+
+def _files(folder: Path | str) -> dict[str, str]:
+    """Returns file -> content."""
+    if not is_remote(folder):
+        return {str(file): file.read_text(encoding="utf-8") for file in sorted(Path(folder).glob(PATTERN))}
+    remote = Remote(str(folder))
+    names = sorted(name for name in remote.names() if PurePath(name).match(PATTERN))
+    found = {}
+    with bar(len(names), "reading feedback", "objects") as shown, ThreadPoolExecutor(_THREADS) as pool:
+        for name, content in zip(names, pool.map(remote.read, names), strict=True):
+            found[join(remote.uri, name)] = (content or b"").decode()
+            shown.update()
+    return found
+
+
+def _records(folder: Path | str) -> Iterator[Feedback]:
+    files = _files(folder)
+    if not files:
+        raise DataError(f"{folder} holds no feedback ({PATTERN}): give the folder that serve.feedback names")
+    lines: list[tuple[str, str, Mapping[str, Any]]] = []
+    for file, content in files.items():
+        for number, line in enumerate(content.splitlines(), start=1):
+            where = f"{file}:{number}"
+            try:
+                record = json.loads(line)
+                lines.append((record["time"], where, record))
+            except (ValueError, KeyError, TypeError):
+                raise DataError(f"{where} is damaged: correct or delete this line") from None
+    for _, where, record in sorted(lines, key=lambda entry: entry[:2]):
+        try:
+            yield Feedback.model_validate({name: record.get(name) for name in Feedback.model_fields})
+        except ValidationError as error:
+            raise DataError(f"{where} is no feedback: {error.errors()[0]['msg']}") from None

@@ -1,0 +1,230 @@
+"""The HTTP interface in types: what the service takes and answers, and what `cirray.client` sends and gets.
+
+Version 1 lives below /v1. Errors are RFC 9457 problems.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from cirray.data.attributes import MAX_ID
+from cirray.data.filters import ATTRIBUTE, Filter, Integer, Real, Text
+
+MAX_LIMIT = 200
+MAX_OFFSET = 10_000
+MAX_REFINEMENTS = 8
+MAX_BATCH = 64
+MAX_ATTRIBUTES = 64
+# Base64 of the greatest upload that the configuration allows (100 MB); the service's own limit is usually lower.
+MAX_BASE64 = 140_000_000
+
+# No control characters: an id goes into URLs, file names of reports and terminals.
+ItemId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Sentence = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"\S")]
+Title = Annotated[str, StringConstraints(max_length=1000)]
+Base64 = Annotated[str, StringConstraints(min_length=1, max_length=MAX_BASE64)]
+Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Value = bool | Integer | Real | Text | Annotated[list[Text], Field(max_length=64)]
+Attributes = Annotated[
+    dict[Annotated[str, StringConstraints(pattern=ATTRIBUTE)], Value], Field(max_length=MAX_ATTRIBUTES)
+]
+
+
+class Request(BaseModel):
+    """Base of what is sent: unknown fields are refused, so that a typing error is not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Answer(BaseModel):
+    """Base of what is answered: a client ignores fields that a newer service adds."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Reference(Request):
+    """The reference image: an item of the catalogue, or a picture."""
+
+    id: ItemId | None = Field(None, description="an item of the catalogue; its stored feature is used")
+    image: Base64 | None = Field(None, description="a picture file, base64")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Reference:
+        if (self.id is None) == (self.image is None):
+            raise ValueError("give either id or image")
+        return self
+
+
+class SearchRequest(Request):
+    """A query. Reference and text: composed retrieval. Reference alone: similar items. Text alone: text search."""
+
+    reference: Reference | None = Field(None, description="what to start from")
+    text: Sentence | None = Field(None, description="the relative caption: what shall be different")
+    refinements: list[Sentence] = Field(
+        default_factory=list,
+        max_length=MAX_REFINEMENTS,
+        description="further changes to the same reference, oldest first, as in a conversation",
+    )
+    weight: Share | None = Field(
+        None, description="the text's share, 0 to 1, in place of the balance that the Combiner chooses"
+    )
+    filter: Filter = Field(default_factory=Filter, description="attribute -> value, [values], {gte, lt, ...}, {not}")
+    limit: int = Field(20, ge=1, le=MAX_LIMIT)
+    offset: int = Field(0, ge=0, le=MAX_OFFSET)
+    include_reference: bool = Field(False, description="whether the reference item may be among the hits")
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> SearchRequest:
+        if self.reference is None and self.text is None:
+            raise ValueError("give a reference, a text, or both")
+        if self.refinements and self.text is None:
+            raise ValueError("refinements follow a text: give the first change as text")
+        if self.weight is not None and (self.reference is None or self.text is None):
+            raise ValueError("weight balances a reference and a text: give both, or leave it out")
+        return self
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The changes, oldest first."""
+        return (self.text, *self.refinements) if self.text is not None else ()
+
+
+class ItemAnswer(Answer):
+    """An item of the catalogue. `image` is the path of its thumbnail below the service's address."""
+
+    id: str
+    title: str
+    attributes: dict[str, Any]
+    image: str
+
+
+class HitAnswer(ItemAnswer):
+    """An item and its cosine similarity to the query feature."""
+
+    score: float
+
+
+class Timings(Answer):
+    """Milliseconds of each part of a search."""
+
+    read: float = Field(description="request read and picture decoded")
+    reference: float = Field(description="stored feature of the reference item fetched")
+    encode: float = Field(description="towers and Combiner, with the way to them and the wait for a batch")
+    search: float
+    total: float
+
+
+class SearchAnswer(Answer):
+    """What a search found."""
+
+    hits: list[HitAnswer]
+    balance: float | None = Field(
+        description="lambda: the text's share that the Combiner chose, or the weight; null where there is none"
+    )
+    kind: Literal["composed", "similar", "text"]
+    generation: str
+    model: str = Field(description="the bundle's short fingerprint")
+    timings_ms: Timings
+
+
+class ItemPage(Answer):
+    """Some items; `cursor` gets the next ones."""
+
+    items: list[ItemAnswer]
+    cursor: str | None
+    total: int = Field(description="items that fit the filter")
+
+
+class AttributeAnswer(Answer):
+    """An attribute that can be filtered by."""
+
+    name: str
+    kind: Literal["keyword", "number", "bool"]
+    values: list[tuple[str | bool, int]] = Field(description="the most frequent values, with their counts")
+    minimum: float | None
+    maximum: float | None
+
+
+class ModelAnswer(Answer):
+    """What is being served."""
+
+    name: str = Field(description="what the catalogue is called")
+    model: str
+    backbone: str
+    combining: Literal["combiner", "sum", "gated"]
+    dim: int
+    metrics: dict[str, float]
+    generation: str
+    items: int
+    attributes: list[AttributeAnswer]
+    writable: bool = Field(description="whether items can be put and deleted over HTTP")
+    key_needed: bool = Field(description="whether reading needs the API key")
+    notices: list[str] = Field(description="what an operator should know, such as a refused bundle")
+
+
+class ItemWrite(Request):
+    """An item to put."""
+
+    image: Base64 = Field(description="the picture file, base64")
+    title: Title = ""
+    attributes: Attributes = Field(default_factory=dict)
+
+
+class ItemPut(ItemWrite):
+    """An item of a batch."""
+
+    id: ItemId
+
+
+class BatchWrite(Request):
+    """Items to put and ids to delete, done in this order."""
+
+    put: list[ItemPut] = Field(default_factory=list, max_length=MAX_BATCH)
+    delete: list[ItemId] = Field(default_factory=list, max_length=1024)
+
+    @model_validator(mode="after")
+    def _does_something(self) -> BatchWrite:
+        if not self.put and not self.delete:
+            raise ValueError("give put, delete, or both")
+        return self
+
+
+class WriteAnswer(Answer):
+    """What a write changed."""
+
+    put: int
+    deleted: int
+
+
+class Feedback(Request):
+    """Which item somebody chose for a query."""
+
+    reference: ItemId | None = Field(None, description="the reference item's id; null for an uploaded picture")
+    texts: list[Sentence] = Field(default_factory=list, max_length=MAX_REFINEMENTS + 1)
+    chosen: ItemId
+    generation: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_query(self) -> Feedback:
+        if self.reference is None and not self.texts:
+            raise ValueError("give the query's reference, its texts, or both")
+        return self
+
+
+class FeedbackAnswer(Answer):
+    """The feedback's own id; it is on disk."""
+
+    id: str
+
+
+class Problem(Answer):
+    """An error, after RFC 9457 (application/problem+json)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    errors: list[dict[str, Any]] | None = Field(None, description="each wrong field: where and what")

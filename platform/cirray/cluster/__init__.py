@@ -1,0 +1,1 @@
+"""Ray: the session, the distributed worker, the device."""

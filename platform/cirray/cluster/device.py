@@ -1,0 +1,14 @@
+"""Which device workers get."""
+
+from __future__ import annotations
+
+import ray
+
+from cirray.config.schema import Compute
+
+
+def use_gpu(compute: Compute, workers: int) -> bool:
+    """Whether each of `workers` workers gets a GPU: as `compute.device` says, `auto` if the cluster has enough."""
+    if compute.device == "auto":
+        return bool(ray.cluster_resources().get("GPU", 0) >= workers)
+    return compute.device == "cuda"

@@ -1,0 +1,159 @@
+"""One training worker: its rank and device, what it exchanges with the others, and what it reports.
+
+The only module that knows Ray Train's worker side; model code and losses know neither Ray nor ranks. Outside a Ray
+Train worker, `Worker.alone()` gives the same interface to a single process.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cirray.config.schema import Compute
+
+
+class Worker:
+    """A member of the group that trains together.
+
+    Attributes:
+        rank, world: this worker's number and how many there are.
+        device: where its tensors live.
+        keeps_checkpoints: whether anybody takes them.
+        send: who gets the metrics where nobody takes checkpoints.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        world: int,
+        device: torch.device,
+        compute: Compute,
+        send: Callable[[dict[str, Any]], None] | None = None,
+        keeps_checkpoints: bool = False,
+    ) -> None:
+        self.rank = rank
+        self.world = world
+        self.device = device
+        self._precision = compute.precision
+        self.send = send
+        self.keeps_checkpoints = keeps_checkpoints
+
+    @classmethod
+    def current(cls, compute: Compute, keeps_checkpoints: bool = True) -> Worker:
+        """Returns the Ray Train worker that this process is."""
+        from ray import train
+        from ray.train.torch import get_device
+
+        context, device = train.get_context(), get_device()
+        cores = (os.cpu_count() or 1) // context.get_local_world_size()  # this node's, shared with its other workers
+        torch.set_num_threads(compute.threads or max(1, cores))
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # NCCL exchanges objects through the current device
+        return cls(
+            context.get_world_rank(), context.get_world_size(), device, compute, keeps_checkpoints=keeps_checkpoints
+        )
+
+    @classmethod
+    def alone(cls, compute: Compute | None = None) -> Worker:
+        """Returns a group of one, without Ray: reports go nowhere."""
+        return cls(0, 1, torch.device("cpu"), compute or Compute())
+
+    @classmethod
+    def trial(cls, compute: Compute, device: torch.device) -> Worker:
+        """Returns a group of one with one CPU thread, of many that run side by side; it keeps no checkpoints."""
+        torch.set_num_threads(compute.threads or 1)
+        return cls(0, 1, device, compute)
+
+    def share(self, count: int) -> slice:
+        """Returns which of `count` examples of a global batch are this worker's; the last workers may get fewer."""
+        start, stop = self._bounds(self.rank, count)
+        return slice(start, stop)
+
+    def shares(self, count: int) -> list[int]:
+        """Returns how many of `count` examples each worker has."""
+        return [stop - start for start, stop in (self._bounds(rank, count) for rank in range(self.world))]
+
+    def _bounds(self, rank: int, count: int) -> tuple[int, int]:
+        each = -(-count // self.world)
+        return min(rank * each, count), min((rank + 1) * each, count)
+
+    def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """Concatenates every worker's rows [counts[rank], d] in rank order; gradients flow back to their worker."""
+        if self.world == 1:
+            return rows
+        padded = F.pad(rows, (0, 0, 0, max(counts) - rows.shape[0]))
+        parts = torch.distributed.nn.functional.all_gather(padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Adds up the gradients of all workers, in one flat exchange.
+
+        Each worker's loss is already its share of the global mean, so the sum is the gradient of the whole batch.
+        """
+        if self.world == 1:
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        for parameter in trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Adds up a tensor over all workers."""
+        value = value.detach().clone()
+        if self.world > 1:
+            dist.all_reduce(value)
+        return value
+
+    def agree(self, value: Any) -> Any:
+        """Returns worker 0's value on every worker, so that all take the same decisions."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Returns the context that `compute.precision` asks for."""
+        if self._precision == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self._precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def checkpoint(self) -> Path | None:
+        """Returns a local folder with the latest checkpoint to resume from, or None at a fresh start."""
+        if not self.keeps_checkpoints:
+            return None
+        from ray import train
+
+        latest = train.get_checkpoint()
+        return Path(latest.to_directory(tempfile.mkdtemp(prefix="cirray-resume-"))) if latest else None
+
+    def report(self, metrics: dict[str, Any], folder: Path | None) -> None:
+        """Reports metrics with the checkpoint in `folder` (worker 0's only), uploaded while training goes on."""
+        if not self.keeps_checkpoints:
+            if self.send is not None:
+                self.send(metrics)
+            return
+        from ray import train
+        from ray.train import CheckpointUploadMode
+
+        train.report(
+            metrics,
+            checkpoint=train.Checkpoint.from_directory(folder) if folder else None,
+            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+        )

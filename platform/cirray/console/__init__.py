@@ -1,0 +1,1 @@
+"""What a person at the terminal sees: log lines, progress bars, the live training line."""

@@ -1,0 +1,72 @@
+"""Live training progress: one line with loss, recall, throughput and ETA."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+REFRESH_S = 0.5
+LOG_EVERY_S = 15.0
+
+
+def line(state: dict[str, Any], label: str) -> str:
+    """Formats one state for people: `stage 1  epoch 3/10  loss 1.234  R 55.1  820 triplets/s  ETA 0:42`."""
+    done, total = state["step"], max(1, state["steps"])
+    parts = [
+        label,
+        f"{100 * done // total:3d} %",
+        f"epoch {state['epoch']}/{state['epochs']}",
+        f"loss {state['loss']:.3f}",
+    ]
+    if state.get("best") is not None:
+        parts.append(f"best {state['best']:.2f}")
+    parts.append(f"{state['rate']:,.0f} {state['unit']}/s")
+    parts.append(f"ETA {_minutes(state['eta_s'])}")
+    return "  ".join(parts)
+
+
+def _minutes(seconds: float) -> str:
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+@contextmanager
+def shown(read: Callable[[], dict[str, Any]], label: str, out: TextIO = sys.stderr) -> Iterator[None]:
+    """Draws a state while the block runs: in place on a terminal, a line every `LOG_EVERY_S` seconds elsewhere.
+
+    Args:
+        read: returns the latest state (see `line`), {} as long as there is none.
+    """
+    stop = threading.Event()
+    thread = threading.Thread(target=_draw, args=(read, label, out, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+def _draw(read: Callable[[], dict[str, Any]], label: str, out: TextIO, stop: threading.Event) -> None:
+    terminal = out.isatty()
+    width, last = 0, time.monotonic()
+    while not stop.wait(REFRESH_S):
+        state = read()
+        if not state:
+            continue
+        text = line(state, label)
+        if terminal:
+            out.write("\r" + text.ljust(width))
+            width = len(text)
+        elif time.monotonic() - last >= LOG_EVERY_S:
+            last = time.monotonic()
+            out.write(text + "\n")
+        out.flush()
+    if terminal and width:
+        out.write("\r" + " " * width + "\r")
+        out.flush()

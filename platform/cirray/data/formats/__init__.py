@@ -1,0 +1,1 @@
+"""Dataset formats, a module each."""

@@ -1,0 +1,152 @@
+"""Reads FashionIQ in its published layout.
+
+    root/captions/cap.{category}.{split}.json        [{"candidate": id, "target": id, "captions": [str, str]}]
+    root/image_splits/split.{category}.{split}.json  [id, ...]
+    root/images/{id}.png (or .jpg, .jpeg)
+    root/titles.json                                  {id: title}, optional, ours
+
+The reference is called "candidate"; the test split has no targets. Empty captions: `captions.without_empty`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cirray.config.schema import Data
+from cirray.data.captions import without_empty
+from cirray.data.formats.annotations import Annotations
+from cirray.data.images import Picture
+from cirray.data.parsing import Source, leaves_root
+from cirray.data.records import Protocol, Split, Triplet
+from cirray.data.tree import Tree
+
+EXPECTED = "captions/, image_splits/ and images/ of FashionIQ"
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_WHOLE = Protocol("fashioniq (whole split file)", exclude_reference=False, selection="mean-r10-r50")
+_VAL_SPLIT = Protocol(
+    "fashioniq VAL split (references and targets only)", exclude_reference=False, selection="mean-r10-r50"
+)
+
+
+def read(data: Data, splits: Sequence[str]) -> Annotations:
+    """Reads the splits of `data.categories`.
+
+    The gallery of a category is its whole split file; with `data.gallery` "val-split" it is the union of the
+    split's references and targets, in the order in which the triplets name them (a test split, having no
+    targets, keeps its whole file).
+    """
+    source = Source(data.root)
+    sources: dict[str, str] = {}
+    parts: dict[str, Split] = {}
+    for split in splits:
+        triplets: list[Triplet] = []
+        galleries: dict[str, tuple[str, ...]] = {}
+        for category in data.categories:
+            listed = _listed(source, category, split)
+            captions = source.root / "captions" / f"cap.{category}.{split}.json"
+            split_file = f"image_splits/split.{category}.{split}.json"
+            found = list(read_triplets(source, captions, category, split, listed, split_file))
+            union = data.gallery == "val-split" and split != "test"
+            galleries[category] = _union(found) if union else tuple(listed or ())
+            triplets += found
+            for identifier in galleries[category]:
+                sources.setdefault(identifier, (listed or {}).get(identifier, ""))
+        parts[split] = Split(split, tuple(triplets), galleries)
+    return Annotations(
+        name="fashioniq",
+        images=_files(source.tree, sources),
+        image_sources=sources,
+        titles=_titles(source, sources),
+        splits=parts,
+        protocol=protocol(data),
+        problems=source.problems,
+        fatal=source.fatal,
+    )
+
+
+def protocol(data: Data) -> Protocol:
+    """Returns how FashionIQ is scored."""
+    return _VAL_SPLIT if data.gallery == "val-split" else _WHOLE
+
+
+def _listed(source: Source, category: str, split: str) -> dict[str, str] | None:
+    """Returns id -> place of a split file, in its order; None if there is no such file."""
+    items = source.array(source.root / "image_splits" / f"split.{category}.{split}.json")
+    if items is None:
+        return None
+    listed: dict[str, str] = {}
+    for where, identifier in items:
+        if not isinstance(identifier, str) or not identifier.strip():
+            source.note(where, f"an image id must be a non-empty string, not {identifier!r}")
+        elif leaves_root(identifier) or "/" in identifier:
+            source.note(where, f"image id {identifier!r} cannot be the name of a file")
+        elif identifier in listed:
+            source.note(where, f"image id {identifier!r} is there twice, first at {listed[identifier]}")
+        else:
+            listed[identifier] = where
+    return listed
+
+
+def read_triplets(
+    source: Source,
+    path: Path,
+    category: str,
+    split: str,
+    listed: Mapping[str, str] | None = None,
+    split_file: str = "",
+) -> Iterator[Triplet]:
+    """Yields the triplets of an annotation file; with `listed` None any image id is taken."""
+    for record in source.records(path):
+        reference = record.known_id("candidate", listed, split_file)
+        has_target = split != "test" or record.has("target")
+        target = record.known_id("target", listed, split_file) if has_target else None
+        captions = record.texts("captions")
+        if captions is not None and not without_empty(captions):
+            record.note("all its captions are empty")
+            captions = None
+        if reference is not None and captions is not None and (target is not None or not has_target):
+            yield Triplet(reference, without_empty(captions), target, category)
+
+
+def _union(triplets: Sequence[Triplet]) -> tuple[str, ...]:
+    ids = (identifier for triplet in triplets for identifier in (triplet.reference, triplet.target))
+    return tuple(dict.fromkeys(identifier for identifier in ids if identifier is not None))
+
+
+def _files(tree: Tree, ids: Mapping[str, str]) -> dict[str, Picture]:
+    """Returns id -> file. Lists the folder once; an id without a file gets .png, for the audit to miss."""
+    folder = tree.root / "images"
+    names = {(path.stem, path.suffix.lower()): path for path in tree.entries(folder)}
+
+    def file(identifier: str) -> Picture:
+        found = (names.get((identifier, suffix)) for suffix in _SUFFIXES)
+        return tree.picture(next((path for path in found if path), folder / f"{identifier}.png"))
+
+    return {identifier: file(identifier) for identifier in ids}
+
+
+def _titles(source: Source, ids: Mapping[str, str]) -> dict[str, str]:
+    path = source.root / "titles.json"
+    titles: dict[str, str] = {}
+    if not source.tree.exists(path):
+        return titles
+    for identifier, title in (source.table(path) or {}).items():
+        if not isinstance(title, str) or not title.strip():
+            source.note(f"{source.name(path)} entry {identifier}", f"a title must be text, not {title!r}")
+        elif identifier in ids:
+            titles[identifier] = title.strip()
+    return titles
+
+
+def ranking_files(
+    split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Returns a file a category, in the layout of the FashionIQ challenge: its caption records, each with "ranking"."""
+    files: dict[str, list[dict[str, Any]]] = {f"{category}.{split.name}.pred.json": [] for category in split.galleries}
+    for triplet, names in zip(split.triplets, ranked, strict=True):
+        record = {"candidate": triplet.reference, "captions": list(triplet.captions), "ranking": list(names)}
+        files[f"{triplet.category}.{split.name}.pred.json"].append(record)
+    return files

@@ -1,0 +1,91 @@
+"""Reads your own triplets (data.format "triplets").
+
+    root/catalog.jsonl             {"id": str, "image": path relative to root, "title": str (optional)}
+    root/triplets.{split}.jsonl    {"reference": id, "captions": [str, ...] or str, "target": id,
+                                    "relation": str (optional)}
+
+One JSON object a line; other keys are ignored. A test split may leave the targets out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from cirray.config.schema import Data
+from cirray.data.captions import is_empty
+from cirray.data.formats.annotations import Annotations
+from cirray.data.images import Picture
+from cirray.data.parsing import Record, Source, leaves_root
+from cirray.data.records import Protocol, Split, Triplet
+
+EXPECTED = "catalog.jsonl, triplets.train.jsonl, triplets.val.jsonl and the pictures"
+CATALOG = "catalog.jsonl"
+
+_PROTOCOL = Protocol("triplets (whole catalogue, reference kept)", exclude_reference=False, selection="mean-all")
+
+
+def read(data: Data, splits: Sequence[str]) -> Annotations:
+    """Reads the catalogue and the splits; the gallery "all" is the whole catalogue in its own order."""
+    source = Source(data.root)
+    images: dict[str, Picture] = {}
+    sources: dict[str, str] = {}
+    titles: dict[str, str] = {}
+    for record in source.lines(source.root / CATALOG):
+        _add_item(record, source, images, sources, titles)
+    known = None if source.fatal else sources
+    gallery = {"all": tuple(images)}
+    files = {split: source.root / f"triplets.{split}.jsonl" for split in splits}
+    parts = {
+        split: Split(split, tuple(read_triplets(source, path, split, known)), gallery) for split, path in files.items()
+    }
+    return Annotations("triplets", images, sources, titles, parts, protocol(data), source.problems, source.fatal)
+
+
+def protocol(data: Data) -> Protocol:
+    """Returns how own triplets are scored."""
+    return _PROTOCOL
+
+
+def _add_item(
+    record: Record,
+    source: Source,
+    images: dict[str, Picture],
+    sources: dict[str, str],
+    titles: dict[str, str],
+) -> None:
+    identifier, image = record.text("id"), record.text("image")
+    title = record.text("title") if record.value("title") not in (None, "") else None
+    if image is not None and leaves_root(image):
+        record.note(f"image {image!r} must be a path inside the data folder, relative to it")
+        image = None
+    if identifier is not None and identifier in sources:
+        record.note(f"id {identifier!r} is there twice, first at {sources[identifier]}")
+        return
+    if identifier is None or image is None:
+        return
+    images[identifier] = source.tree.picture(source.root / image)
+    sources[identifier] = record.where
+    if title is not None:
+        titles[identifier] = title.strip()
+
+
+def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, str] | None = None) -> Iterator[Triplet]:
+    """Yields the triplets of a file; with `known` None any image id is taken."""
+    for record in source.lines(path):
+        reference = record.known_id("reference", known, CATALOG)
+        has_target = split != "test" or record.has("target")
+        target = record.known_id("target", known, CATALOG) if has_target else None
+        captions = record.texts("captions", single=True)
+        if captions is not None and any(is_empty(caption) for caption in captions):
+            record.note("one of its captions is empty")
+            captions = None
+        if reference is not None and captions is not None and (target is not None or not has_target):
+            yield Triplet(reference, captions, target, relation=record.label("relation"))
+
+
+def ranking_files(
+    split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
+) -> dict[str, dict[str, list[str]]]:
+    """Returns one file: the place of each triplet in its file, counted from 0 -> ranked ids."""
+    return {f"{split.name}.ranks.json": {str(place): list(names) for place, names in enumerate(ranked)}}

@@ -1,0 +1,259 @@
+"""From a picture file to the pixels of the image tower.
+
+`open_rgb` makes any picture three 8-bit channels; `pixels` pads, resizes and crops it; `file_pixels` does both, in the
+order that `preprocess.convert` says. The rules are those of CLIP4Cir (TargetPad, SquarePad) and of torchvision's Resize
+and CenterCrop on PIL images, to the pixel, without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cirray.config.schema import Preprocess
+from cirray.errors import DataError
+from cirray.storage.location import Remote, Stamp, is_remote
+
+Background = Literal["white", "black"]
+Result = TypeVar("Result")
+
+# Where Pillow itself starts to warn of a decompression bomb.
+MAX_PIXELS = 89_478_485
+# Padding makes a picture nearly as high as it is long, and resizing without padding makes it as many times
+# longer than the model's input as it is longer than high: few pixels in the file may become very many here.
+MAX_SIDE = 16_384
+MAX_RATIO = 100
+# Picture formats only: Pillow also opens formats that start other programs (EPS) or have no fixed size.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+# Most of the time that an object store takes for a picture is waiting.
+REMOTE_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePicture:
+    """A picture file at a URI; it stays there, and is read by whoever decodes it.
+
+    Attributes:
+        uri: where it is; also what it is as text.
+        stamp: as its folder's listing told it; None if it was not listed.
+    """
+
+    uri: str
+    stamp: Stamp | None
+
+    def __str__(self) -> str:
+        return self.uri
+
+
+Picture = Path | RemotePicture
+
+
+class PictureError(DataError):
+    """A file is not a picture that can be used.
+
+    Attributes:
+        where: the file, or what else names the picture.
+        what: what is wrong with it.
+    """
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(where, what)
+        self.where = where
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def open_rgb(picture: Picture | str, background: Background) -> Image.Image:
+    """Opens a picture file and decodes it completely.
+
+    Args:
+        picture: the file: a path, or a URI as an index or a feature store's filler knows it.
+        background: what transparent pictures are laid on.
+
+    Returns:
+        An RGB image, turned as its EXIF orientation says.
+
+    Raises:
+        PictureError: no such file, an empty or truncated one, not a picture, or too large a picture.
+        PlaceError: its URI cannot be reached.
+    """
+    return decode_rgb(read_bytes(picture), str(picture), background)
+
+
+def read_bytes(picture: Picture | str) -> bytes:
+    """Returns the content of a file; raises as `open_rgb`."""
+    where = str(picture)
+    content = _read_remote(where) if is_remote(where) else _read_local(Path(where))
+    if not content:
+        raise PictureError(where, "is empty (0 bytes)")
+    return content
+
+
+def reading_threads(pictures: Iterable[Picture | str], local: int) -> int:
+    """Returns how many threads should read pictures: `local`, or more where some are at a URI."""
+    return REMOTE_THREADS if any(is_remote(str(picture)) for picture in pictures) else local
+
+
+def _read_remote(uri: str) -> bytes:
+    content = Remote(uri).read("")
+    if content is None:
+        raise PictureError(uri, "does not exist")
+    return content
+
+
+def _read_local(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise PictureError(str(path), "is a folder, not a picture file")
+        if path.exists() and not path.is_file():
+            raise PictureError(str(path), "is not a regular file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PictureError(str(path), "does not exist") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise PictureError(str(path), f"cannot be read ({error})") from None
+
+
+def decode_rgb(content: bytes, where: str, background: Background, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decodes the bytes of a picture file; see `open_rgb`.
+
+    Args:
+        content: the bytes of the file.
+        where: names the picture in errors.
+        background: what transparent pictures are laid on.
+        max_pixels: of a picture that is decoded; a small file may hold very many.
+    """
+    return _decoded(content, where, max_pixels, lambda image: to_rgb(ImageOps.exif_transpose(image), background))
+
+
+def _decoded(content: bytes, where: str, max_pixels: int, use: Callable[[Image.Image], Result]) -> Result:
+    """Returns what `use` makes of the completely decoded picture, whatever its mode."""
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            _check_size(where, *image.size, max_pixels)
+            image.load()
+            return use(image)
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise PictureError(where, f"is not a picture in a known format ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError:
+        raise PictureError(where, f"has more than {MAX_PIXELS:,} pixels") from None
+    except Exception as error:  # broken files make Pillow's decoders raise nearly anything
+        raise PictureError(where, f"cannot be decoded ({error or type(error).__name__})") from None
+
+
+def file_pixels(picture: Picture | str, size: int, preprocess: Preprocess) -> np.ndarray:
+    """Returns the pixels of a picture file, uint8 [3, size, size]; raises as `open_rgb` does."""
+    return content_pixels(read_bytes(picture), str(picture), size, preprocess)
+
+
+def content_pixels(
+    content: bytes, where: str, size: int, preprocess: Preprocess, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Returns the pixels of the bytes of a picture file; arguments as in `decode_rgb` and `pixels`."""
+    return _decoded(content, where, max_pixels, lambda image: image_pixels(image, size, preprocess))
+
+
+def image_pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.ndarray:
+    """Returns the pixels of an opened picture of any mode."""
+    if preprocess.convert == "first":
+        image = to_rgb(ImageOps.exif_transpose(image), preprocess.background)
+    return pixels(image, size, preprocess)
+
+
+def pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.ndarray:
+    """Pads, resizes and crops a picture to the square input of the image tower.
+
+    Padding as `preprocess.pad` says; bicubic resize of the short side to `size`, the long side to
+    int(size * long / short); centre crop. Identical to torchvision's Resize(size, BICUBIC) and
+    CenterCrop(size).
+
+    Args:
+        image: an RGB image (`open_rgb`); one of another mode is padded, resized and cropped in it and then made RGB.
+        size: side of the result.
+        preprocess: padding and its ratio.
+
+    Returns:
+        uint8 [3, size, size], not normalised.
+    """
+    if preprocess.pad == "target":
+        image = target_pad(image, preprocess.ratio)
+    elif preprocess.pad == "square":
+        image = square_pad(image)
+    cropped = _centre_crop(_resize_short_side(image, size), size)
+    cropped.info.pop("transparency", None)  # nothing is made of it here, and Pillow would warn of some kinds
+    return np.ascontiguousarray(np.asarray(cropped.convert("RGB")).transpose(2, 0, 1))
+
+
+def target_pad(image: Image.Image, ratio: float) -> Image.Image:
+    """Pads the short side with zeros so that long/short is at most about `ratio` (CLIP4Cir's TargetPad).
+
+    A picture with long/short < ratio is returned as it is. Else each end of a side gets
+    max(int((long / ratio - side) / 2), 0) zeros.
+    """
+    width, height = image.size
+    if max(width, height) / min(width, height) < ratio:
+        return image
+    scaled = max(width, height) / ratio
+    return _pad(image, max(int((scaled - width) / 2), 0), max(int((scaled - height) / 2), 0))
+
+
+def square_pad(image: Image.Image) -> Image.Image:
+    """Pads the short side with int((long - short) / 2) zeros at each end (CLIP4Cir's SquarePad)."""
+    width, height = image.size
+    longest = max(width, height)
+    return _pad(image, int((longest - width) / 2), int((longest - height) / 2))
+
+
+def _pad(image: Image.Image, horizontal: int, vertical: int) -> Image.Image:
+    return ImageOps.expand(image, border=(horizontal, vertical), fill=0)
+
+
+def _resize_short_side(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    longest = int(size * max(width, height) / min(width, height))
+    target = (size, longest) if width <= height else (longest, size)
+    return image.resize(target, Image.Resampling.BICUBIC)
+
+
+def _centre_crop(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    # Python's round (half to even), which is torchvision's rule
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def _check_size(where: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise PictureError(where, f"has {width:,} x {height:,} pixels, more than {max_pixels:,}")
+    if max(width, height) > MAX_SIDE:
+        raise PictureError(where, f"has {width:,} x {height:,} pixels, a side longer than {MAX_SIDE:,}")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise PictureError(where, f"has {width:,} x {height:,} pixels, one side over {MAX_RATIO} times the other")
+
+
+def to_rgb(image: Image.Image, background: Background) -> Image.Image:
+    """Makes a decoded picture of any mode three 8-bit channels; transparency is laid on `background`.
+
+    Raises:
+        ValueError: floating-point pixels, whose range is not known.
+    """
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # Pillow clips these to 8 bits in some versions: keep the high byte of the 16 instead
+        gray = np.clip(np.asarray(image).astype(np.int64), 0, 0xFFFF) >> 8
+        return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, background), layer).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,98 @@
+"""A dataset's triplets as row numbers of one image table: what training and evaluation compute on.
+
+Row r of the image table is the image `ids[r]`, everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cirray.data.captions import query_caption, training_captions
+from cirray.data.records import Dataset, Split
+
+
+@dataclass(frozen=True, slots=True)
+class TripletTable:
+    """One split. T triplets, V caption strings in all.
+
+    Attributes:
+        reference, target: int64 [T], rows of the image table; -1 for a secret target.
+        captions: the distinct caption strings, V of them.
+        variants: for each triplet the rows of `captions` that training draws from.
+        query: int64 [T], the row of `captions` that validation uses.
+        categories: category -> (int64 triplet rows, int64 image rows of its gallery); one without triplets is left out,
+            it has no recall to average over.
+        subset: int64 [T, 5] image rows of CIRR's image set; [T, 0] where there are none; -1 pads.
+        gallery: int64 [N], all images of the split's galleries but those that only triplets of another split name.
+    """
+
+    reference: Tensor
+    target: Tensor
+    captions: tuple[str, ...]
+    variants: tuple[tuple[int, ...], ...]
+    query: Tensor
+    categories: Mapping[str, tuple[Tensor, Tensor]]
+    subset: Tensor
+    gallery: Tensor
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+
+def build_table(dataset: Dataset, split: str) -> TripletTable:
+    """Turns a split of `dataset` into row numbers; images are numbered in the order of `dataset.images`."""
+    rows = {image: row for row, image in enumerate(dataset.images)}
+    part = dataset.splits[split]
+    captions: dict[str, int] = {}
+    variants = tuple(
+        tuple(captions.setdefault(text, len(captions)) for text in training_captions(triplet.captions))
+        for triplet in part.triplets
+    )
+    queries = [captions[query_caption(triplet.captions)] for triplet in part.triplets]
+    return TripletTable(
+        reference=torch.tensor([rows[triplet.reference] for triplet in part.triplets], dtype=torch.long),
+        target=torch.tensor(
+            [-1 if triplet.target is None else rows[triplet.target] for triplet in part.triplets],
+            dtype=torch.long,
+        ),
+        captions=tuple(captions),
+        variants=variants,
+        query=torch.tensor(queries, dtype=torch.long),
+        categories=_categories(part, rows),
+        subset=_subsets(part, rows),
+        gallery=torch.tensor([rows[image] for image in _own_gallery(dataset, split)], dtype=torch.long),
+    )
+
+
+def _own_gallery(dataset: Dataset, split: str) -> list[str]:
+    """Returns the images of a split's galleries, each once. One that another split asks for is not for training."""
+    named = {name: _named(part) for name, part in dataset.splits.items()}
+    others = set().union(*(images for name, images in named.items() if name != split)) - named[split]
+    members = [image for gallery in dataset.splits[split].galleries.values() for image in gallery]
+    return [image for image in dict.fromkeys(members) if image not in others]
+
+
+def _named(split: Split) -> set[str]:
+    return {image for triplet in split.triplets for image in (triplet.reference, triplet.target) if image is not None}
+
+
+def _categories(split: Split, rows: Mapping[str, int]) -> dict[str, tuple[Tensor, Tensor]]:
+    found = {}
+    for category, gallery in split.galleries.items():
+        members = [row for row, triplet in enumerate(split.triplets) if triplet.category == category]
+        images = [rows[image] for image in gallery]
+        if members:
+            found[category] = (torch.tensor(members, dtype=torch.long), torch.tensor(images, dtype=torch.long))
+    return found
+
+
+def _subsets(split: Split, rows: Mapping[str, int]) -> Tensor:
+    width = max((len(triplet.subset) for triplet in split.triplets), default=0)
+    padded = [
+        [rows[image] for image in triplet.subset] + [-1] * (width - len(triplet.subset)) for triplet in split.triplets
+    ]
+    return torch.tensor(padded, dtype=torch.long).reshape(len(split.triplets), width)

@@ -1,0 +1,85 @@
+"""A finished bundle on any dataset: its features of a split, and their evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from cirray.cluster.device import use_gpu
+from cirray.cluster.session import connect
+from cirray.config.schema import Config
+from cirray.data.load import load_dataset
+from cirray.data.records import Dataset
+from cirray.data.table import TripletTable, build_table
+from cirray.errors import ConfigError
+from cirray.evaluation.evaluate import score, text_table
+from cirray.features.ensure import Embedder, Features, pictures_of, read_features
+from cirray.models.bundle import load_combining
+from cirray.models.bundle_manifest import MANIFEST, read_bundle
+from cirray.models.combining import Sum
+from cirray.storage.location import fetch, store_place
+from cirray.storage.provenance import provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A bundle and all that ranking one split with it needs."""
+
+    manifest: dict[str, Any]
+    dataset: Dataset
+    table: TripletTable
+    features: Features
+    combining: nn.Module
+
+
+def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dict[str, Any], str]:
+    """Scores a bundle's combining function, and Sum beside it, on one split.
+
+    Returns:
+        The JSON result, and the table as text.
+
+    Raises:
+        BundleError: the folder is no complete bundle.
+        DataError, ConfigError: the data cannot be used, or its split keeps its targets secret.
+    """
+    ready = prepare(bundle, config, split, needs_targets=True)
+    dataset, function = ready.dataset, ready.manifest["combining"]["function"]
+    functions: dict[str, nn.Module] = {"sum": Sum(), function: ready.combining}
+    results = score(split, ready.table, dataset.protocol, ready.features, functions, ready.manifest["fine_tuned"])
+    report = {
+        "bundle": str(bundle),
+        "dataset": dataset.name,
+        "protocol": dataset.protocol.name,
+        "skipped": [str(problem) for problem in dataset.skipped],
+        "provenance": provenance(config.seed),
+        "results": [result.to_json() for result in results],
+    }
+    return report, text_table(results, dataset.protocol)
+
+
+def prepare(bundle: Path | str, config: Config, split: str, needs_targets: bool) -> Prepared:
+    """Reads the bundle and the split, and computes the features that the store lacks.
+
+    Raises:
+        BundleError: the folder is no complete bundle.
+        DataError, ConfigError: the data cannot be used, or its split keeps targets secret that are needed.
+    """
+    folder = fetch(bundle, MANIFEST)
+    manifest = read_bundle(folder)
+    background = manifest["preprocess"]["background"]
+    dataset = load_dataset(config.data, store_place(config.store), background, (split,))
+    table = build_table(dataset, split)
+    if needs_targets and bool((table.target < 0).any()):
+        raise ConfigError(
+            f"split {split} of {dataset.name} keeps its targets secret: it cannot be scored here; jobs/rank.py writes "
+            f"its rankings for those who can"
+        )
+    connect(config.workers)
+    gpu = use_gpu(config.compute, config.workers)
+    embedder = Embedder(folder / "encoder", store_place(config.store), config.embed, config.workers, gpu)
+    images, texts = embedder.images(pictures_of(dataset)), embedder.texts(table.captions)
+    features = read_features(dataset, table, images, texts)
+    return Prepared(manifest, dataset, table, features, load_combining(folder, manifest))

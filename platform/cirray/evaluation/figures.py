@@ -1,0 +1,164 @@
+"""Pictures that people would rather look at: example queries with their best results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from PIL import Image
+
+from cirray.data.images import Background, Picture, open_rgb
+from cirray.storage.files import replacing
+
+RIGHT, WRONG, PLAIN, TEXT = "#1a7f37", "#d0d7de", "#57606a", "#24292f"
+
+Align = Literal["left", "center"]
+
+# Inches. Every place is computed: matplotlib's tight layout measures before pictures have their shape, and then lets
+# long captions run into the row above.
+_CELL, _GAP, _MARGIN = 1.7, 0.15, 0.15
+_PAD = 0.07
+_LEADING = 1.3 / 72  # of one line, an inch a point of its font
+_DPI = 110
+_CAPTION = FontProperties(size=9, style="italic")
+_PLACE = FontProperties(size=8)
+_TITLE = FontProperties(size=12, weight="bold")
+_CAPTION_LINES, _TITLE_LINES = 5, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A query and what came back, best first; `target` is the one result that was wanted.
+
+    `note` is a remark on the query, in a line of its own below the caption, which may be cut.
+    """
+
+    reference: Picture
+    caption: str
+    results: Sequence[Picture]
+    target: Picture
+    note: str = ""
+
+
+def draw_queries(examples: Sequence[Example], title: str, background: Background, path: Path) -> None:
+    """Draws one row a query: the reference with its caption, then the results; the target is framed in green."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(queries_png(examples, title, background))
+
+
+def queries_png(examples: Sequence[Example], title: str, background: Background) -> bytes:
+    """Returns what `draw_queries` draws, as PNG."""
+    target = BytesIO()
+    queries_figure(examples, title, background).savefig(target, format="png")
+    return target.getvalue()
+
+
+def queries_figure(examples: Sequence[Example], title: str, background: Background) -> Figure:
+    """Lays out what `draw_queries` draws; rows are as high as their captions need."""
+    columns = 1 + max(len(example.results) for example in examples)
+    width = 2 * _MARGIN + columns * _CELL + (columns - 1) * _GAP
+    heading = wrap(title, partial(_fits, _TITLE, width - 2 * _MARGIN), _TITLE_LINES)
+    captions = [_caption(example) for example in examples]
+    above = _MARGIN + _height(heading, _TITLE) + _GAP
+    rows = [_height(lines, _CAPTION) + _PAD + _CELL + _GAP for lines in captions]
+    figure = Figure(figsize=(width, above + sum(rows)), dpi=_DPI)
+    FigureCanvasAgg(figure)
+    _write(figure, "\n".join(heading), _TITLE, _MARGIN, _MARGIN + _height(heading, _TITLE), TEXT)
+    for number, (example, lines) in enumerate(zip(examples, captions, strict=True)):
+        top = above + sum(rows[: number + 1]) - _CELL - _GAP
+        _write(figure, "\n".join(lines), _CAPTION, _MARGIN, top - _PAD, TEXT)
+        _show(_cell(figure, 0, top), example.reference, background, PLAIN, 2.0)
+        for place, result in enumerate(example.results, start=1):
+            hit = result == example.target
+            _show(_cell(figure, place, top), result, background, RIGHT if hit else WRONG, 4.0 if hit else 1.0)
+            middle = _left(place) + _CELL / 2
+            words = f"{place}" + ("  target" if hit else "")
+            _write(figure, words, _PLACE, middle, top - _PAD, RIGHT if hit else PLAIN, "center")
+    return figure
+
+
+def wrap(text: str, fits: Callable[[str], bool], most: int) -> list[str]:
+    """Returns the text in at most `most` lines that fit, one at least; words wider than a line are broken, and an
+    ellipsis ends what is cut."""
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}".strip()
+        if fits(joined):
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and not fits(lines[-1] + letter):
+                lines.append("")
+            lines[-1] += letter
+        if len(lines) > most:
+            break
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while last and not fits(f"{last}…"):
+        last = last[:-1]
+    return [*lines[: most - 1], f"{last}…"]
+
+
+def _caption(example: Example) -> list[str]:
+    fits = partial(_fits, _CAPTION, _CELL)
+    lines = wrap(example.caption, fits, _CAPTION_LINES)
+    return [*lines, *wrap(example.note, fits, 1)] if example.note else lines
+
+
+def _fits(font: FontProperties, width: float, text: str) -> bool:
+    return bool(RendererAgg(1, 1, _DPI).get_text_width_height_descent(text, font, False)[0] <= width * _DPI)
+
+
+def _height(lines: Sequence[str], font: FontProperties) -> float:
+    return len(lines) * font.get_size_in_points() * _LEADING
+
+
+def _left(column: int) -> float:
+    return _MARGIN + column * (_CELL + _GAP)
+
+
+def _write(
+    figure: Figure, text: str, font: FontProperties, left: float, bottom: float, colour: str, align: Align = "left"
+) -> None:
+    """Writes text whose last line ends `bottom` inches below the figure's upper edge."""
+    width, height = figure.get_size_inches()
+    figure.text(
+        left / width,
+        1 - bottom / height,
+        text,
+        fontproperties=font,
+        color=colour,
+        ha=align,
+        va="bottom",
+        linespacing=1.2,
+        parse_math=False,  # dollars in a caption are prices
+    )
+
+
+def _cell(figure: Figure, column: int, top: float) -> Axes:
+    width, height = figure.get_size_inches()
+    return figure.add_axes(
+        (_left(column) / width, 1 - (top + _CELL) / height, _CELL / width, _CELL / height), anchor="N"
+    )
+
+
+def _show(cell: Axes, picture: Picture, background: Background, colour: str, width: float) -> None:
+    image = open_rgb(picture, background)
+    image.thumbnail((256, 256), Image.Resampling.LANCZOS)
+    cell.imshow(image)
+    cell.set_xticks([])
+    cell.set_yticks([])
+    for spine in cell.spines.values():
+        spine.set_color(colour)
+        spine.set_linewidth(width)

@@ -1,0 +1,141 @@
+"""What both homes do alike: from points to hits, items and features, page by page, and from one generation to another.
+
+Qdrant Edge and the server's client return points with the same attributes (payload, vector, score); how they are asked
+for is each home's own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cirray.data.filters import Filter
+from cirray.index.backend import Generation, doomed, previous
+from cirray.index.items import Hit, Item, Page, Window, check_cursor, item_of, point_id, query_rows
+from cirray.index.translate import Words, translate
+
+_PAGE = 1000
+# (limit, cursor, filter, names of the payload or True) -> (points, next cursor)
+Scroll = Callable[[int, Any, Any, Any], tuple[Sequence[Any], Any]]
+
+
+class PointReader(ABC):
+    """`Reader` over the four questions that Qdrant answers.
+
+    Args:
+        generation: what is searched.
+        words: Qdrant's classes for filters.
+    """
+
+    def __init__(self, generation: Generation, words: Words) -> None:
+        self.generation = generation
+        self._words = words
+
+    def search(
+        self,
+        vectors: np.ndarray,
+        limit: int,
+        offset: int = 0,
+        filter: Filter | None = None,
+        without: str | None = None,
+    ) -> list[list[Hit]]:
+        """See `Reader`."""
+        window = Window.around(limit, offset)
+        rows = query_rows(vectors, self.generation.dim)
+        found = self._nearest(rows, window.limit, window.offset, translate(filter, without, self._words))
+        return [window.page(Hit(item_of(point.payload), point.score) for point in points) for points in found]
+
+    def items(self, ids: Sequence[str]) -> dict[str, Item]:
+        """See `Reader`."""
+        found = [item_of(point.payload) for point in self._retrieve(_point_ids(ids), with_vectors=False)]
+        return {item.id: item for item in found}
+
+    def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """See `Reader`."""
+        return {
+            point.payload["id"]: np.asarray(point.vector, np.float32) * np.float32(point.payload["norm"])
+            for point in self._retrieve(_point_ids(ids), with_vectors=True)
+        }
+
+    def digests(self) -> dict[str, str]:
+        """See `Reader`."""
+        return digests(self._scroll)
+
+    def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
+        """See `Reader`."""
+        check_cursor(cursor)
+        points, following = self._scroll(limit, cursor, translate(filter, None, self._words), True)
+        return Page([item_of(point.payload) for point in points], None if following is None else str(following))
+
+    def count(self, filter: Filter | None = None) -> int:
+        """See `Reader`."""
+        return self._count(translate(filter, None, self._words))
+
+    @abstractmethod
+    def _nearest(self, rows: np.ndarray, limit: int, offset: int, wanted: Any) -> Sequence[Sequence[Any]]:
+        """Returns the points nearest to each row that fit Qdrant's filter `wanted`."""
+
+    @abstractmethod
+    def _retrieve(self, points: list[Any], with_vectors: bool) -> Sequence[Any]:
+        """Returns those of the points that exist."""
+
+    @abstractmethod
+    def _scroll(self, limit: int, cursor: Any, wanted: Any, payload: Any) -> tuple[Sequence[Any], Any]:
+        """Returns a page of points and where the next begins."""
+
+    @abstractmethod
+    def _count(self, wanted: Any) -> int:
+        """Returns how many points fit."""
+
+
+class Succession(ABC):
+    """What a `Home` makes of its own generations, published, publish and discard."""
+
+    where: str
+
+    def roll_back(self) -> str:
+        """See `Home`."""
+        name = previous(self.generations(), self.published(), self.where)
+        self.publish(name)
+        return name
+
+    def collect(self, keep: int) -> list[str]:
+        """See `Home`."""
+        names = doomed(self.generations(), self.published(), keep)
+        for name in names:
+            self.discard(name)
+        return names
+
+    @abstractmethod
+    def generations(self) -> list[Generation]:
+        """See `Home`."""
+
+    @abstractmethod
+    def published(self) -> str | None:
+        """See `Home`."""
+
+    @abstractmethod
+    def publish(self, name: str) -> None:
+        """See `Home`."""
+
+    @abstractmethod
+    def discard(self, name: str) -> None:
+        """See `Home`."""
+
+
+def digests(scroll: Scroll) -> dict[str, str]:
+    """Returns id -> digest of all points."""
+    found: dict[str, str] = {}
+    cursor: Any = None
+    while True:
+        points, cursor = scroll(_PAGE, cursor, None, ["id", "digest"])
+        found.update({point.payload["id"]: point.payload["digest"] for point in points})
+        if cursor is None:
+            return found
+
+
+def _point_ids(ids: Sequence[str]) -> list[Any]:
+    return [point_id(identifier) for identifier in ids]

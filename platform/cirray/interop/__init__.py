@@ -1,0 +1,1 @@
+"""Models of other systems in and out."""

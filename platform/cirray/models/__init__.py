@@ -1,0 +1,1 @@
+"""CLIP, combining functions, losses, and the bundle that holds a trained model."""

@@ -1,0 +1,1 @@
+"""Files, folders and object stores: atomic writes, locations, archives, provenance."""

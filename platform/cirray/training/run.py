@@ -1,0 +1,299 @@
+"""The main job: from triplets and pictures to a trained, evaluated bundle. Finished steps are not run again."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cirray.cluster.device import use_gpu
+from cirray.cluster.session import connect
+from cirray.config.schema import Config
+from cirray.console.bars import say
+from cirray.data.holdout import SELECTION, hold_back
+from cirray.data.load import load_dataset
+from cirray.data.records import Dataset
+from cirray.data.table import TripletTable, build_table
+from cirray.errors import ConfigError
+from cirray.evaluation.evaluate import ImageOnly, Result, TextOnly, overall, score, text_table
+from cirray.evaluation.figures import Example, draw_queries
+from cirray.evaluation.ranking import places, top_k
+from cirray.features.embed import DecodePixels, pixels_fingerprint
+from cirray.features.ensure import Embedder, Features, pictures_of, read_features
+from cirray.features.fill import fill
+from cirray.features.store import FeatureStore
+from cirray.models import bundle
+from cirray.models.build import build_encoder
+from cirray.models.bundle_manifest import MANIFEST as BUNDLE_MANIFEST
+from cirray.models.clip import Encoder, load_encoder, load_trained, save_encoder
+from cirray.models.combining import Sum, build_combining
+from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
+from cirray.storage.files import write_json
+from cirray.storage.location import is_remote, store_place
+from cirray.storage.provenance import provenance
+from cirray.training.launch import StageName, is_done, run_stage
+from cirray.training.run_dir import Output, claim, open_output
+from cirray.training.task import StageInputs
+
+EXAMPLES, SHOWN = 6, 6
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Runs or continues the whole training; returns what report.json says.
+
+    Raises:
+        CirrayError: wrong settings or data, before Ray starts; or a stage that failed.
+    """
+    output = open_output(config)
+    dataset = read_data(config)
+    check_settings(config, dataset)
+    say(
+        f"{dataset.name}: {len(dataset.images):,} images, "
+        + ", ".join(f"{len(split.triplets):,} {name} triplets" for name, split in dataset.splits.items())
+    )
+    encoder = start_encoder(config, output.step("backbone"))
+    claim(output, config, dataset)
+    if not (output.step("backbone") / ENCODER_MANIFEST).is_file():
+        save_encoder(encoder, output.step("backbone"))
+        output.keep("backbone", ENCODER_MANIFEST)
+    connect(config.workers)
+    return Training(config, output, dataset, encoder).run()
+
+
+def read_data(config: Config) -> Dataset:
+    """Reads and checks the data, and holds triplets back if told to.
+
+    Raises:
+        ConfigError, DataError: it cannot be used.
+    """
+    dataset = load_dataset(config.data, store_place(config.store), config.preprocess.background)
+    for problem in dataset.skipped:
+        say(f"skipped {problem}")
+    return hold_back(dataset, config.data.holdout, config.seed) if config.data.holdout else dataset
+
+
+def check_settings(config: Config, dataset: Dataset) -> None:
+    """Refuses settings that this data cannot be trained with.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    triplets = len(dataset.splits["train"].triplets)
+    for name, stage, count in (
+        ("stage0", config.stage0, len(dataset.titles)),
+        ("stage1", config.stage1, triplets),
+        ("stage2", config.stage2, triplets),
+    ):
+        settings = stage.optimisation
+        if stage.enabled and settings.drop_last and count < settings.batch_size:
+            raise ConfigError(
+                f"{name}.optimisation.batch_size is {settings.batch_size}, but there are {count} examples, and with "
+                f"drop_last no batch would be left: lower it, or set {name}.optimisation.drop_last false"
+            )
+    if config.stage0.enabled and not dataset.titles:
+        raise ConfigError("stage0.enabled needs images with titles, and this data has none: set it to false")
+
+
+def start_encoder(config: Config, folder: Path) -> Encoder:
+    """Builds the backbone, or loads the one that an earlier try of this run wrote to `folder`; writes nothing.
+
+    Raises:
+        BackboneError: weights cannot be fetched.
+        ConfigError: stage 0 cannot train this backbone.
+    """
+    if (folder / ENCODER_MANIFEST).is_file():
+        return load_encoder(folder)
+    source = config.backbone.pretrained or config.backbone.weights or "random weights"
+    say(f"building {config.backbone.model} ({source})")
+    encoder = build_encoder(config.backbone, config.preprocess, config.seed)
+    if config.stage0.enabled and encoder.has_batch_norm():
+        raise ConfigError(
+            f"stage0.enabled trains from scratch, but {config.backbone.model} has batch norm, whose statistics stay "
+            f"frozen here: take a ViT backbone, or set stage0.enabled false"
+        )
+    return encoder
+
+
+class Training:
+    """The steps of one run, in order."""
+
+    def __init__(self, config: Config, output: Output, dataset: Dataset, encoder: Encoder) -> None:
+        self.config = config
+        self.output = output
+        self.dataset = dataset
+        self.encoder = encoder
+        self.folder = output.step("backbone")
+        self.store = store_place(config.store)
+        self.place = output.place_of("backbone")
+        self.train = build_table(dataset, "train")
+        self.val = build_table(dataset, "val")
+        self.selection = build_table(dataset, SELECTION) if SELECTION in dataset.splits else self.val
+        self.results: list[Result] = []
+
+    def run(self) -> dict[str, Any]:
+        """Runs what is not done yet; evaluates; writes the bundle and the report."""
+        config = self.config
+        if config.stage0.enabled:
+            self._ensure_pixels()
+            self._train_encoder("stage0")
+        self._evaluate(False, {"image only": ImageOnly(), "text only": TextOnly(), "sum": Sum()})
+        if config.ablation and config.stage1.enabled and config.stage2.enabled:
+            frozen = self._train_combining("stage2-frozen")
+            self._evaluate(False, {config.stage2.combining.function: frozen})
+        if config.stage1.enabled:
+            if config.stage1.encoder != "text":
+                self._ensure_pixels()
+            self._train_encoder("stage1")
+            self._evaluate(True, {"sum": Sum()})
+        combining: nn.Module = Sum()
+        if config.stage2.enabled and config.stage2.combining.function != "sum":
+            combining = self._train_combining("stage2")
+            self._evaluate(config.stage1.enabled, {config.stage2.combining.function: combining})
+        return self._finish(combining)
+
+    def _inputs(self) -> StageInputs:
+        titles = self.dataset.titles
+        return StageInputs(
+            config=self.config,
+            encoder=self.place,
+            store=self.store,
+            image_keys=tuple(self.dataset.contents[image] for image in self.dataset.images),
+            train=self.train,
+            val=self.selection,
+            protocol=self.dataset.protocol,
+            titled=tuple((row, titles[image]) for row, image in enumerate(self.dataset.images) if image in titles),
+        )
+
+    def _train_encoder(self, stage: StageName) -> None:
+        """Runs stage 0 or 1 and moves on to the encoder that it made."""
+        folder = self.output.step(stage) / "encoder"
+        if not (folder / ENCODER_MANIFEST).is_file():
+            if stage == "stage1":
+                self._ensure_features()
+            say(f"{stage}: {_purpose(self.config, stage)}")
+            tensors = self._run_stage(stage, stage)
+            load_trained(self.encoder, tensors, self.config.stage1.blend if stage == "stage1" else 1.0)
+            save_encoder(self.encoder, folder)
+            self.output.keep(f"{stage}/encoder", ENCODER_MANIFEST)
+        else:
+            self.encoder = load_encoder(folder)
+        self.folder, self.place = folder, self.output.place_of(f"{stage}/encoder")
+
+    def _run_stage(self, stage: StageName, label: str) -> dict[str, Tensor]:
+        run = self.output.place if is_remote(self.output.place) else ""
+        tensors = run_stage(stage, label, self._inputs(), self.output.step(label), self.output.metrics, run)
+        self.output.keep(self.output.metrics.name)
+        return tensors
+
+    def _train_combining(self, label: str) -> nn.Module:
+        """Runs stage 2 on the features of the current encoder."""
+        self._ensure_features()
+        say(f"{label}: {'done before' if is_done(self.output.step(label)) else _purpose(self.config, 'stage2')}")
+        tensors = self._run_stage("stage2", label)
+        combining = build_combining(self.encoder.dim, self.config.stage2.combining)
+        prefix = "combining."
+        state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        combining.load_state_dict(state)
+        return combining.eval()
+
+    def _ensure_pixels(self) -> None:
+        size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
+        store = FeatureStore(self.store, "pixels", pixels_fingerprint(size, preprocess))
+        make, settings = partial(DecodePixels, size, preprocess), self.config.embed
+        fill(store, pictures_of(self.dataset), make, settings, self.config.workers, "pixels", settings.inline_pictures)
+
+    def _ensure_features(self) -> tuple[FeatureStore, FeatureStore]:
+        """Fills what is missing for the current encoder; only stage 2 needs the captions of the train split."""
+        ahead = self.config.stage1.enabled and self.folder != self.output.step("stage1") / "encoder"
+        trains_here = self.config.ablation or not ahead
+        captions = [*self.val.captions, *self.selection.captions, *(self.train.captions if trains_here else ())]
+        config = self.config
+        gpu = use_gpu(config.compute, config.workers)
+        embedder = Embedder(self.folder, self.store, config.embed, config.workers, gpu, self.place)
+        return embedder.images(pictures_of(self.dataset)), embedder.texts(captions)
+
+    def _features(self) -> Features:
+        return read_features(self.dataset, self.val, *self._ensure_features())
+
+    def _evaluate(self, fine_tuned: bool, functions: dict[str, nn.Module]) -> None:
+        self.results += score("val", self.val, self.dataset.protocol, self._features(), functions, fine_tuned)
+
+    def _finish(self, combining: nn.Module) -> dict[str, Any]:
+        settings = self.config.stage2.combining
+        if isinstance(combining, Sum):
+            settings = settings.model_copy(update={"function": "sum"})
+        final = overall(self.results, self.config.stage1.enabled, settings.function)
+        details = {
+            "backbone": self.config.backbone.model,
+            "recipe": self.config.recipe,
+            "fine_tuned": self.config.stage1.enabled,
+            "protocol": self.dataset.protocol.name,
+            "metrics": {f"R@{k}": round(value, 4) for k, value in final.recall.items()},
+            "provenance": provenance(self.config.seed),
+        }
+        bundle.save(self.output.bundle, self.folder, combining, settings, details)
+        self._draw(combining)
+        report = {
+            "recipe": self.config.recipe,
+            "dataset": self.dataset.name,
+            "protocol": self.dataset.protocol.name,
+            "seed": self.config.seed,
+            "skipped": [str(problem) for problem in self.dataset.skipped],
+            "results": [result.to_json() for result in self.results],
+        }
+        write_json(self.output.report, report)
+        for name, last in (("bundle", BUNDLE_MANIFEST), ("queries.png", None), ("report.json", None)):
+            self.output.keep(name, last)
+        print("\n" + text_table(self.results, self.dataset.protocol) + "\n")
+        say(f"report    {self.output.report}")
+        say(f"pictures  {self.output.queries}")
+        say(f"bundle    {self.output.bundle}")
+        return report
+
+    @torch.inference_mode()
+    def _draw(self, combining: nn.Module) -> None:
+        features = self._features()
+        queries = combining(features.images[self.val.reference], features.captions)
+        examples = pick_examples(self.dataset, self.val, F.normalize(features.images, dim=-1), queries)
+        draw_queries(
+            examples,
+            f"{self.config.recipe}: what comes back",
+            self.config.preprocess.background,
+            self.output.queries,
+        )
+
+
+def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries: Tensor) -> list[Example]:
+    """Takes queries evenly from every category, as they come, so that failures show too."""
+    paths = list(dataset.images.values())
+    triplets = dataset.splits["val"].triplets
+    each = -(-EXAMPLES // len(table.categories))
+    examples = []
+    for members, gallery in table.categories.values():
+        chosen = members[torch.linspace(0, len(members) - 1, min(each, len(members))).long()]
+        hidden = places(gallery, len(images))[table.reference[chosen]] if dataset.protocol.exclude_reference else None
+        _, best = top_k(queries[chosen], images[gallery], SHOWN, hidden)
+        for triplet, rows in zip(chosen.tolist(), best, strict=True):
+            examples.append(
+                Example(
+                    paths[int(table.reference[triplet])],
+                    " / ".join(triplets[triplet].captions),
+                    [paths[int(gallery[row])] for row in rows],
+                    paths[int(table.target[triplet])],
+                )
+            )
+    return examples
+
+
+def _purpose(config: Config, stage: StageName) -> str:
+    settings = getattr(config, stage).optimisation
+    what = {
+        "stage0": "image-title pre-training",
+        "stage1": f"fine-tuning CLIP ({config.stage1.encoder}) on the sum",
+        "stage2": f"training the combining function ({config.stage2.combining.function})",
+    }[stage]
+    return f"{what}, {config.workers} workers, batch {settings.batch_size}, up to {settings.epochs} epochs"

@@ -1,0 +1,84 @@
+"""Stage 0: contrastive image-title training of both towers (Radford et al., 2021), on preprocessed pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cirray.cluster.worker import Worker
+from cirray.features.embed import pixels_fingerprint
+from cirray.features.store import FeatureStore
+from cirray.models.clip import load_encoder
+from cirray.models.encoder_manifest import MANIFEST
+from cirray.models.losses import Temperature, contrastive_loss
+from cirray.storage.location import fetch
+from cirray.training.gradcache import Features, backward_in_chunks
+from cirray.training.sampling import Batch
+from cirray.training.task import StageInputs, Task, Validation
+
+
+class Pretrain(Task):
+    """Image-title pairs and a symmetric loss over the global batch.
+
+    The last epoch is kept: there is nothing held out to select on.
+    """
+
+    unit = "pairs"
+
+    def __init__(self, inputs: StageInputs, worker: Worker) -> None:
+        settings = inputs.config.stage0
+        self.worker = worker
+        self.settings = settings
+        self.encoder = load_encoder(fetch(inputs.encoder, MANIFEST), worker.device)
+        if settings.gradient_checkpointing:
+            self.encoder.clip.set_grad_checkpointing(True)
+        for name, parameter in self.encoder.clip.named_parameters():
+            parameter.requires_grad_(name not in ("logit_scale", "logit_bias"))
+        self.temperature = Temperature(settings.contrast.temperature, settings.contrast.learn_temperature)
+        self.temperature.to(worker.device)
+        size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
+        self.pixels = FeatureStore(inputs.store, "pixels", pixels_fingerprint(size, preprocess))
+        self.keys = [inputs.image_keys[row] for row, _ in inputs.titled]
+        titles = [title for _, title in inputs.titled]
+        numbers = {title: number for number, title in enumerate(dict.fromkeys(titles))}
+        self.title_ids = torch.tensor([numbers[title] for title in titles])
+        self.tokens = self.encoder.tokenize(titles)
+        self.examples = len(titles)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"clip": self.encoder.clip, "temperature": self.temperature}
+
+    def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
+        share = self.worker.share(len(batch))
+        mine = batch.rows[share]
+        device = self.worker.device
+        pixels = self.pixels.read([self.keys[row] for row in mine.tolist()]) if len(mine) else None
+        tokens = self.tokens[mine].to(device)
+        positives = torch.arange(share.start, share.stop, device=device)
+        ids = self.title_ids[batch.rows].to(device) if self.settings.contrast.mask_duplicates else None
+        counts = self.worker.shares(len(batch))
+
+        def encode(rows: slice) -> Features:
+            if pixels is None:
+                return (self._nothing(), self._nothing())
+            with self.worker.autocast():
+                image = self.encoder.encode_image(pixels[rows].to(device), normalize=True)
+                text = self.encoder.encode_text(tokens[rows], normalize=True)
+            return image.float(), text.float()
+
+        def loss_of(features: Features) -> Tensor:
+            image, text = features
+            images, texts = self.worker.gather(image, counts), self.worker.gather(text, counts)
+            scale = self.temperature()
+            to_text = contrastive_loss(image, texts, positives, scale, ids)
+            return (to_text + contrastive_loss(text, images, positives, scale, ids)) / 2
+
+        return backward_in_chunks(encode, len(mine), self.settings.optimisation.chunk, loss_of, grad_scale)
+
+    def _nothing(self) -> Tensor:
+        return torch.zeros(0, self.encoder.dim, device=self.worker.device, requires_grad=True)
+
+    def validate(self, epoch: int) -> Validation:
+        return Validation([], float(epoch))

@@ -1,0 +1,28 @@
+"""Bundles of a small CLIP with random weights: what search needs, without a training."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from cirray.config.schema import Combining
+from cirray.models import bundle
+from cirray.models.clip import Encoder, save_encoder
+from cirray.models.combining import build_combining
+from tests.support.encoder_fixtures import tiny_encoder
+
+SMALL = Combining(projection=24, hidden=40)
+
+
+def write_bundle(folder: Path, seed: int = 0, settings: Combining = SMALL, encoder: Encoder | None = None) -> Path:
+    """Writes a bundle; its combining function comes from `seed`, its towers are the shared ones unless given."""
+    encoder = encoder or tiny_encoder()
+    torch.manual_seed(seed)
+    source = folder.with_name(f"{folder.name}-source")
+    save_encoder(encoder, source)
+    details = {"recipe": "test", "fine_tuned": True, "backbone": "tiny", "metrics": {"R@1": 1.0}}
+    bundle.save(folder, source, build_combining(encoder.dim, settings), settings, details)
+    shutil.rmtree(source)
+    return folder

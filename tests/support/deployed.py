@@ -1,0 +1,58 @@
+"""Deploys the search service on a cluster as an operator does, and sees where its replicas are."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import httpx
+import yaml
+
+from tests.support.cluster import Cluster
+from tests.support.service import wait_until
+from tests.support.service_fixtures import Shop
+
+READY_S = 180
+PORT = 8000
+
+
+def serve_config(shop: Shop, **settings: Any) -> str:
+    """Returns a Serve configuration like serve/config.yaml, for a catalogue of ours."""
+    args = {"bundle": str(shop.bundle), "index": str(shop.index), "threads": 1, **settings}
+    application = {"name": "cirray", "route_prefix": "/", "import_path": "serve.app:build_app", "args": args}
+    http = {"host": "0.0.0.0", "port": PORT, "request_timeout_s": 30}
+    return yaml.safe_dump({"proxy_location": "EveryNode", "http_options": http, "applications": [application]})
+
+
+def deploy(cluster: Cluster, config: str) -> None:
+    """Runs `serve deploy` and waits until the application runs as it was asked for."""
+    path = cluster.folder / "serve.yaml"
+    path.write_text(config, encoding="utf-8")
+    command = [str(cluster.bin / "serve"), "deploy", "--address", cluster.dashboard, str(path)]
+    environment = {**cluster.environment, "RAY_ADDRESS": cluster.dashboard}
+    done = subprocess.run(command, env=environment, cwd=cluster.folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(lambda: is_running(cluster), READY_S, "the application")
+
+
+def is_running(cluster: Cluster) -> bool:
+    """Whether the application and all of its deployments are as they should be."""
+    found = application(cluster)
+    assert found.get("status") != "DEPLOY_FAILED", found["message"]
+    deployments = found.get("deployments", {}).values()
+    return found.get("status") == "RUNNING" and all(entry["status"] == "HEALTHY" for entry in deployments)
+
+
+def replicas(cluster: Cluster, deployment: str) -> list[str]:
+    """Returns the addresses of the nodes where a deployment's running replicas are, one a replica."""
+    found = application(cluster).get("deployments", {}).get(deployment, {}).get("replicas", [])
+    return [replica["node_ip"] for replica in found if replica["state"] == "RUNNING"]
+
+
+def application(cluster: Cluster) -> dict[str, Any]:
+    """Returns what Serve says of the application; nothing while the head is away."""
+    try:
+        found: dict[str, Any] = cluster.ask("/api/serve/applications/")["applications"].get("cirray", {})
+    except httpx.HTTPError:
+        return {}
+    return found

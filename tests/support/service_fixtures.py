@@ -1,0 +1,162 @@
+"""The real app and index within the test's own process, over a real encoder replica on the session's Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from qdrant_client import QdrantClient
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from cirray.config.schema import Serving, load_recipe
+from cirray.index.backend import Home
+from cirray.index.build import build_index
+from cirray.index.edge import EdgeHome
+from cirray.index.server import ServerHome
+from cirray.models.bundle_manifest import read_bundle
+from serve.access import Access
+from serve.catalogue import Catalogue
+from serve.encoder import Encoder
+from serve.remote import RemoteEncoder
+from serve.routes import create_app
+from serve.service import Service
+from tests.support.bundles import write_bundle
+from tests.support.small_catalogue import write_small_catalogue
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A bundle, a catalogue and its index; with `deploy`ed encoders, a handle to them."""
+
+    bundle: Path
+    catalog: Path
+    index: Path
+    store: Path
+    handle: DeploymentHandle | None = None
+
+    @property
+    def ids(self) -> list[str]:
+        """The catalogue's ids."""
+        return [json.loads(line)["id"] for line in self.catalog.read_text(encoding="utf-8").splitlines()]
+
+    def rebuild(self, **settings: Any) -> dict[str, Any]:
+        """Runs the indexing job again."""
+        return build_index(self.bundle, self.catalog, self.config(**settings))
+
+    def config(self, **settings: Any) -> Any:
+        """The configuration of the indexing job."""
+        dotted = {name.replace("__", "."): value for name, value in settings.items()}
+        places = {"index.path": str(self.index), "store": str(self.store)}
+        return load_recipe("default", {**places, **dotted})
+
+
+def write_shop(folder: Path, **settings: Any) -> Shop:
+    """Draws the small catalogue with some attributes and indexes it with a random bundle."""
+    data = write_small_catalogue(folder / "data")
+    catalog = data / "catalog.jsonl"
+    rows = [json.loads(line) for line in catalog.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows):
+        size, colour, shape = row["id"].split("-")
+        row.update(colour=colour, shape=shape, price=number + 0.5, large=size == "large")
+    catalog.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    shop = Shop(write_bundle(folder / "bundle"), catalog, folder / "index", folder / "store")
+    shop.rebuild(**settings)
+    return shop
+
+
+def deploy(shop: Shop, name: str) -> Shop:
+    """Starts an encoder replica for a shop's bundle, without HTTP proxies."""
+    serve.start(proxy_location="Disabled")
+    serving = Serving(bundle=str(shop.bundle), threads=1, poll_s=0.2)
+    application = serve.deployment(Encoder, ray_actor_options={"num_cpus": 0.1}).bind(
+        serving, read_bundle(shop.bundle)["image_fingerprint"]
+    )
+    return replace(shop, handle=serve.run(application, name=name, route_prefix=None))
+
+
+def memory_home(shop: Shop) -> ServerHome:
+    """A server's home in memory that holds what the shop's embedded index holds."""
+    client = QdrantClient(":memory:")
+    home = ServerHome(client, client, "cirray", "memory")
+    embedded = EdgeHome(shop.index)
+    reader = embedded.open(embedded.published() or "")
+    writer = home.create(reader.generation)
+    items = reader.items(shop.ids)
+    features = reader.features(shop.ids)
+    writer.upload([items[name] for name in shop.ids], np.stack([features[name] for name in shop.ids]))
+    home.publish(writer.finish({}).name)
+    reader.close()
+    return home
+
+
+@contextmanager
+def listening(shop: Shop, home: Home | None = None, key: str | None = None, **settings: Any) -> Iterator[str]:
+    """Serves over a real socket from a thread of this process; yields the address."""
+    serving = _serving(shop, **settings)
+    service = Service(serving, Catalogue(home or EdgeHome(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
+    app = create_app(service, Access(key))
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.close()
+
+    app.router.lifespan_context = life
+    config = uvicorn.Config(
+        app, port=0, log_level="error", lifespan="on", http="h11", h11_max_incomplete_event_size=2**20
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _serving(shop: Shop, **settings: Any) -> Serving:
+    folder = shop.index.parent
+    places = {"feedback": str(folder / "feedback"), "pictures": str(folder / "pictures")}
+    return Serving(bundle=str(shop.bundle), index=str(shop.index), **{**places, **settings})
+
+
+def ask(
+    shop: Shop,
+    conversation: Callable[[httpx.AsyncClient, Service], Awaitable[T]],
+    home: Home | None = None,
+    key: str | None = None,
+    **settings: Any,
+) -> T:
+    """Runs `conversation` with a client of a service that lives as long as it does."""
+
+    async def run() -> T:
+        serving = _serving(shop, **settings)
+        service = Service(serving, Catalogue(home or EdgeHome(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
+        await service.start()
+        transport = httpx.ASGITransport(create_app(service, Access(key)), raise_app_exceptions=False)
+        try:
+            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+                return await conversation(client, service)
+        finally:
+            await service.close()
+
+    return asyncio.run(run())
