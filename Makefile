@@ -11,8 +11,8 @@ export CIRRAY_TEST_DATA ?= $(abspath ../shared/data)
 
 .PHONY: help
 help:
-	@echo "make demo       draw a small garment catalogue, train on it with 2 Ray workers, index it"
-	@echo "make serve      search that catalogue in the browser"
+	@echo "make demo       draw a small garment catalog, train on it with 2 Ray workers, index it"
+	@echo "make serve      search that catalog in the browser"
 	@echo "make test       lint, types and every test"
 	@echo "make test-fast  the tests that start no training"
 	@echo "make lint       ruff and mypy"

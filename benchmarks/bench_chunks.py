@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from cirray.config.schema import Backbone, Preprocess
 from cirray.models.build import build_encoder
-from cirray.models.combining import Sum
+from cirray.models.combining.sum import Sum
 from cirray.models.losses import contrastive_loss
 from cirray.training.gradcache import Features, backward_in_chunks
 

@@ -2,7 +2,7 @@
 
 python benchmarks/bench_edge.py [ITEMSxDIM[:int8|:binary] ...] [--write platform/cirray/capacity/capacity_points.json]
 
-Each size is built through EdgeHome with the settings as they are by default; a fresh process then opens it and
+Each size is built through EdgeBackend with the settings as they are by default; a fresh process then opens it and
 searches. With --write the points are added to that file (one measured again replaces the old one).
 """
 
@@ -25,7 +25,7 @@ import psutil
 from cirray.config.schema import Indexing
 from cirray.data.attributes import Attribute
 from cirray.index.backend import Generation, new_name
-from cirray.index.edge import EdgeHome
+from cirray.index.edge import EdgeBackend
 from cirray.index.items import Item
 from cirray.storage.files import read_json, write_json
 
@@ -56,20 +56,18 @@ def item(row: int) -> Item:
         "price": row % 9973 / 10,
         "sale": row % 5 == 0,
     }
-    return Item(
-        f"P{row:09d}", f"/catalogue/images/{row:09d}.jpg", f"{row:064x}", f"A garment, number {row}", attributes
-    )
+    return Item(f"P{row:09d}", f"/catalog/images/{row:09d}.jpg", f"{row:064x}", f"A garment, number {row}", attributes)
 
 
 def build(root: Path, items: int, dim: int, quantization: Any) -> dict[str, float]:
     """Builds a generation; returns what its steps took."""
-    home = EdgeHome(root)
+    backend = EdgeBackend(root)
     settings = Indexing(quantization=quantization)
     attributes = [Attribute(name=name, kind=kind) for name, kind in KINDS.items()]
     plan = Generation(
         name=new_name(), image_fingerprint="", dim=dim, settings=settings, attributes=attributes, indexed=list(KINDS)
     )
-    writer = home.create(plan)
+    writer = backend.create(plan)
     upload, row = 0.0, 0
     for block in features(items, dim, 1):
         batch = [item(row + offset) for offset in range(len(block))]
@@ -81,7 +79,7 @@ def build(root: Path, items: int, dim: int, quantization: Any) -> dict[str, floa
     writer.finish({})
     taken = {"build_s": time.perf_counter() - started, "build_core_s": time.process_time() - used}
     writer.close()
-    home.publish(plan.name)
+    backend.publish(plan.name)
     return {"upload_s": upload, **taken}
 
 
@@ -140,11 +138,11 @@ def search(root: Path) -> dict[str, Any]:
     wanted = read_json(root / "exact.json")
     process = psutil.Process()
     before = process.memory_full_info()
-    home = EdgeHome(root)
-    name = home.published()
+    backend = EdgeBackend(root)
+    name = backend.published()
     assert name is not None
     started = time.perf_counter()
-    reader = home.open(name)
+    reader = backend.open(name)
     opened = time.perf_counter() - started
     reader.search(queries[:BATCH], LIMIT)  # warm
     seconds = []

@@ -23,7 +23,7 @@ from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.loop import Loop
-from cirray.training.stages.combine import Combine
+from cirray.training.stages.combine import CombiningTask
 from cirray.training.task import StageInputs
 from tuning.prepare import Reported, Start, as_frozen, with_config
 from tuning.search import search
@@ -60,7 +60,7 @@ def bare(begin: Start) -> tuple[float, float]:
     """Trains without Ray Tune; returns seconds, and MiB of memory of its own."""
     config = begin.inputs.config
     worker = Worker.trial(config.compute, torch.device("cpu"))
-    task = Combine(with_config(begin, config), worker, as_frozen(begin.frozen))
+    task = CombiningTask(with_config(begin, config), worker, as_frozen(begin.frozen))
     log = MetricsLog(Path(tempfile.mkdtemp()) / "metrics.jsonl", "bare")
     began = time.monotonic()
     Loop(task, config.stage2.optimisation, config.compute, 0, worker, log, Poster(None)).run()

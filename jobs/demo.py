@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""The whole way on one machine: draws a small garment catalogue, trains on it with two Ray workers, and indexes it.
+"""The whole way on one machine: draws a small garment catalog, trains on it with two Ray workers, and indexes it.
 
     python jobs/demo.py --output build/demo [--any.field VALUE]
 
-Prints the paper's ablation table. OUTPUT gets catalogue/ (pictures and triplets in FashionIQ's layout), training/ (as
+Prints the paper's ablation table. OUTPUT gets catalog/ (pictures and triplets in FashionIQ's layout), training/ (as
 jobs/train.py writes it), index/ (ready to be served) and store/. The same command again continues, or shows the
 finished result.
 """
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a s
 
 from cirray.config.command_line import main, parse
 from cirray.config.schema import load_recipe
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.errors import ConfigError
 
 
@@ -28,24 +28,24 @@ def run(argv: Sequence[str]) -> None:
         raise ConfigError("--output DIR is missing: the folder for everything the demo makes, such as build/demo")
     root = Path(output).expanduser()
     places = {
-        "data.root": str(root / "catalogue"),
+        "data.root": str(root / "catalog"),
         "store": str(root / "store"),
         "output": str(root / "training"),
         "index.path": str(root / "index"),
     }
     config = load_recipe("demo", {**places, **values})
-    from cirray.demo.catalogue import write_catalogue
+    from cirray.demo.catalog import write_catalog
 
-    say(f"drawing a garment catalogue in {root / 'catalogue'}")
-    write_catalogue(root / "catalogue", config.seed)
+    log(f"drawing a garment catalog in {root / 'catalog'}")
+    write_catalog(root / "catalog", config.seed)
     from cirray.training.run import train  # a wrong setting fails before torch and Ray are loaded
 
     train(config)
     from cirray.index.build import build_index
 
-    say(f"indexing the catalogue in {root / 'index'}")
-    build_index(root / "training" / "bundle", root / "catalogue" / "catalog.jsonl", config)
-    say(_next_steps(root))
+    log(f"indexing the catalog in {root / 'index'}")
+    build_index(root / "training" / "bundle", root / "catalog" / "catalog.jsonl", config)
+    log(_next_steps(root))
 
 
 def _next_steps(root: Path) -> str:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a s
 
 from cirray.config.command_line import main, parse
 from cirray.config.schema import load_recipe
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.errors import ConfigError
 
 
@@ -38,7 +38,7 @@ def run(argv: Sequence[str]) -> None:
         output = Output(config.output)
         write_json(output.step("evaluation.json"), report)
         output.keep("evaluation.json")
-        say(f"written to {output.place_of('evaluation.json')}")
+        log(f"written to {output.location_of('evaluation.json')}")
     else:
         print(json.dumps(report["results"]))
 

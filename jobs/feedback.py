@@ -4,7 +4,7 @@
     python jobs/feedback.py --feedback DIR --triplets DATA/triplets.feedback.jsonl [--catalog DATA/catalog.jsonl]
 
 A feedback with a reference item, a text and a chosen item becomes one triplet; the others are counted. With --catalog,
-only items of that catalogue are kept. Both may be s3:// or gs:// addresses. Append the result to
+only items of that catalog are kept. Both may be s3:// or gs:// addresses. Append the result to
 DATA/triplets.train.jsonl, after looking at it.
 """
 

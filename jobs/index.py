@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Indexes a catalogue with a bundle, so that it can be searched.
+"""Indexes a catalog with a bundle, so that it can be searched.
 
     python jobs/index.py --bundle OUTPUT/bundle --catalog catalog.jsonl|FOLDER|items.csv|items.parquet
                          [--index.path DIR] [--max-bad 0.05] [--output DIR] [--workers N]
@@ -49,27 +49,27 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _manage(action: str, argument: str, config: Config) -> dict[str, Any]:
-    from cirray.index import open_home
+    from cirray.index import open_backend
 
-    home = open_home(config.index)
-    result: dict[str, Any] = {"index": home.where}
+    backend = open_backend(config.index)
+    result: dict[str, Any] = {"index": backend.where}
     if action != "list":
-        with home.alone():
-            result.update(_change(home, action, argument, config))
+        with backend.lock():
+            result.update(_change(backend, action, argument, config))
     generations = [
         {"name": generation.name, "items": generation.count, "image_fingerprint": generation.image_fingerprint}
-        for generation in home.generations()
+        for generation in backend.generations()
     ]
-    return {**result, "published": home.published(), "generations": generations}
+    return {**result, "published": backend.published(), "generations": generations}
 
 
-def _change(home: Any, action: str, argument: str, config: Config) -> dict[str, Any]:
+def _change(backend: Any, action: str, argument: str, config: Config) -> dict[str, Any]:
     if action == "collect":
-        return {"deleted_generations": home.collect(config.index.keep)}
+        return {"deleted_generations": backend.collect(config.index.keep)}
     if action == "rollback":
-        home.roll_back()
+        backend.roll_back()
     else:
-        home.publish(argument)
+        backend.publish(argument)
     return {}
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Plans capacity: what a catalogue of so many items, searched so often, needs.
+"""Plans capacity: what a catalog of so many items, searched so often, needs.
 
     python jobs/plan.py --items 1e9 --dim 640 --qps 2000 [--replicas 2] [--quantization none|int8|binary]
                         [--embed-rate 400] [--p95-ms 50] [--recall 0.95] [--format text|json] [--points FILE]

@@ -1,4 +1,4 @@
-"""Serves a catalogue: the search page and the HTTP interface.
+"""Serves a catalog: the search page and the HTTP interface.
 
     python -m serve --serve.bundle OUTPUT/bundle [--serve.index DIR] [--serve.port 8000] [--any.field VALUE]
 
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a s
 
 from cirray.config.command_line import main, parse
 from cirray.config.schema import Serving, load_recipe
-from cirray.console.bars import say
+from cirray.console.log import log
 
 NAME = "cirray"
 
@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
-    say("stopping; requests that a replica has begun are finished")
+    log("stopping; requests that a replica has begun are finished")
     _stop()
 
 
@@ -52,11 +52,11 @@ def _start(application: Any, settings: Serving) -> None:
     from ray import serve
 
     from cirray.cluster.session import connect
-    from serve.greeting import greeting
+    from serve.startup_message import greeting
 
     replicas = settings.ingress_replicas + settings.encoder_replicas_max
     connect(-(-int(replicas * settings.cpus * 10) // 10), Path(__file__).parent)
-    say("starting the service: the encoder loads its model")
+    log("starting the service: the encoder loads its model")
     serve.start(http_options={"host": settings.host, "port": settings.port})
     serve.run(application, name=NAME, route_prefix="/")
     print(greeting(settings), flush=True)

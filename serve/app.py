@@ -12,15 +12,15 @@ from ray import serve
 from ray.serve import Application
 
 from cirray.config.schema import Serving
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.errors import ConfigError
-from cirray.index.backend import Home, check_fingerprint
+from cirray.index.backend import IndexBackend, check_fingerprint
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.storage.location import fetch
 from serve.access import Access
 from serve.encoder import Encoder
+from serve.environment import DeploymentEnvironment, open_index
 from serve.ingress import Ingress
-from serve.surroundings import Surroundings, open_index
 
 _RETRY_AFTER_S = 1
 
@@ -32,30 +32,32 @@ def build_app(args: Serving) -> Application:
         ConfigError, BundleError: no bundle was named, or it is not complete.
         SearchIndexError: the index was made with another image side.
     """
-    home, image_fingerprint = check(args)
+    backend, image_fingerprint = check(args)
     ingress: Any = serve.deployment(Ingress, name="ingress").options(**_ingress(args))
     encoder: Any = serve.deployment(Encoder, name="encoder").options(**_encoder(args))
-    application: Application = ingress.bind(args, encoder.bind(args, image_fingerprint), Surroundings.of(home))
+    application: Application = ingress.bind(
+        args, encoder.bind(args, image_fingerprint), DeploymentEnvironment.of(backend)
+    )
     return application
 
 
-def check(settings: Serving) -> tuple[Home, str]:
+def check(settings: Serving) -> tuple[IndexBackend, str]:
     """Refuses settings that cannot be served; an index without a published generation may still come.
 
     Returns:
-        The index's home, and the fingerprint of the bundle's image side.
+        The index's backend, and the fingerprint of the bundle's image side.
     """
     if not settings.bundle:
         raise ConfigError("bundle is not set: give the bundle folder of a finished training, OUTPUT/bundle")
     image_fingerprint = str(read_bundle(fetch(settings.bundle, MANIFEST))["image_fingerprint"])
     Access.from_environment()
-    home = open_index(settings)
-    published = home.published()
+    backend = open_index(settings)
+    published = backend.published()
     if published is None:
-        say(f"{home.where}: nothing is published yet; searches are answered once jobs/index.py has published")
+        log(f"{backend.where}: nothing is published yet; searches are answered once jobs/index.py has published")
     else:
-        check_fingerprint(home.read(published), image_fingerprint, settings.bundle, home.where)
-    return home, image_fingerprint
+        check_fingerprint(backend.read(published), image_fingerprint, settings.bundle, backend.where)
+    return backend, image_fingerprint
 
 
 def _shared(settings: Serving) -> dict[str, Any]:

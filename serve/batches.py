@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from serve.encoding import Composed
-from serve.loaded import Loaded
+from serve.encoder_types import EncodedQuery
+from serve.loaded_bundle import Loaded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ def encode_images(loaded: Loaded, rows: Sequence[tuple[np.ndarray]]) -> list[np.
         return list(loaded.model.encoder.encode_image(pixels).float().cpu().numpy())
 
 
-def compose(loaded: Loaded, rows: Sequence[Query]) -> list[Composed]:
+def compose(loaded: Loaded, rows: Sequence[Query]) -> list[EncodedQuery]:
     """Makes the query features of one bundle's rows: one forward for all of their texts."""
     import torch
 
@@ -57,7 +57,7 @@ def compose(loaded: Loaded, rows: Sequence[Query]) -> list[Composed]:
             queries.update(zip(group, query, strict=True))
             shares.update(zip(group, share, strict=False))
     name, side = loaded.info.name, loaded.info.image_fingerprint
-    return [Composed(queries[row].float().cpu().numpy(), shares.get(row), name, side) for row in range(len(rows))]
+    return [EncodedQuery(queries[row].float().cpu().numpy(), shares.get(row), name, side) for row in range(len(rows))]
 
 
 def _features(model: Model, rows: Sequence[Query]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
@@ -79,8 +79,8 @@ def _together(
 
     image = torch.stack([images[row] for row in group])
     text = torch.stack([texts[row] for row in group])
-    balance = None if weights[0] is None else torch.tensor(weights, device=model.device)[:, None]
-    query, share = model.compose(image, text, balance)
+    text_weight = None if weights[0] is None else torch.tensor(weights, device=model.device)[:, None]
+    query, share = model.compose(image, text, text_weight)
     return query, [] if share is None else share.flatten().tolist()
 
 

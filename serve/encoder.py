@@ -16,13 +16,13 @@ import numpy as np
 from ray import serve
 
 from cirray.config.schema import Serving
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.errors import BundleError
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.storage.location import fetch
 from serve.batches import by_bundle, compose, encode_images
-from serve.encoding import Ask, Composed, Counts, ModelInfo
-from serve.loaded import Loaded, stamp
+from serve.encoder_types import Counts, EncodedQuery, ModelInfo, QueryInput
+from serve.loaded_bundle import Loaded, stamp
 
 Result = TypeVar("Result")
 
@@ -79,11 +79,11 @@ class Encoder:
         """Returns how much work this replica has done."""
         return self._counts
 
-    async def compose(self, ask: Ask) -> Composed:
+    async def compose(self, ask: QueryInput) -> EncodedQuery:
         """See `QueryEncoder`."""
         loaded = self._loaded  # one bundle for the whole query, even when another takes over meanwhile
         feature = ask.feature if ask.pixels is None else await self._images((loaded, ask.pixels))
-        answer: Composed = await self._queries((loaded, feature, ask.text, ask.weight))
+        answer: EncodedQuery = await self._queries((loaded, feature, ask.text, ask.text_weight))
         return answer
 
     async def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, str]:
@@ -96,7 +96,9 @@ class Encoder:
         return await self._forward(by_bundle(batch, encode_images), images=len(batch))
 
     @serve.batch
-    async def _queries(self, batch: list[tuple[Loaded, np.ndarray | None, str | None, float | None]]) -> list[Composed]:
+    async def _queries(
+        self, batch: list[tuple[Loaded, np.ndarray | None, str | None, float | None]]
+    ) -> list[EncodedQuery]:
         texts = sum(text is not None for _, _, text, _ in batch)
         return await self._forward(by_bundle(batch, compose), texts=texts)
 
@@ -117,20 +119,20 @@ class Encoder:
                     self._seen = found
             except WrongImageSideError as error:
                 self._refused, self._seen = str(error), found
-                say(f"refused: {error}")
+                log(f"refused: {error}")
             except Exception as error:  # half copied, or no memory just now: the next look may succeed
                 self._refused = f"the bundle at {self._place} cannot be loaded: {error or type(error).__name__}"
 
     def _take_over(self) -> None:
         self._loaded = self._load()
         self._refused = ""
-        say(f"serving bundle {self._loaded.info.name} from {self._place}")
+        log(f"serving bundle {self._loaded.info.name} from {self._place}")
 
     def _load(self) -> Loaded:
         """Loads the bundle that is there now, unless it has another image side."""
         if read_bundle(fetch(self._place, MANIFEST))["image_fingerprint"] != self._image_fingerprint:
             raise WrongImageSideError(
                 f"the bundle at {self._place} has another image side than the index: it is not taken over. Index "
-                f"the catalogue with it into an index of its own, and deploy bundle and index together"
+                f"the catalog with it into an index of its own, and deploy bundle and index together"
             )
         return Loaded(self._place, self._device)

@@ -6,7 +6,7 @@ from cirray.errors import CirrayError, IndexUnavailableError, SearchIndexError
 
 
 class NoSuchItemError(CirrayError):
-    """The catalogue has no such item."""
+    """The catalog has no such item."""
 
 
 class NoPictureError(CirrayError):

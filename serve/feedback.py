@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from cirray.client.schemas import Feedback
-from cirray.console.bars import say
-from cirray.errors import PlaceError
-from cirray.storage.files import home_folder
+from cirray.console.log import log
+from cirray.errors import LocationError
+from cirray.storage.files import cache_folder
 from cirray.storage.location import Remote, is_remote
 from serve.errors import FeedbackFullError
 
@@ -38,7 +38,7 @@ def open_log(setting: str, max_bytes: int) -> Log:
     """Returns the log at the place that a configuration names, a folder or a URI, or at the default one."""
     if is_remote(setting):
         return RemoteFeedbackLog(setting, max_bytes)
-    return FeedbackLog(home_folder(setting, "feedback"), max_bytes)
+    return FeedbackLog(cache_folder(setting, "feedback"), max_bytes)
 
 
 class FeedbackLog:
@@ -100,7 +100,7 @@ class RemoteFeedbackLog:
         try:
             self._take(len(line))
             self._remote.write(name, line)
-        except (OSError, PlaceError) as error:
+        except (OSError, LocationError) as error:
             raise _refusal(self._remote.uri, error) from None
         return identifier
 
@@ -121,5 +121,5 @@ def _record(feedback: Feedback, model: str) -> tuple[str, bytes]:
 
 
 def _refusal(place: str, error: Exception) -> FeedbackFullError:
-    say(f"feedback is refused, {place}: {error}; export it with jobs/feedback.py and move it away")
+    log(f"feedback is refused, {place}: {error}; export it with jobs/feedback.py and move it away")
     return FeedbackFullError("no feedback can be kept just now")

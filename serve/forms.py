@@ -14,7 +14,7 @@ from cirray.client.schemas import SearchRequest
 
 FORM = "multipart/form-data"
 _JSON_FIELDS = ("refinements", "filter")
-_FIELDS = ("text", "weight", "limit", "offset", "include_reference", "id", *_JSON_FIELDS)
+_FIELDS = ("text", "text_weight", "weight", "limit", "offset", "include_reference", "id", *_JSON_FIELDS)
 
 
 async def read_search(request: Request) -> tuple[SearchRequest, bytes | None]:

@@ -8,11 +8,11 @@ from ray.serve.handle import DeploymentHandle
 
 from cirray.config.schema import Serving
 from serve.access import Access
-from serve.catalogue import Catalogue
+from serve.catalog import Catalog
+from serve.environment import PATIENCE, DeploymentEnvironment, open_index
 from serve.remote import RemoteEncoder
 from serve.routes import create_app
 from serve.service import Service
-from serve.surroundings import PATIENCE, Surroundings, open_index
 
 
 @serve.ingress()
@@ -29,13 +29,13 @@ class Ingress:
     """
 
     async def __init__(  # type: ignore[misc]
-        self, settings: Serving, encoder: DeploymentHandle, expected: Surroundings
+        self, settings: Serving, encoder: DeploymentHandle, expected: DeploymentEnvironment
     ) -> None:
-        home = open_index(settings)
-        expected.check(Surroundings.of(home))
-        catalogue = Catalogue(home, settings.bundle)
+        backend = open_index(settings)
+        expected.check(DeploymentEnvironment.of(backend))
+        catalog = Catalog(backend, settings.bundle)
         self._service = Service(
-            settings, catalogue, RemoteEncoder(encoder, settings.timeout_s * PATIENCE), home.searches
+            settings, catalog, RemoteEncoder(encoder, settings.timeout_s * PATIENCE), backend.searches
         )
         await self._service.start()
 

@@ -12,7 +12,7 @@ from cirray.client.schemas import Problem, SearchRequest
 from serve.forms import FORM
 from serve.problems import MEDIA_TYPE
 
-DESCRIPTION = "Search a picture catalogue with a picture plus a sentence. Errors are RFC 9457 problems."
+DESCRIPTION = "Search a picture catalog with a picture plus a sentence. Errors are RFC 9457 problems."
 _REFERENCE = "#/components/schemas/{model}"
 _COMMON = (400, 401, 422, 429, 500, 503, 504)
 
@@ -22,7 +22,12 @@ EXAMPLES: dict[str, Any] = {
     "text": {"summary": "by a sentence", "value": {"text": "a red dress", "filter": {"category": "dress"}}},
     "conversation": {
         "summary": "one change after another",
-        "value": {"reference": {"id": "D00141"}, "text": "in red", "refinements": ["with long sleeves"], "weight": 0.6},
+        "value": {
+            "reference": {"id": "D00141"},
+            "text": "in red",
+            "refinements": ["with long sleeves"],
+            "text_weight": 0.6,
+        },
     },
 }
 
@@ -73,7 +78,9 @@ def _complete(description: dict[str, Any]) -> dict[str, Any]:
 
 def _form(request: dict[str, Any]) -> dict[str, Any]:
     """The form's fields: those of the JSON, flat, the picture as a file, the structured ones as JSON text."""
-    simple = {name: request["properties"][name] for name in ("text", "weight", "limit", "offset", "include_reference")}
+    simple = {
+        name: request["properties"][name] for name in ("text", "text_weight", "limit", "offset", "include_reference")
+    }
     return {
         "type": "object",
         "additionalProperties": False,

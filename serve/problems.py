@@ -103,7 +103,7 @@ def _ours(request: Request, error: Exception) -> JSONResponse:
             internal = isinstance(error, _INTERNAL) and not isinstance(error, _TOLD)
             if internal:
                 _log.error("%s %s: %s", request.method, request.url.path, error)
-            detail = "the catalogue cannot be searched just now; the service's log says why" if internal else str(error)
+            detail = "the catalog cannot be searched just now; the service's log says why" if internal else str(error)
             return problem(status, detail, headers=_retry_after(retry_after))
     return _unexpected(request, error)
 

@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RaySystemError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve.encoding import Ask, Composed, ModelInfo
+from serve.encoder_types import EncodedQuery, ModelInfo, QueryInput
 from serve.errors import BusyError
 
 ATTEMPTS = 6
@@ -41,9 +41,9 @@ class RemoteEncoder:
         info: ModelInfo = await self._again(lambda: self._handle.info.remote())
         return info
 
-    async def compose(self, ask: Ask) -> Composed:
+    async def compose(self, ask: QueryInput) -> EncodedQuery:
         """See `QueryEncoder`."""
-        composed: Composed = await self._again(lambda: self._handle.compose.remote(ask))
+        composed: EncodedQuery = await self._again(lambda: self._handle.compose.remote(ask))
         return composed
 
     async def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, str]:

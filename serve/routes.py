@@ -27,11 +27,11 @@ _ASSETS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 
-Id = Annotated[schemas.ItemId, Path(description="the catalogue's own id, percent-encoded")]
+Id = Annotated[schemas.ItemId, Path(description="the catalog's own id, percent-encoded")]
 
 
 class Browse(schemas.Request):
-    """Query parameters of the catalogue's pages."""
+    """Query parameters of the catalog's pages."""
 
     limit: int = Field(50, ge=1, le=schemas.MAX_LIMIT)
     cursor: str | None = Field(
@@ -79,9 +79,9 @@ def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[An
         query, picture = await read_search(request)
         return await service.search(query, picture, began)
 
-    @app.get("/v1/items", dependencies=guards, responses=openapi.errors(), tags=["catalogue"])
+    @app.get("/v1/items", dependencies=guards, responses=openapi.errors(), tags=["catalog"])
     async def browse(query: Annotated[Browse, Query()]) -> schemas.ItemPage:
-        """Pages through the catalogue."""
+        """Pages through the catalog."""
         wanted = Filter() if query.filter is None else Filter.model_validate_json(query.filter)
         return await service.items(query.limit, query.cursor, wanted)
 
@@ -90,7 +90,7 @@ def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[An
         dependencies=guards,
         responses={**openapi.errors(404), 200: {"content": {MEDIA_TYPE: {}}}, 304: {"description": "not modified"}},
         response_class=Response,
-        tags=["catalogue"],
+        tags=["catalog"],
     )
     async def image(request: Request, id: Id, query: Annotated[Thumbnail, Query()]) -> Response:
         """Returns an item's thumbnail, which fits into a square of `size` pixels."""
@@ -102,7 +102,7 @@ def _add_reading(app: FastAPI, service: Service, access: Access, guards: list[An
             return Response(status_code=304, headers=headers)
         return Response(await service.thumbnail(item, query.size), media_type=MEDIA_TYPE, headers=headers)
 
-    @app.get("/v1/items/{id:path}", dependencies=guards, responses=openapi.errors(404), tags=["catalogue"])
+    @app.get("/v1/items/{id:path}", dependencies=guards, responses=openapi.errors(404), tags=["catalog"])
     async def item(id: Id) -> schemas.ItemAnswer:
         """Returns an item."""
         return await service.item(id)
@@ -125,16 +125,14 @@ def _names_an_item(request: Request) -> bool:
 
 
 def _add_writing(app: FastAPI, service: Service, guards: list[Any]) -> None:
-    @app.post("/v1/items/batch", dependencies=guards, responses=openapi.errors(403, 409, 413), tags=["catalogue"])
+    @app.post("/v1/items/batch", dependencies=guards, responses=openapi.errors(403, 409, 413), tags=["catalog"])
     async def batch(changes: schemas.BatchWrite) -> schemas.WriteAnswer:
         """Puts items, then deletes others."""
         put = await service.put(changes.put) if changes.put else 0
         deleted = await service.delete(changes.delete) if changes.delete else 0
         return schemas.WriteAnswer(put=put, deleted=deleted)
 
-    @app.put(
-        "/v1/items/{id:path}", dependencies=guards, responses=openapi.errors(403, 404, 409, 413), tags=["catalogue"]
-    )
+    @app.put("/v1/items/{id:path}", dependencies=guards, responses=openapi.errors(403, 404, 409, 413), tags=["catalog"])
     async def put(id: Id, item: schemas.ItemWrite) -> schemas.WriteAnswer:
         """Adds or replaces an item."""
         return schemas.WriteAnswer(put=await service.put([schemas.ItemPut(id=id, **item.model_dump())]), deleted=0)
@@ -143,7 +141,7 @@ def _add_writing(app: FastAPI, service: Service, guards: list[Any]) -> None:
         "/v1/items/{id:path}",
         dependencies=guards,
         responses=openapi.errors(403, 404, 409),
-        tags=["catalogue"],
+        tags=["catalog"],
     )
     async def delete(id: Id) -> schemas.WriteAnswer:
         """Removes an item."""
@@ -169,7 +167,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/readyz", responses=openapi.only(503), tags=["service"])
     async def readyz() -> dict[str, str]:
         """Says whether searches are answered."""
-        with service.catalogue.reader() as reader:
+        with service.catalog.reader() as reader:
             return {"status": "ready", "generation": reader.generation.name}
 
 

@@ -11,20 +11,20 @@ import numpy as np
 
 from cirray.client import schemas
 from cirray.config.schema import Serving
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.data.captions import query_caption
 from cirray.data.filters import Filter
 from cirray.data.images import PictureError
-from cirray.errors import PlaceError
-from cirray.index.backend import LiveHome, Reader
+from cirray.errors import LocationError
+from cirray.index.backend import Reader, WritableBackend
 from cirray.index.items import Item
-from cirray.storage.files import home_folder
+from cirray.storage.files import cache_folder
 from serve.answers import Clock, hit_answer, item_answer
-from serve.catalogue import Catalogue
-from serve.encoding import Ask, Composed, ModelInfo, QueryEncoder
+from serve.catalog import Catalog
+from serve.encoder_types import EncodedQuery, ModelInfo, QueryEncoder, QueryInput
 from serve.errors import ModelChangedError, NoPictureError, NoSuchItemError, NotWritableError, UnfitRequestError
 from serve.feedback import open_log
-from serve.fitting import check_attributes, check_filter
+from serve.filter_check import check_attributes, check_filter
 from serve.thumbnails import Thumbnails
 from serve.uploads import Uploads, from_base64
 
@@ -37,18 +37,18 @@ class Service:
 
     Args:
         settings: the configuration.
-        catalogue: the published generation.
+        catalog: the published generation.
         encoder: the way to the model.
         searches: searches at a time; 1 for the embedded engine, which holds the GIL.
     """
 
-    def __init__(self, settings: Serving, catalogue: Catalogue, encoder: QueryEncoder, searches: int) -> None:
+    def __init__(self, settings: Serving, catalog: Catalog, encoder: QueryEncoder, searches: int) -> None:
         self.settings = settings
-        self.catalogue = catalogue
+        self.catalog = catalog
         self._encoder = encoder
         self._index_threads = ThreadPoolExecutor(searches, thread_name_prefix="index")
         self._feedback = open_log(settings.feedback, int(settings.feedback_max_mb * 2**20))
-        pictures = home_folder(settings.pictures, "pictures")
+        pictures = cache_folder(settings.pictures, "pictures")
         self._uploads = Uploads(pictures, int(settings.max_megapixels * 1e6), settings.decoders)
         self._info: ModelInfo
         self._thumbnails: Thumbnails
@@ -85,7 +85,7 @@ class Service:
         """
         clock = Clock(began)
         identifier = request.reference.id if request.reference else None
-        with self.catalogue.reader() as reader:
+        with self.catalog.reader() as reader:
             check_filter(request.filter, reader.generation)
             ask = await self._ask(request, picture, reader, clock)
             composed = await self._compose(ask, reader)
@@ -97,7 +97,7 @@ class Service:
             clock.lap("search")
         return schemas.SearchAnswer(
             hits=[hit_answer(hit) for hit in found[0]],
-            balance=composed.balance,
+            text_weight=composed.text_weight,
             kind=_kind(ask),
             generation=reader.generation.name,
             model=composed.model,
@@ -105,8 +105,8 @@ class Service:
         )
 
     async def items(self, limit: int, cursor: str | None, filter: Filter) -> schemas.ItemPage:
-        """Returns a page of the catalogue."""
-        with self.catalogue.reader() as reader:
+        """Returns a page of the catalog."""
+        with self.catalog.reader() as reader:
             check_filter(filter, reader.generation)
             page = await self._index(reader.browse, limit, cursor, filter)
             total = await self._index(reader.count, filter)
@@ -118,7 +118,7 @@ class Service:
 
     async def find(self, identifier: str) -> Item:
         """Returns what the index holds of an item; raises NoSuchItemError."""
-        with self.catalogue.reader() as reader:
+        with self.catalog.reader() as reader:
             found: dict[str, Item] = await self._index(reader.items, [identifier])
         if identifier not in found:
             raise NoSuchItemError(f"there is no item {identifier!r}")
@@ -128,11 +128,9 @@ class Service:
         """Returns an item's picture as WebP; raises NoPictureError."""
         try:
             return await asyncio.to_thread(self._thumbnails.get, item, size)
-        except (PictureError, PlaceError) as error:
-            say(f"no thumbnail of {item.id!r}: {error}")  # a path of this machine is nobody's business
-            raise NoPictureError(
-                f"the picture of item {item.id!r} cannot be shown: index the catalogue again"
-            ) from None
+        except (PictureError, LocationError) as error:
+            log(f"no thumbnail of {item.id!r}: {error}")  # a path of this machine is nobody's business
+            raise NoPictureError(f"the picture of item {item.id!r} cannot be shown: index the catalog again") from None
 
     async def put(self, items: Sequence[schemas.ItemPut]) -> int:
         """Adds or replaces items of the published generation; returns how many.
@@ -142,8 +140,8 @@ class Service:
             PictureError, UnfitRequestError: an item cannot be taken; then none is.
             IndexUnavailableError: another generation was published meanwhile.
         """
-        home = self._live()
-        with self.catalogue.reader() as reader:
+        backend = self._live()
+        with self.catalog.reader() as reader:
             check_attributes(items, reader.generation)
             contents = [from_base64(item.image, f"image of {item.id!r}") for item in items]
             features = []
@@ -156,22 +154,22 @@ class Service:
                 Item(item.id, str(path), path.name, item.title, item.attributes)
                 for item, path in zip(items, paths, strict=True)
             ]
-            await self._index(home.put, reader.generation.name, rows, np.stack(features))
+            await self._index(backend.put, reader.generation.name, rows, np.stack(features))
         return len(rows)
 
     async def delete(self, ids: Sequence[str]) -> int:
         """Removes items; returns how many there were. Raises as `put`."""
-        home = self._live()
-        with self.catalogue.reader() as reader:
+        backend = self._live()
+        with self.catalog.reader() as reader:
             present = list(await self._index(reader.items, ids))
             if present:
-                await self._index(home.delete, reader.generation.name, present)
+                await self._index(backend.delete, reader.generation.name, present)
         return len(present)
 
     async def feedback(self, feedback: schemas.Feedback) -> str:
         """Keeps feedback; returns its id. Raises NoSuchItemError if it names an item that is not there."""
         named = [name for name in (feedback.reference, feedback.chosen) if name is not None]
-        with self.catalogue.reader() as reader:
+        with self.catalog.reader() as reader:
             known = await self._index(reader.items, named)
         for name in named:
             if name not in known:
@@ -181,7 +179,7 @@ class Service:
     def model(self, key_needed: bool) -> schemas.ModelAnswer:
         """Returns what is being served."""
         info = self._info
-        with self.catalogue.reader() as reader:
+        with self.catalog.reader() as reader:
             generation = reader.generation
         shown = [attribute for attribute in generation.attributes if attribute.name in generation.indexed]
         return schemas.ModelAnswer(
@@ -189,21 +187,26 @@ class Service:
             model=info.name,
             backbone=info.backbone,
             combining=info.combining,
+            has_text_weight=info.has_text_weight,
             dim=info.dim,
             metrics=info.metrics,
             generation=generation.name,
             items=generation.count,
             attributes=[schemas.AttributeAnswer(**attribute.model_dump()) for attribute in shown],
-            writable=isinstance(self.catalogue.home, LiveHome),
+            writable=isinstance(self.catalog.backend, WritableBackend),
             key_needed=key_needed,
-            notices=[notice for notice in (info.refused, self.catalogue.refused) if notice],
+            notices=[notice for notice in (info.refused, self.catalog.refused) if notice],
         )
 
-    async def _ask(self, request: schemas.SearchRequest, picture: bytes | None, reader: Reader, clock: Clock) -> Ask:
+    async def _ask(
+        self, request: schemas.SearchRequest, picture: bytes | None, reader: Reader, clock: Clock
+    ) -> QueryInput:
         """Makes the reference image what an encoder takes: an item's stored feature, or a picture's pixels."""
         reference, info = request.reference, self._info
-        if request.weight is not None and info.combining == "gated":
-            raise UnfitRequestError("weight cannot be set: the gated combining function has no balance; leave it out")
+        if request.text_weight is not None and not info.has_text_weight:
+            raise UnfitRequestError(
+                f"text_weight cannot be set: the combining function {info.combining} has none; leave it out"
+            )
         if reference is not None and reference.image is not None:
             picture = from_base64(reference.image, "reference.image")
         name = "the reference picture"
@@ -216,7 +219,7 @@ class Service:
                 raise NoSuchItemError(f"there is no item {reference.id!r} to start from")
         clock.lap("reference")
         text = query_caption(request.texts) if request.texts else None
-        return Ask(feature, decoded, text, request.weight)
+        return QueryInput(feature, decoded, text, request.text_weight)
 
     async def _embed(self, content: bytes, name: str, reader: Reader) -> np.ndarray:
         """Returns the feature [d] of an item's picture file."""
@@ -225,11 +228,11 @@ class Service:
         _check_side(side, reader)
         return feature
 
-    async def _compose(self, ask: Ask, reader: Reader) -> Composed:
+    async def _compose(self, ask: QueryInput, reader: Reader) -> EncodedQuery:
         """Returns the query feature. A stored feature alone is one already, and no encoder is asked."""
         if ask.feature is not None and ask.text is None:
             unit = ask.feature / np.linalg.norm(ask.feature)
-            return Composed(unit, None, self._info.name, reader.generation.image_fingerprint)
+            return EncodedQuery(unit, None, self._info.name, reader.generation.image_fingerprint)
         composed = await self._encoder.compose(ask)
         _check_side(composed.image_fingerprint, reader)
         return composed
@@ -237,18 +240,18 @@ class Service:
     async def _index(self, call: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._index_threads, lambda: call(*arguments))
 
-    def _live(self) -> LiveHome:
-        home = self.catalogue.home
-        if not isinstance(home, LiveHome):
+    def _live(self) -> WritableBackend:
+        backend = self.catalog.backend
+        if not isinstance(backend, WritableBackend):
             raise NotWritableError(
-                "the embedded index is read-only while it is served: change the catalogue file and run jobs/index.py, "
+                "the embedded index is read-only while it is served: change the catalog file and run jobs/index.py, "
                 "which publishes a new generation without a pause; or keep the index on a Qdrant server (QDRANT_URL)"
             )
-        return home
+        return backend
 
     async def _refresh(self) -> None:
         """Takes over a new generation. Not in a thread that searches: fetching one from a URI may take minutes."""
-        await asyncio.to_thread(self.catalogue.refresh, self._info.image_fingerprint)
+        await asyncio.to_thread(self.catalog.refresh, self._info.image_fingerprint)
 
     async def _watch(self) -> None:
         """Follows the model and the published generation; whatever goes wrong, searches go on and it looks again."""
@@ -257,14 +260,14 @@ class Service:
             try:
                 self._info = await self._encoder.info()
             except Exception as error:
-                say(f"no encoder answers: {error or type(error).__name__}")
+                log(f"no encoder answers: {error or type(error).__name__}")
             try:
                 await self._refresh()
             except Exception as error:
-                say(f"cannot look for a new generation: {error or type(error).__name__}")
+                log(f"cannot look for a new generation: {error or type(error).__name__}")
 
 
-def _kind(ask: Ask) -> Kind:
+def _kind(ask: QueryInput) -> Kind:
     if ask.feature is None and ask.pixels is None:
         return "text"
     return "similar" if ask.text is None else "composed"

@@ -1,4 +1,4 @@
-"""Small pictures of catalogue items, made when they are first asked for and kept in bounded memory."""
+"""Small pictures of catalog items, made when they are first asked for and kept in bounded memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Thumbnails:
 
         Raises:
             PictureError: the item's picture is not there any more, or broken.
-            PlaceError: its URI cannot be reached.
+            LocationError: its URI cannot be reached.
         """
         key = item.content, size
         with self._lock:

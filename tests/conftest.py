@@ -57,7 +57,7 @@ def ray_session() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shop(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A small indexed catalogue with an encoder replica; tests may not change it."""
+    """A small indexed catalog with an encoder replica; tests may not change it."""
     from ray import serve
 
     from tests.support.service_fixtures import deploy, write_shop

@@ -14,25 +14,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import cirray
-from cirray.config.schema import Combining, Preprocess
+from cirray.config.registry import COMBINING_FUNCTIONS
+from cirray.config.schema import CombiningSettings, Preprocess
 from cirray.data.images import PictureError, open_rgb, pixels
 from cirray.errors import BundleError
 from cirray.models import bundle
 from cirray.models.clip import Encoder, save_encoder
-from cirray.models.combining import Sum, build_combining
+from cirray.models.combining import build_combining
+from cirray.models.combining.sum import Sum
 from tests.support.data_fixtures import write_picture
 from tests.support.encoder_fixtures import make_encoder, tiny_encoder
 
-SETTINGS = Combining(projection=24, hidden=40)
+SETTINGS = CombiningSettings(projection=24, hidden=40)
 TEXTS = ["is red and longer", "has dots"]
 
 
-def combining(settings: Combining = SETTINGS, seed: int = 0) -> nn.Module:
+def combining(settings: CombiningSettings = SETTINGS, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return build_combining(32, settings)
 
 
-def write(folder: Path, settings: Combining = SETTINGS, encoder: Encoder | None = None) -> Path:
+def write(folder: Path, settings: CombiningSettings = SETTINGS, encoder: Encoder | None = None) -> Path:
     save_encoder(encoder or tiny_encoder(), folder.with_name("source"))
     details = {"recipe": "test", "fine_tuned": True}
     bundle.save(folder, folder.with_name("source"), combining(settings), settings, details)
@@ -65,12 +67,12 @@ def assert_close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-FUNCTIONS = {name: Combining(function=name, projection=24, hidden=40) for name in ("combiner", "gated", "sum")}  # type: ignore[arg-type]
+FUNCTIONS = {name: CombiningSettings(function=name, projection=24, hidden=40) for name in COMBINING_FUNCTIONS}
 
 
 @pytest.mark.parametrize("settings", FUNCTIONS.values(), ids=FUNCTIONS)
 @torch.inference_mode()
-def test_a_loaded_model_is_its_parts(settings: Combining, pictures: list[Path], tmp_path: Path) -> None:
+def test_a_loaded_model_is_its_parts(settings: CombiningSettings, pictures: list[Path], tmp_path: Path) -> None:
     model = cirray.load(write(tmp_path / "bundle", settings))
     image, text = raw_images(tiny_encoder(), pictures), raw_texts(tiny_encoder())
     assert_close(model.encode_image(pictures), F.normalize(image, dim=1))
@@ -159,7 +161,7 @@ def test_the_manifest_is_written_last(saved: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_bundle_may_be_replaced(saved: Path, pictures: list[Path]) -> None:
-    write(saved, Combining(function="sum"), make_encoder(seed=3))
+    write(saved, CombiningSettings(function="sum"), make_encoder(seed=3))
     assert not (saved / bundle.COMBINING).exists()
     model = cirray.load(saved)
     assert isinstance(model.combining, Sum)
@@ -172,7 +174,7 @@ def test_missing_combining_weights(saved: Path) -> None:
 
 
 def test_combining_weights_of_other_shapes(saved: Path) -> None:
-    other = combining(Combining(projection=24, hidden=41))
+    other = combining(CombiningSettings(projection=24, hidden=41))
     save_file(other.state_dict(), saved / bundle.COMBINING)
     refused(saved, r"(?s)combining\.safetensors does not fit model\.json.*size mismatch for combiner_layer")
 

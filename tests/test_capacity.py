@@ -248,7 +248,7 @@ def test_notes_say_what_is_not_met() -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--dim", "640", "--qps", "1"], "--items is missing: items in the catalogue"),
+        (["--dim", "640", "--qps", "1"], "--items is missing: items in the catalog"),
         (["--item", "5", "--dim", "640", "--qps", "1"], "no argument is named --item. Did you mean --items?"),
         (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"no argument is named --zzz\. See"),
         (["--items", "0", "--dim", "640", "--qps", "1"], r"--items: input should be greater than .* \(given: 0\)"),

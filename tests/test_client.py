@@ -22,7 +22,7 @@ from cirray.errors import ConfigError, DataError
 ITEM = {"id": "a/b", "title": "A", "attributes": {"price": 3}, "image": "/v1/items/a%2Fb/image"}
 FOUND = {
     "hits": [{**ITEM, "score": 0.5}],
-    "balance": 0.4,
+    "text_weight": 0.4,
     "kind": "composed",
     "generation": "g",
     "model": "m",
@@ -122,7 +122,7 @@ def test_a_search_by_id_is_sent_as_json_and_answered_with_types(service, cirray)
     service.answer({**FOUND, "new_field": 1})
     answer = cirray.search("a/b", text="in red", filter={"price": {"lt": 5}, "colour": {"not": "black"}}, limit=3)
     assert isinstance(answer, schemas.SearchAnswer)
-    assert (answer.hits[0].id, answer.hits[0].score, answer.balance) == ("a/b", 0.5, 0.4)
+    assert (answer.hits[0].id, answer.hits[0].score, answer.text_weight) == ("a/b", 0.5, 0.4)
     assert service.requests[0].line == "POST /v1/search"
     assert service.requests[0].json == {
         "reference": {"id": "a/b"},
@@ -140,7 +140,7 @@ def test_a_search_by_picture_is_sent_as_a_form(service, cirray, tmp_path):
         picture=tmp_path / "dress.jpg",
         text='"in red"',
         refinements=["longer"],
-        weight=0.25,
+        text_weight=0.25,
         filter={"new": True},
         offset=2,
         include_reference=True,
@@ -149,7 +149,7 @@ def test_a_search_by_picture_is_sent_as_a_form(service, cirray, tmp_path):
         "image": b"pixels",
         "text": '"in red"',
         "refinements": '["longer"]',
-        "weight": "0.25",
+        "text_weight": "0.25",
         "filter": '{"new": true}',
         "offset": "2",
         "include_reference": "true",

@@ -19,14 +19,14 @@ from torch import Tensor
 
 import cirray
 import jobs.convert
-from cirray.config.schema import Backbone, Combining, load_recipe
+from cirray.config.schema import Backbone, CombiningSettings, load_recipe
 from cirray.errors import CheckpointError, ConfigError
 from cirray.interop.clip4cir import archive, checkpoint
 from cirray.interop.clip4cir.checkpoint import read_checkpoint
 from cirray.interop.clip4cir.convert import CLIP_FILE, COMBINER_FILE, export_bundle, import_bundle
 from cirray.interop.clip4cir.shapes import PUBLISHED, clip_definition, published_name
 from cirray.models.build import build_encoder
-from cirray.models.combining import Combiner
+from cirray.models.combining.combiner import Combiner
 from cirray.models.encoder_manifest import WEIGHTS
 from tests.support import openai_clip
 from tests.support.bundles import write_bundle
@@ -359,7 +359,7 @@ def test_what_clip4cir_cannot_compute_is_not_exported(what: str, tmp_path: Path)
     if what == "gated":
         imported(tmp_path, random_state(SMALL_VIT), None)
         encoder = cirray.load(tmp_path / "bundle").encoder
-        write_bundle(tmp_path / "gated", settings=Combining(function="gated", hidden=8), encoder=encoder)
+        write_bundle(tmp_path / "gated", settings=CombiningSettings(function="gated", hidden=8), encoder=encoder)
         place, message = tmp_path / "gated", "combines with 'gated', and CLIP4Cir has only"
     else:
         definition = clip_definition("x", random_state(SMALL_VIT))

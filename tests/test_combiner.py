@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cirray.config.schema import Combining
-from cirray.models.combining import Combiner, Gated, Sum, build_combining
+from cirray.config.schema import CombiningSettings
+from cirray.models.combining import build_combining
+from cirray.models.combining.combiner import Combiner
+from cirray.models.combining.gated import Gated
+from cirray.models.combining.sum import Sum
 
 
 def features(count: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -37,9 +40,9 @@ def by_the_equations(state: dict[str, Tensor], image: Tensor, text: Tensor) -> t
     t = relu(linear("text_projection_layer", text))
     v = relu(linear("image_projection_layer", image))
     c = torch.cat((t, v), dim=1)
-    balance = 1 / (1 + torch.exp(-linear("dynamic_scalar.3", relu(linear("dynamic_scalar.0", c)))))
-    out = linear("output_layer", relu(linear("combiner_layer", c))) + balance * text + (1 - balance) * image
-    return out / (out * out).sum(dim=1, keepdim=True).sqrt(), balance
+    text_weight = 1 / (1 + torch.exp(-linear("dynamic_scalar.3", relu(linear("dynamic_scalar.0", c)))))
+    out = linear("output_layer", relu(linear("combiner_layer", c))) + text_weight * text + (1 - text_weight) * image
+    return out / (out * out).sum(dim=1, keepdim=True).sqrt(), text_weight
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -47,12 +50,12 @@ def by_the_equations(state: dict[str, Tensor], image: Tensor, text: Tensor) -> t
 def test_combiner_is_the_papers(count: int, dim: int, projection: int, hidden: int, seed: int) -> None:
     combiner = small(dim, projection, hidden, seed=seed).double().eval()
     image, text = (part.double() for part in features(count, dim, seed))
-    expected, balance = by_the_equations(combiner.state_dict(), image, text)
+    expected, text_weight = by_the_equations(combiner.state_dict(), image, text)
     found = combiner(image, text)
     assert found.shape == (count, dim)
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
-    torch.testing.assert_close(combiner.compose(image, text)[1], balance, atol=1e-9, rtol=0)
-    assert bool(((balance > 0) & (balance < 1)).all())
+    torch.testing.assert_close(combiner.compose(image, text)[1], text_weight, atol=1e-9, rtol=0)
+    assert bool(((text_weight > 0) & (text_weight < 1)).all())
     torch.testing.assert_close(found.norm(dim=1), torch.ones(count, dtype=torch.double))
 
 
@@ -201,14 +204,14 @@ FUNCTIONS: dict[str, Callable[[nn.Module], bool]] = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_build_combining(name: str) -> None:
-    settings_ = Combining.model_validate(
+    settings_ = CombiningSettings.model_validate(
         {
             "function": name,
             "projection": 3,
             "hidden": 5,
             "dropout_projection": 0.1,
             "dropout_output": 0.2,
-            "dropout_balance": 0.3,
+            "dropout_text_weight": 0.3,
         }
     )
     module = build_combining(6, settings_)

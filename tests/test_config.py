@@ -42,7 +42,7 @@ def test_the_papers_settings() -> None:
     assert (config.backbone.model, config.backbone.pretrained) == ("RN50x4", "openai")
     assert (config.preprocess.pad, config.preprocess.ratio) == ("target", 1.25)
     first, second = config.stage1, config.stage2
-    assert (first.encoder, first.contrast.temperature, first.contrast.learn_temperature) == ("text", 0.01, False)
+    assert (first.encoder, first.loss.temperature, first.loss.learn_temperature) == ("text", 0.01, False)
     one, two = first.optimisation, second.optimisation
     assert (one.optimizer, one.lr, one.betas, one.eps, one.weight_decay) == ("adamw", 2e-6, (0.9, 0.999), 1e-7, 0.01)
     assert (two.optimizer, two.lr, two.weight_decay) == ("adam", 2e-5, 0.0)
@@ -52,7 +52,7 @@ def test_the_papers_settings() -> None:
         assert (settings.schedule, settings.clip_norm, settings.drop_last) == ("constant", None, True)
     combining = second.combining
     assert (combining.function, combining.projection, combining.hidden) == ("combiner", 2560, 5120)
-    dropouts = {combining.dropout_projection, combining.dropout_output, combining.dropout_balance}
+    dropouts = {combining.dropout_projection, combining.dropout_output, combining.dropout_text_weight}
     assert dropouts == {0.5}
     assert not config.stage0.enabled
 
@@ -119,7 +119,7 @@ def test_a_section_without_fields_in_a_file_is_explained(text: str, tmp_path: Pa
         ("preprocess.ratio", 0.5),
         ("stage2.combining.dropout_output", 1.0),
         ("stage2.optimisation.warmup", -0.1),
-        ("stage2.contrast.temperature", 0),
+        ("stage2.loss.temperature", 0),
     ],
 )
 def test_a_wrong_value_names_its_field(name: str, value: Any) -> None:

@@ -11,7 +11,7 @@ from tests.support.data_fixtures import (
     cirr_record,
     pair,
     triplet,
-    write_catalogue,
+    write_catalog,
     write_fashioniq,
     write_json,
     write_lines,
@@ -28,7 +28,7 @@ def skipping(data):
 
 
 def test_a_good_dataset_has_everything(tmp_path):
-    dataset = load(write_catalogue(tmp_path / "d"), tmp_path)
+    dataset = load(write_catalog(tmp_path / "d"), tmp_path)
     assert dataset.name == "triplets"
     assert set(dataset.images) == set(dataset.contents) == set(dataset.titles) == {f"p{i}" for i in range(6)}
     assert list(dataset.splits) == ["train", "val"]
@@ -36,14 +36,14 @@ def test_a_good_dataset_has_everything(tmp_path):
 
 
 def break_some(root):
-    """Breaks a record and three pictures of a catalogue in different ways."""
+    """Breaks a record and three pictures of a catalog in different ways."""
     write_lines(root / "triplets.val.jsonl", [triplet("p4", "p5"), triplet("p0", "p2"), "{", triplet("p0", "ghost")])
     (root / "images/p3.png").write_bytes(b"")
     (root / "images/p4.png").unlink()
 
 
 def test_all_problems_are_told_at_once_with_file_and_line(tmp_path):
-    data = write_catalogue(tmp_path / "d")
+    data = write_catalog(tmp_path / "d")
     break_some(tmp_path / "d")
     with pytest.raises(DataError) as caught:
         load(data, tmp_path)
@@ -59,7 +59,7 @@ def test_all_problems_are_told_at_once_with_file_and_line(tmp_path):
 
 
 def test_skip_bad_leaves_out_what_is_bad_and_what_needs_it(tmp_path):
-    data = write_catalogue(tmp_path / "d")
+    data = write_catalog(tmp_path / "d")
     break_some(tmp_path / "d")
     dataset = load(skipping(data), tmp_path)
     good = ("p0", "p1", "p2", "p5")
@@ -75,7 +75,7 @@ def test_skip_bad_leaves_out_what_is_bad_and_what_needs_it(tmp_path):
 
 
 def test_skip_bad_does_not_make_up_for_missing_files(tmp_path):
-    data = write_catalogue(tmp_path / "d")
+    data = write_catalog(tmp_path / "d")
     (tmp_path / "d/triplets.val.jsonl").unlink()
     (tmp_path / "d/images/p3.png").unlink()
     with pytest.raises(DataError, match=r"triplets\.val\.jsonl: the file is missing"):
@@ -84,7 +84,7 @@ def test_skip_bad_does_not_make_up_for_missing_files(tmp_path):
 
 @pytest.mark.parametrize("skip_bad", [False, True])
 def test_a_split_without_triplets_is_refused(tmp_path, skip_bad):
-    data = write_catalogue(tmp_path / "d")
+    data = write_catalog(tmp_path / "d")
     write_lines(tmp_path / "d/triplets.val.jsonl", [])
     with pytest.raises(DataError, match="split val: has no usable triplets"):
         load(data.model_copy(update={"skip_bad": skip_bad}), tmp_path)
@@ -114,7 +114,7 @@ def test_bad_pictures_leave_cirr_subsets(tmp_path):
 
 
 def test_a_long_list_is_cut_and_says_how_many_more(tmp_path):
-    data = write_catalogue(tmp_path / "d")
+    data = write_catalog(tmp_path / "d")
     write_lines(tmp_path / "d/triplets.val.jsonl", ["{"] * 250)
     with pytest.raises(DataError) as caught:
         load(data, tmp_path)

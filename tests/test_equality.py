@@ -29,22 +29,26 @@ from cirray.features.embed import DecodePixels, EmbedImages, EmbedTexts, pixels_
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder, save_encoder
 from cirray.training.sampling import Batch
-from cirray.training.stages.combine import Combine
-from cirray.training.stages.finetune import FineTune
-from cirray.training.stages.pretrain import Pretrain
+from cirray.training.stages.combine import CombiningTask
+from cirray.training.stages.finetune import FineTuneTask
+from cirray.training.stages.pretrain import PretrainTask
 from cirray.training.task import StageInputs, Task
 from tests.support.data_fixtures import write_picture
 from tests.support.encoder_fixtures import tiny_encoder
 
 pytestmark = pytest.mark.slow
 
-TASKS: dict[str, Callable[[StageInputs, Worker], Task]] = {"stage0": Pretrain, "stage1": FineTune, "stage2": Combine}
+TASKS: dict[str, Callable[[StageInputs, Worker], Task]] = {
+    "stage0": PretrainTask,
+    "stage1": FineTuneTask,
+    "stage2": CombiningTask,
+}
 SMALL = {
     "stage2.combining.projection": 16,
     "stage2.combining.hidden": 24,
     "stage2.combining.dropout_projection": 0.0,
     "stage2.combining.dropout_output": 0.0,
-    "stage2.combining.dropout_balance": 0.0,
+    "stage2.combining.dropout_text_weight": 0.0,
 }
 
 
@@ -62,10 +66,10 @@ class Case:
         return "-".join([self.stage, *told, str(self.examples)])
 
     def config(self) -> Config:
-        contrast = {f"{self.stage}.contrast.temperature": 0.05}
+        loss = {f"{self.stage}.loss.temperature": 0.05}
         chunk = {f"{self.stage}.optimisation.chunk": value for name, value in self.settings if name == "chunk"}
         rest = {f"{self.stage}.{name}": value for name, value in self.settings if name != "chunk"}
-        return load_recipe("default", {**SMALL, **contrast, **chunk, **rest})
+        return load_recipe("default", {**SMALL, **loss, **chunk, **rest})
 
 
 def case(stage: str, examples: int, **settings: Any) -> Case:
@@ -80,7 +84,7 @@ STAGES: list[tuple[str, dict[str, Any]]] = [
     ("stage1", {"encoder": "both"}),
     ("stage2", {}),
 ]
-LEARNED = {"contrast__learn_temperature": True, "contrast__mask_duplicates": True}
+LEARNED = {"loss__learn_temperature": True, "loss__mask_duplicates": True}
 # 6: even; 5: not divisible by two; 1: fewer than workers, the second has nothing to do. Chunks of two: with five
 # examples one worker needs two passes and the other one.
 CASES = [
@@ -96,10 +100,10 @@ CASES = [
         (1, {"chunk": 2}),
     ]
 ] + [case("stage1", 6, encoder="both", gradient_checkpointing=True), case("stage0", 6, gradient_checkpointing=True)]
-CASES += [case("stage2", examples, contrast__negatives="gallery") for examples in (6, 5, 1)]
-CASES += [case("stage2", examples, contrast__hard=3, contrast__mask_duplicates=True) for examples in (6, 5, 1)]
+CASES += [case("stage2", examples, loss__negatives="gallery") for examples in (6, 5, 1)]
+CASES += [case("stage2", examples, loss__hard=3, loss__mask_duplicates=True) for examples in (6, 5, 1)]
 CASES += [
-    case("stage1", examples, encoder=tower, contrast__negatives="references", **chunk)
+    case("stage1", examples, encoder=tower, loss__negatives="references", **chunk)
     for tower in ("text", "both")
     for examples, chunk in [(6, {}), (5, {"chunk": 2}), (1, {})]
 ]
@@ -221,7 +225,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def alone(folder: Path, one: Case) -> dict[str, Tensor]:
-    worker = Worker.alone()
+    worker = Worker.single()
     return step(TASKS[one.stage](stage_inputs(folder, one.config()), worker), worker, one.examples)
 
 
@@ -251,7 +255,7 @@ def test_chunks_are_the_whole(one: Case, pair: Path) -> None:
 
 @pytest.mark.parametrize("one", VALIDATED, ids=lambda one: one.name)
 def test_two_workers_validate_as_one(one: Case, pair: Path) -> None:
-    expected = json.loads(json.dumps(validation(TASKS[one.stage](stage_inputs(pair, one.config()), Worker.alone()))))
+    expected = json.loads(json.dumps(validation(TASKS[one.stage](stage_inputs(pair, one.config()), Worker.single()))))
     for rank in (0, 1):
         assert json.loads((pair / f"validated-{one.name}.{rank}").read_text(encoding="utf-8")) == expected
 
@@ -285,7 +289,7 @@ def test_stage_1_is_the_papers_loss(which: str, pair: Path) -> None:
 @pytest.mark.parametrize("which", ["text", "both"])
 def test_stage_1_against_references(which: str, pair: Path) -> None:
     """A query is told from the batch's targets and references, each as often as it is there, its own target once."""
-    one = case("stage1", 6, encoder=which, contrast__negatives="references")
+    one = case("stage1", 6, encoder=which, loss__negatives="references")
     query, images, inputs, trained = summed(pair, one, which)
     rows = global_batch(6).rows
     there = [*inputs.train.target[rows].tolist(), *inputs.train.reference[rows].tolist()]
@@ -322,7 +326,7 @@ def tower_gradients(trained: dict[str, Tensor], loss: Tensor) -> dict[str, Tenso
 def test_stage_2_is_the_papers_loss(pair: Path) -> None:
     one = case("stage2", 6)
     inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
-    task = Combine(inputs, Worker.alone())
+    task = CombiningTask(inputs, Worker.single())
     encoder = load_encoder(pair / "encoder")
     store = FeatureStore(pair / "store", "image", encoder.fingerprint("image"))
     images = store.read(inputs.image_keys)
@@ -339,7 +343,7 @@ def test_stage_2_is_the_papers_loss(pair: Path) -> None:
 
 def test_stage_2_against_the_gallery(pair: Path) -> None:
     """All images that only validation does not ask for, each once, are what a query is told from."""
-    one = case("stage2", 6, contrast__negatives="gallery")
+    one = case("stage2", 6, loss__negatives="gallery")
     query, images, inputs, wanted, task = composed(pair, one)
     named = {*inputs.train.reference.tolist(), *inputs.train.target.tolist()}
     secret = {*inputs.val.reference.tolist(), *inputs.val.target.tolist()} - named
@@ -352,7 +356,7 @@ def test_stage_2_against_the_gallery(pair: Path) -> None:
 
 def test_stage_2_with_hard_negatives(pair: Path) -> None:
     """Three images that rank best before the epoch, the target left out, join the targets of the batch."""
-    one = case("stage2", 6, contrast__hard=3)
+    one = case("stage2", 6, loss__hard=3)
     query, images, inputs, wanted, task = composed(pair, one)
     train, rows = inputs.train, inputs.train.gallery.tolist()
     with torch.no_grad():
@@ -366,24 +370,24 @@ def test_stage_2_with_hard_negatives(pair: Path) -> None:
     assert_same(alone(pair, one), {**gradients(task, loss), "loss": loss.detach()})
 
 
-def composed(pair: Path, one: Case) -> tuple[Tensor, Tensor, StageInputs, Tensor, Combine]:
+def composed(pair: Path, one: Case) -> tuple[Tensor, Tensor, StageInputs, Tensor, CombiningTask]:
     """Returns query features of the batch, all unit image features, the inputs, the target rows, and the task."""
     inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
-    task = Combine(inputs, Worker.alone())
+    task = CombiningTask(inputs, Worker.single())
     rows = [inputs.train.captions.index(text) for text in drawn_texts(inputs, batch)]
     query = task.combining(task.frozen.images[inputs.train.reference[batch.rows]], task.frozen.captions[rows])
     return query, task.frozen.gallery, inputs, inputs.train.target[batch.rows], task
 
 
-def gradients(task: Combine, loss: Tensor) -> dict[str, Tensor]:
+def gradients(task: CombiningTask, loss: Tensor) -> dict[str, Tensor]:
     names, parameters = zip(*task.trained().items(), strict=True)
     return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
 
 
 def test_logit_scale_is_never_trained(pair: Path) -> None:
     for one in (case("stage0", 6), case("stage1", 6, encoder="both"), case("stage1", 6, encoder="text")):
-        task = TASKS[one.stage](stage_inputs(pair, one.config()), Worker.alone())
+        task = TASKS[one.stage](stage_inputs(pair, one.config()), Worker.single())
         assert not [name for name in task.trained() if "logit" in name]
     assert all(not name.startswith("clip.visual.") for name in task.trained())  # the last one trains the text tower
-    image = FineTune(stage_inputs(pair, case("stage1", 6, encoder="image").config()), Worker.alone())
+    image = FineTuneTask(stage_inputs(pair, case("stage1", 6, encoder="image").config()), Worker.single())
     assert all(name.startswith("clip.visual.") for name in image.trained())

@@ -35,7 +35,7 @@ def test_what_the_service_keeps_is_exported_once_and_in_order(tmp_path: Path) ->
         "without a reference item": 1,
         "without a text": 1,
         "chose the reference itself": 1,
-        "names an item that is not in the catalogue": 1,
+        "names an item that is not in the catalog": 1,
     }
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert lines == [

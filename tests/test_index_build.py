@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from cirray.errors import ConfigError, DataError, SearchIndexError
-from cirray.index.edge import EdgeHome, EdgeReader
+from cirray.index.edge import EdgeBackend, EdgeReader
 from cirray.index.verify import verify
 from tests.support.bundles import write_bundle
 from tests.support.encoder_fixtures import make_encoder
@@ -32,14 +32,14 @@ def store(tmp_path: Path) -> Shop:
 
 
 def rewrite(shop: Shop, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
-    """Changes the catalogue's entries."""
+    """Changes the catalog's entries."""
     rows = [json.loads(line) for line in shop.catalog.read_text(encoding="utf-8").splitlines()]
     shop.catalog.write_text("".join(json.dumps(row) + "\n" for row in change(rows)), encoding="utf-8")
 
 
 def published(shop: Shop) -> EdgeReader:
-    home = EdgeHome(shop.index)
-    return home.open(home.published() or "")
+    backend = EdgeBackend(shop.index)
+    return backend.open(backend.published() or "")
 
 
 def draw(path: Path, seed: int) -> None:
@@ -58,10 +58,10 @@ def test_the_first_run_indexes_everything(store: Shop) -> None:
 
 
 def test_a_second_run_does_nothing(store: Shop) -> None:
-    before = EdgeHome(store.index).published()
+    before = EdgeBackend(store.index).published()
     report = store.rebuild()
     assert (report["added"], report["changed"], report["removed"], report["embedded"]) == (0, 0, 0, 0)
-    assert report["generation"] == EdgeHome(store.index).published() == before
+    assert report["generation"] == EdgeBackend(store.index).published() == before
 
 
 def test_adds_changes_and_removals_against_the_last_generation(store: Shop) -> None:
@@ -103,13 +103,13 @@ def test_another_text_side_needs_no_new_index(store: Shop) -> None:
 
 
 def test_roll_back_and_forth(store: Shop) -> None:
-    home = EdgeHome(store.index)
-    first = home.published()
+    backend = EdgeBackend(store.index)
+    first = backend.published()
     rewrite(store, lambda rows: rows[:30])
     second = store.rebuild()["generation"]
-    assert home.roll_back() == first
+    assert backend.roll_back() == first
     assert published(store).count() == 40
-    assert store.rebuild()["generation"] == second, "the generation that holds this catalogue is still there"
+    assert store.rebuild()["generation"] == second, "the generation that holds this catalog is still there"
     assert published(store).count() == 30
 
 
@@ -126,23 +126,23 @@ def test_bad_pictures_are_listed_not_fatal(store: Shop) -> None:
 
 
 def test_too_many_bad_entries_publish_nothing(store: Shop) -> None:
-    before = EdgeHome(store.index).published()
+    before = EdgeBackend(store.index).published()
     for path in sorted((store.catalog.parent / "images").iterdir())[:5]:
         path.write_bytes(b"")
     with pytest.raises(DataError, match=r"5 of 40 entries .* more than max_bad allows \(5%\)"):
         store.rebuild()
-    assert EdgeHome(store.index).published() == before
+    assert EdgeBackend(store.index).published() == before
 
 
 def test_a_filter_on_an_unknown_attribute_is_refused(store: Shop) -> None:
-    with pytest.raises(ConfigError, match=r"color, which no catalogue entry has; there are: colour, large, price"):
+    with pytest.raises(ConfigError, match=r"color, which no catalog entry has; there are: colour, large, price"):
         store.rebuild(index__filters=("color",))
 
 
 def test_a_generation_that_lost_items_is_not_verified(store: Shop) -> None:
     reader = published(store)
     wanted = {**reader.digests(), "one more": "x"}
-    with pytest.raises(SearchIndexError, match="it holds 40 items, and the catalogue 41"):
+    with pytest.raises(SearchIndexError, match="it holds 40 items, and the catalog 41"):
         verify(reader, wanted, 8)
     reader = published(store)
     wanted = {**reader.digests(), "not there": "x"}
@@ -155,7 +155,7 @@ def test_old_generations_are_deleted(store: Shop) -> None:
     for count in (39, 38, 37):
         rewrite(store, lambda rows, count=count: rows[:count])  # type: ignore[misc]
         store.rebuild(index__keep=2)
-    assert [generation.count for generation in EdgeHome(store.index).generations()] == [38, 37]
+    assert [generation.count for generation in EdgeBackend(store.index).generations()] == [38, 37]
 
 
 def arguments(shop: Shop, *more: str) -> list[str]:
@@ -171,7 +171,7 @@ def test_killed_at_any_point_and_run_again(store: Shop, moment: str) -> None:
     for number in range(200):
         draw(pictures / f"more-{number}.png", number)
     more = [{"id": f"more-{n}", "image": f"images/more-{n}.png", "price": float(n)} for n in range(200)]
-    before = EdgeHome(store.index).published()
+    before = EdgeBackend(store.index).published()
     rewrite(store, lambda rows: rows[5:] + more)
     # Small steps, so that the kill comes in the middle of the work.
     command = arguments(store, "--index.batch", "1", "--embed.shard_rows", "16")
@@ -183,9 +183,9 @@ def test_killed_at_any_point_and_run_again(store: Shop, moment: str) -> None:
             break
     assert process.wait(60) == -signal.SIGKILL
     process.stderr.close()
-    home = EdgeHome(store.index)
-    assert home.published() == before
-    assert home.open(before or "").count() == 40, "what is served is as it was"
+    backend = EdgeBackend(store.index)
+    assert backend.published() == before
+    assert backend.open(before or "").count() == 40, "what is served is as it was"
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

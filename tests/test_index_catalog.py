@@ -33,7 +33,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def attributes(path: Path) -> list[dict]:
-    """Reads a catalogue that must be without problems."""
+    """Reads a catalog that must be without problems."""
     entries, problems = read_catalog(path)
     assert problems == []
     return [entry.attributes for entry in entries]
@@ -201,7 +201,7 @@ def test_every_wrong_entry_is_one_problem_that_says_all(tmp_path):
     entries, problems = read_catalog(path)
     assert [entry.id for entry in entries] == ["a"]
     assert [str(problem) for problem in problems] == [
-        "catalog.jsonl:2: image '../b.png' must be a path inside the catalogue's folder, relative to it; "
+        "catalog.jsonl:2: image '../b.png' must be a path inside the catalog's folder, relative to it; "
         "id 'a' is there twice, first at catalog.jsonl:1",
         "catalog.jsonl:3: id must be a non-empty string, not true; image must be a non-empty string, not 4",
         "catalog.jsonl:4: id 'a\\tb' has control characters: remove them; title must be a non-empty string, not 5",
@@ -254,15 +254,15 @@ def test_entries_of_another_kind_than_most_are_problems(tmp_path):
         ("folder/notes.txt", b"", "no picture below it"),
     ],
 )
-def test_a_catalogue_that_is_unusable_as_a_whole_is_an_error(tmp_path, name, content, said):
+def test_a_catalog_that_is_unusable_as_a_whole_is_an_error(tmp_path, name, content, said):
     touch(tmp_path, name)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=said):
         read_catalog(tmp_path / name.removesuffix("/notes.txt"))
 
 
-def test_a_missing_catalogue_says_what_one_is(tmp_path):
-    with pytest.raises(DataError, match="does not exist: a catalogue is a folder of pictures, or a file"):
+def test_a_missing_catalog_says_what_one_is(tmp_path):
+    with pytest.raises(DataError, match="does not exist: a catalog is a folder of pictures, or a file"):
         read_catalog(tmp_path / "missing.csv")
 
 

@@ -217,7 +217,7 @@ def loop(task: Task, worker: Worker, log: Path, **changes: Any) -> Loop:
 
 def test_all_epochs_run_alone(tmp_path: Path) -> None:
     task = Toy()
-    running = loop(task, Worker.alone(), tmp_path / "m.jsonl")
+    running = loop(task, Worker.single(), tmp_path / "m.jsonl")
     running.run()
     assert [len(batch) for batch in task.batches] == [4, 4, 2] * 3
     assert task.validated == [1, 2, 3]
@@ -235,7 +235,7 @@ def test_training_is_that_of_plain_torch(tmp_path: Path) -> None:
     task, plain = Toy(), Toy()
     task.dropout.p = plain.dropout.p = 0.0
     changes = {"warmup": 0.25, "schedule": "cosine", "clip_norm": 0.5, "weight_decay": 0.1, "eps": 1e-6}
-    loop(task, Worker.alone(), tmp_path / "m.jsonl", **changes).run()
+    loop(task, Worker.single(), tmp_path / "m.jsonl", **changes).run()
     weight = plain.line.weight.detach().clone()
     first, second = torch.zeros(1, 3), torch.zeros(1, 3)
     for step, rows in enumerate(task.batches):
@@ -253,7 +253,7 @@ def test_training_is_that_of_plain_torch(tmp_path: Path) -> None:
 
 def test_the_average_is_validated_and_kept_but_not_trained_on(tmp_path: Path) -> None:
     plain, averaged, desk = Toy(), Toy(), Desk()
-    loop(plain, Worker.alone(), tmp_path / "plain.jsonl").run()
+    loop(plain, Worker.single(), tmp_path / "plain.jsonl").run()
     weights: list[Tensor] = []
     backward = averaged.backward
 
@@ -342,5 +342,5 @@ def test_a_run_that_was_done_does_nothing_more(tmp_path: Path) -> None:
 def test_a_worker_alone_leaves_no_checkpoints_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    loop(Toy(), Worker.alone(), tmp_path / "m.jsonl").run()
+    loop(Toy(), Worker.single(), tmp_path / "m.jsonl").run()
     assert list((tmp_path / "temporary").iterdir()) == []

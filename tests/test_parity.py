@@ -23,7 +23,8 @@ import cirray
 from cirray.config.schema import Preprocess, load_recipe
 from cirray.data.images import content_pixels, file_pixels, image_pixels, open_rgb, pixels
 from cirray.errors import ConfigError
-from cirray.models.combining import Combiner, Sum
+from cirray.models.combining.combiner import Combiner
+from cirray.models.combining.sum import Sum
 from cirray.models.losses import contrastive_loss
 from cirray.training.loop import build_optimizer
 from tests.support.bundles import write_bundle
@@ -91,7 +92,7 @@ def test_three_steps_of_stage_2_are_the_papers(recipe: str) -> None:
     for _ in range(3):
         optimizer.zero_grad()
         unit = torch.nn.functional.normalize(target, dim=1)
-        scale = 1 / settings.contrast.temperature
+        scale = 1 / settings.loss.temperature
         contrastive_loss(combiner(image, text), unit, torch.arange(6), scale).backward()
         optimizer.step()
     for name, value in combiner.named_parameters():
@@ -120,7 +121,7 @@ def test_three_steps_of_stage_1_are_the_papers(recipe: str) -> None:
     for _ in range(3):
         optimizer.zero_grad()
         unit = torch.nn.functional.normalize(target, dim=1)
-        scale = 1 / settings.contrast.temperature
+        scale = 1 / settings.loss.temperature
         contrastive_loss(Sum()(image, tower(words)), unit, torch.arange(6), scale).backward()
         optimizer.step()
     for name, value in tower.named_parameters():

@@ -74,7 +74,7 @@ def test_workers_share_every_batch_exactly(world: int, count: int) -> None:
 
 
 def test_alone_has_everything() -> None:
-    worker = Worker.alone()
+    worker = Worker.single()
     assert (worker.rank, worker.world) == (0, 1)
     assert worker.share(7) == slice(0, 7)
     assert worker.shares(7) == [7]

@@ -20,10 +20,10 @@ from PIL import Image
 import cirray
 from cirray.data.captions import query_caption
 from cirray.errors import ConfigError
-from cirray.index.edge import EdgeHome
+from cirray.index.edge import EdgeBackend
 from serve.access import Access
+from serve.environment import DeploymentEnvironment
 from serve.service import Service
-from serve.surroundings import Surroundings
 from tests.support.service_fixtures import Shop, ask, memory_home, write_shop
 
 Conversation = Callable[[httpx.AsyncClient, Service], Awaitable[Any]]
@@ -40,13 +40,13 @@ def post(shop: Shop, body: Any, **options: Any) -> httpx.Response:
     return send(shop, "POST", "/v1/search", json=body, **options)
 
 
-def send(shop: Shop, method: str, path: str, *, home: Any = None, key: str | None = None, **options: Any) -> Any:
+def send(shop: Shop, method: str, path: str, *, backend: Any = None, key: str | None = None, **options: Any) -> Any:
     """Sends one request to a service of its own."""
 
     async def conversation(client: httpx.AsyncClient, _: Service) -> httpx.Response:
         return await client.request(method, path, **options)
 
-    return ask(shop, conversation, home, key)
+    return ask(shop, conversation, backend, key)
 
 
 def counts(shop: Shop) -> Any:
@@ -60,7 +60,7 @@ def picture(shop: Shop, name: str = REFERENCE) -> bytes:
 
 
 def by_hand(shop: Shop, texts: tuple[str, ...], reference: str | None = REFERENCE) -> list[tuple[str, float]]:
-    """Ranks the catalogue with the bundle alone: no index, no service."""
+    """Ranks the catalog with the bundle alone: no index, no service."""
     model = cirray.load(shop.bundle)
     files = {name: shop.catalog.parent / "images" / f"{name}.png" for name in shop.ids}
     gallery = model.encode_image(list(files.values()))
@@ -96,7 +96,7 @@ def test_hits_are_those_of_the_bundle_alone(shop: Shop, texts: tuple[str, ...]) 
 
 def test_text_alone_is_text_search(shop: Shop) -> None:
     answer = post(shop, {"text": "a red square", "limit": 40}).json()
-    assert (answer["kind"], answer["balance"]) == ("text", None)
+    assert (answer["kind"], answer["text_weight"]) == ("text", None)
     assert_ranked(answer["hits"], by_hand(shop, ("a red square",), None))
 
 
@@ -109,7 +109,7 @@ def test_a_picture_finds_what_its_item_finds(shop: Shop) -> None:
     in_form = send(shop, "POST", "/v1/search", data=form, files={"image": picture(shop)}).json()
     for answer in (in_json, in_form):
         assert_ranked(answer["hits"], [(hit["id"], hit["score"]) for hit in by_id["hits"]])
-        assert answer["balance"] == pytest.approx(by_id["balance"], abs=1e-5)
+        assert answer["text_weight"] == pytest.approx(by_id["text_weight"], abs=1e-5)
 
 
 def test_a_form_takes_all_that_json_takes(shop: Shop) -> None:
@@ -154,12 +154,12 @@ def test_queries_that_come_together_are_encoded_together(shop: Shop) -> None:
 def test_weight_takes_the_place_of_the_combiners_balance(shop: Shop, weight: float) -> None:
     body = {"reference": {"id": REFERENCE}, "text": "blue", "weight": weight, "limit": 3, "include_reference": True}
     answer = post(shop, body).json()
-    assert answer["balance"] == pytest.approx(weight)
+    assert answer["text_weight"] == pytest.approx(weight)
     model = cirray.load(shop.bundle)
     image = model.encode_image(shop.catalog.parent / "images" / f"{REFERENCE}.png", normalize=False)
     text = model.encode_text("blue", normalize=False)
     query, _ = model.compose(image, text, torch.full((1, 1), weight))
-    reader = EdgeHome(shop.index).open(answer["generation"])
+    reader = EdgeBackend(shop.index).open(answer["generation"])
     expected = reader.search(query.numpy(), 3)[0]
     reader.close()
     assert_ranked(answer["hits"], [(hit.item.id, hit.score) for hit in expected])
@@ -320,17 +320,17 @@ def test_a_key_that_cannot_be_sent_is_refused_at_the_start() -> None:
 
 
 def test_surroundings_that_differ_are_refused() -> None:
-    expected = Surroundings("http://qdrant:6333, collection cirray", True)
+    expected = DeploymentEnvironment("http://qdrant:6333, collection cirray", True)
     with pytest.raises(ConfigError, match="set QDRANT_URL alike on all nodes"):
-        expected.check(Surroundings("/root/.cache/cirray/index", True))
+        expected.check(DeploymentEnvironment("/root/.cache/cirray/index", True))
     with pytest.raises(ConfigError, match="set on some nodes only"):
-        expected.check(Surroundings(expected.index, False))
+        expected.check(DeploymentEnvironment(expected.index, False))
     expected.check(expected)
 
 
 def test_a_model_of_another_image_side_is_never_searched_with(shop: Shop) -> None:
     async def conversation(client: httpx.AsyncClient, service: Service) -> None:
-        with service.catalogue.reader() as reader:
+        with service.catalog.reader() as reader:
             reader.generation = reader.generation.model_copy(update={"image_fingerprint": "another"})
         answer = await client.post("/v1/search", json={"text": "red"})
         assert answer.status_code == 503
@@ -341,21 +341,21 @@ def test_a_model_of_another_image_side_is_never_searched_with(shop: Shop) -> Non
 
 
 def test_writes_go_to_the_generation_that_is_searched(shop: Shop) -> None:
-    home = memory_home(shop)
+    backend = memory_home(shop)
     photo = base64.b64encode(picture(shop)).decode()
 
     async def conversation(client: httpx.AsyncClient, service: Service) -> None:
         client.headers["X-API-Key"] = KEY
-        with service.catalogue.reader() as reader:
+        with service.catalog.reader() as reader:
             plan = reader.generation.model_copy(update={"name": "zz-next"})
-        writer = home.create(plan)
-        home.publish(writer.finish({}).name)
+        writer = backend.create(plan)
+        backend.publish(writer.finish({}).name)
         writer.close()
         put = await client.put("/v1/items/new", json={"image": photo})
         assert put.status_code == 503
-        assert home.open("zz-next").count() == 0
+        assert backend.open("zz-next").count() == 0
 
-    ask(shop, conversation, home, KEY, poll_s=60.0)
+    ask(shop, conversation, backend, KEY, poll_s=60.0)
 
 
 def test_errors_tell_visitors_nothing_of_this_machine(shop: Shop, tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_errors_tell_visitors_nothing_of_this_machine(shop: Shop, tmp_path: Path
     answer = send(gone, "GET", f"/v1/items/{REFERENCE}/image")
     assert answer.status_code == 404
     assert str(tmp_path) not in answer.text
-    assert str(tmp_path) not in send(shop, "GET", "/readyz", home=EdgeHome(tmp_path / "empty")).text
+    assert str(tmp_path) not in send(shop, "GET", "/readyz", backend=EdgeBackend(tmp_path / "empty")).text
 
 
 def test_a_request_that_takes_too_long_is_given_up(shop: Shop) -> None:
@@ -396,11 +396,11 @@ def test_the_key_guards_reading_when_it_is_set(shop: Shop) -> None:
 
 def test_writing_needs_a_key_always(shop: Shop) -> None:
     body = {"image": base64.b64encode(picture(shop)).decode()}
-    home = memory_home(shop)
-    assert send(shop, "PUT", "/v1/items/new", json=body, home=home).status_code == 403
-    assert send(shop, "PUT", "/v1/items/new", json=body, home=home, key=KEY).status_code == 401
+    backend = memory_home(shop)
+    assert send(shop, "PUT", "/v1/items/new", json=body, backend=backend).status_code == 403
+    assert send(shop, "PUT", "/v1/items/new", json=body, backend=backend, key=KEY).status_code == 401
     cookie = {"Cookie": f"cirray_key={KEY}"}
-    assert send(shop, "DELETE", f"/v1/items/{REFERENCE}", home=home, key=KEY, headers=cookie).status_code == 401
+    assert send(shop, "DELETE", f"/v1/items/{REFERENCE}", backend=backend, key=KEY, headers=cookie).status_code == 401
 
 
 def test_the_embedded_home_says_why_it_cannot_be_written(shop: Shop) -> None:
@@ -411,7 +411,7 @@ def test_the_embedded_home_says_why_it_cannot_be_written(shop: Shop) -> None:
 
 
 def test_items_of_a_server_are_put_replaced_and_deleted(shop: Shop) -> None:
-    home = memory_home(shop)
+    backend = memory_home(shop)
     photo = base64.b64encode(picture(shop, "large-blue-circle")).decode()
 
     async def conversation(client: httpx.AsyncClient, _: Service) -> None:
@@ -436,11 +436,11 @@ def test_items_of_a_server_are_put_replaced_and_deleted(shop: Shop) -> None:
         assert (await client.post("/v1/items/batch", json=half)).status_code == 422
         assert (await client.get("/v1/items/good")).status_code == 404
 
-    ask(shop, conversation, home, KEY)
+    ask(shop, conversation, backend, KEY)
 
 
 def test_an_id_may_end_like_the_path_of_a_picture(shop: Shop) -> None:
-    home = memory_home(shop)
+    backend = memory_home(shop)
     photo = base64.b64encode(picture(shop)).decode()
 
     async def conversation(client: httpx.AsyncClient, _: Service) -> None:
@@ -450,7 +450,7 @@ def test_an_id_may_end_like_the_path_of_a_picture(shop: Shop) -> None:
         thumbnail = await client.get("/v1/items/folder%2Fimage/image")
         assert thumbnail.headers["content-type"] == "image/webp"
 
-    ask(shop, conversation, home, KEY)
+    ask(shop, conversation, backend, KEY)
 
 
 def test_feedback_is_on_disk_when_it_is_acknowledged(shop: Shop) -> None:
@@ -484,7 +484,7 @@ def test_the_model_says_what_can_be_filtered_by(shop: Shop) -> None:
 
 
 def test_nothing_published_is_unready_not_broken(shop: Shop, tmp_path: Path) -> None:
-    home = EdgeHome(tmp_path / "empty")
+    backend = EdgeBackend(tmp_path / "empty")
 
     async def conversation(client: httpx.AsyncClient, _: Service) -> None:
         for path in ("/readyz", "/v1/items", "/v1/model"):
@@ -494,7 +494,7 @@ def test_nothing_published_is_unready_not_broken(shop: Shop, tmp_path: Path) -> 
             assert answer.headers["Retry-After"]
         assert (await client.get("/healthz")).status_code == 200
 
-    ask(shop, conversation, home)
+    ask(shop, conversation, backend)
 
 
 def test_pages_load_nothing_from_elsewhere(shop: Shop) -> None:

@@ -16,10 +16,10 @@ from PIL import Image
 from cirray.client.feedback import export_triplets
 from cirray.config.schema import Serving, load_recipe
 from cirray.index.build import build_index
-from cirray.index.edge import EdgeHome
+from cirray.index.edge import EdgeBackend
 from cirray.storage.location import Remote, mirror_of, push
+from serve.environment import open_index
 from serve.service import Service
-from serve.surroundings import open_index
 from tests.support.object_store import upload
 from tests.support.service_fixtures import Shop, ask
 
@@ -32,7 +32,7 @@ def index(bucket: str) -> dict[str, Any]:
 
 @pytest.fixture
 def shop_at_a_uri(shop: Shop, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A bucket with the shop's catalogue, bundle and index."""
+    """A bucket with the shop's catalog, bundle and index."""
     monkeypatch.delenv("QDRANT_URL", raising=False)
     upload(shop.catalog.parent, f"{bucket}/shop")
     push(shop.bundle, f"{bucket}/bundle", "model.json")
@@ -50,9 +50,9 @@ def test_another_machine_indexes_what_changed_alone(
     assert index(shop_at_a_uri)["embedded"] == 0
     shown = capsys.readouterr().err
     assert "checking pictures" not in shown, "no picture is fetched again"
-    catalogue = Remote(f"{shop_at_a_uri}/shop")
-    lines = (catalogue.read("catalog.jsonl") or b"").splitlines(keepends=True)
-    catalogue.write("catalog.jsonl", b"".join(lines[:-1]))
+    catalog = Remote(f"{shop_at_a_uri}/shop")
+    lines = (catalog.read("catalog.jsonl") or b"").splitlines(keepends=True)
+    catalog.write("catalog.jsonl", b"".join(lines[:-1]))
     report = index(shop_at_a_uri)
     assert (report["removed"], report["unchanged"], report["embedded"]) == (1, 39, 0)
 
@@ -62,7 +62,7 @@ def test_the_service_searches_shows_pictures_and_keeps_feedback(
 ) -> None:
     bucket = shop_at_a_uri
     monkeypatch.setenv("CIRRAY_HOME", str(tmp_path / "service"))
-    home = open_index(Serving(bundle=f"{bucket}/bundle", index=f"{bucket}/index"))
+    backend = open_index(Serving(bundle=f"{bucket}/bundle", index=f"{bucket}/index"))
 
     async def conversation(client: httpx.AsyncClient, _: Service) -> None:
         query = {"reference": {"id": "small-red-bar"}, "text": "make it blue"}
@@ -79,15 +79,15 @@ def test_the_service_searches_shows_pictures_and_keeps_feedback(
         chosen = {"reference": "small-red-bar", "texts": ["blue"], "chosen": hits[0]["id"]}
         assert (await client.post("/v1/feedback", json=chosen)).status_code == 201
 
-    ask(shop, conversation, home, feedback=f"{bucket}/feedback")
+    ask(shop, conversation, backend, feedback=f"{bucket}/feedback")
     assert export_triplets(f"{bucket}/feedback", tmp_path / "triplets.jsonl") == {"triplets": 1}
     (line,) = (tmp_path / "triplets.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["captions"] == ["blue"]
     assert not list(mirror_of(f"{bucket}/shop").rglob("*.png")), "pictures are shown from where they are"
 
 
-class Slow(EdgeHome):
-    """A home that takes its time to say what is published, as one at a far URI does, once it is told to."""
+class Slow(EdgeBackend):
+    """A backend that takes its time to say what is published, as one at a far URI does, once it is told to."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -102,15 +102,15 @@ class Slow(EdgeHome):
 
 
 def test_searches_do_not_wait_for_a_slow_place(shop: Shop) -> None:
-    home = Slow(shop.index)
+    backend = Slow(shop.index)
 
     async def conversation(client: httpx.AsyncClient, _: Service) -> int:
-        home.quick.clear()
-        assert await asyncio.to_thread(home.asked.wait, 30)
+        backend.quick.clear()
+        assert await asyncio.to_thread(backend.asked.wait, 30)
         search = client.post("/v1/search", json={"reference": {"id": "small-red-bar"}})
         try:
             return (await asyncio.wait_for(search, 10)).status_code
         finally:
-            home.quick.set()
+            backend.quick.set()
 
-    assert ask(shop, conversation, home, poll_s=0.05) == 200
+    assert ask(shop, conversation, backend, poll_s=0.05) == 200

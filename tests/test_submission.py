@@ -15,9 +15,8 @@ from torch import Tensor
 
 import cirray
 from cirray.config.schema import Data, load_recipe
-from cirray.data.formats import cirr, fashioniq
-from cirray.data.formats.annotations import Annotations
-from cirray.data.load import ranking_files
+from cirray.data.formats import cirr, fashioniq, load_format
+from cirray.data.formats._annotations import Annotations
 from cirray.data.records import Dataset, Triplet
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
@@ -28,9 +27,9 @@ from cirray.evaluation.ranking_files import Pairs, Rankings, read_pairs, read_ra
 from cirray.evaluation.submission import rank_bundle, rank_names
 from tests.support.bundles import write_bundle
 from tests.support.data_fixtures import cirr_record, write_json, write_picture
-from tests.test_recall import CIRR, FASHIONIQ
-from tests.test_recall import cirr as random_cirr
-from tests.test_recall import fashioniq as random_fashioniq
+from tests.test_metrics import CIRR, FASHIONIQ
+from tests.test_metrics import cirr as random_cirr
+from tests.test_metrics import fashioniq as random_fashioniq
 
 REAL = Path(os.environ.get("CIRRAY_TEST_DATA", "/nonexistent"))
 needs_cirr = pytest.mark.skipif(not (REAL / "cirr").is_dir(), reason="CIRRAY_TEST_DATA has no cirr folder")
@@ -109,7 +108,9 @@ def files_of(annotations: Annotations, data: Data, split: str, top: int = 50) ->
     table = build_table(dataset, split)
     images, queries = random_features(dataset, split, len(table))
     ranked, within = rank_names(table, dataset.protocol, list(dataset.images), images, queries, top)
-    files: dict[str, Any] = json.loads(json.dumps(ranking_files(data, dataset.splits[split], ranked, within)))
+    files: dict[str, Any] = json.loads(
+        json.dumps(load_format(data.format).ranking_files(dataset.splits[split], ranked, within))
+    )
     return files
 
 

@@ -1,4 +1,4 @@
-"""Datasets and catalogues at a URI: read as from a folder, with pictures that stay where they are."""
+"""Datasets and catalogs at a URI: read as from a folder, with pictures that stay where they are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cirray.data.catalog import read_catalog
 from cirray.data.images import PictureError, open_rgb
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
-from cirray.errors import DataError, PlaceError
+from cirray.errors import DataError, LocationError
 from cirray.features.embed import DecodePixels, pixels_fingerprint
 from cirray.features.ensure import pictures_of
 from cirray.features.fill import fill
@@ -26,7 +26,7 @@ from cirray.storage.location import Remote, mirror_of
 from tests.support.data_fixtures import (
     cirr_record,
     pair,
-    write_catalogue,
+    write_catalog,
     write_fashioniq,
     write_json,
     write_lines,
@@ -57,7 +57,7 @@ def loaded(data: Data, cache: Path | str) -> Dataset:
     return load_dataset(data, cache, "white")
 
 
-@pytest.mark.parametrize("write", [write_catalogue, fashioniq, cirr])
+@pytest.mark.parametrize("write", [write_catalog, fashioniq, cirr])
 def test_a_dataset_is_the_same_at_a_uri(write: Callable[[Path], Data], bucket: str, tmp_path: Path) -> None:
     here = write(tmp_path / "data")
     upload(tmp_path / "data", f"{bucket}/data")
@@ -75,7 +75,7 @@ def test_a_dataset_is_the_same_at_a_uri(write: Callable[[Path], Data], bucket: s
 def test_what_is_known_of_pictures_is_kept_at_the_store_for_other_machines(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_catalogue(tmp_path / "data")
+    write_catalog(tmp_path / "data")
     upload(tmp_path / "data", f"{bucket}/data")
     data, store = Data(format="triplets", root=f"{bucket}/data"), f"{bucket}/store"
     first = loaded(data, store)
@@ -91,7 +91,7 @@ def test_what_is_known_of_pictures_is_kept_at_the_store_for_other_machines(
 
 
 def test_changed_annotations_are_fetched_again_and_deleted_ones_are_missed(bucket: str, tmp_path: Path) -> None:
-    write_catalogue(tmp_path / "data")
+    write_catalog(tmp_path / "data")
     upload(tmp_path / "data", f"{bucket}/data")
     data, place = Data(format="triplets", root=f"{bucket}/data"), Remote(f"{bucket}/data")
     before = loaded(data, tmp_path / "cache")
@@ -105,7 +105,7 @@ def test_changed_annotations_are_fetched_again_and_deleted_ones_are_missed(bucke
 
 
 def test_bad_pictures_are_listed_by_their_addresses(bucket: str, tmp_path: Path) -> None:
-    write_catalogue(tmp_path / "data")
+    write_catalog(tmp_path / "data")
     (tmp_path / "data" / "images" / "p1.png").write_bytes(b"no picture")
     (tmp_path / "data" / "images" / "p2.png").unlink()
     upload(tmp_path / "data", f"{bucket}/data")
@@ -117,16 +117,16 @@ def test_bad_pictures_are_listed_by_their_addresses(bucket: str, tmp_path: Path)
 
 
 def test_nothing_at_a_uri(bucket: str, tmp_path: Path) -> None:
-    with pytest.raises(PlaceError, match=f"{bucket}/none holds no file: check the address"):
+    with pytest.raises(LocationError, match=f"{bucket}/none holds no file: check the address"):
         loaded(Data(format="triplets", root=f"{bucket}/none"), tmp_path / "cache")
-    with pytest.raises(PlaceError, match="no-such-bucket-here"):
+    with pytest.raises(LocationError, match="no-such-bucket-here"):
         loaded(Data(format="triplets", root="s3://no-such-bucket-here/x"), tmp_path / "cache")
     with pytest.raises(PictureError, match="does not exist"):
         open_rgb(f"{bucket}/none.png", "white")
 
 
 def test_pixels_are_those_of_the_files(bucket: str, tmp_path: Path) -> None:
-    here = write_catalogue(tmp_path / "data")
+    here = write_catalog(tmp_path / "data")
     upload(tmp_path / "data", f"{bucket}/data")
     there = here.model_copy(update={"root": f"{bucket}/data"})
     make, name = lambda: DecodePixels(8, Preprocess()), pixels_fingerprint(8, Preprocess())
@@ -139,53 +139,53 @@ def test_pixels_are_those_of_the_files(bucket: str, tmp_path: Path) -> None:
     assert rows[0].float().std() > 1
 
 
-CATALOGUE = [{"id": f"i{n}", "image": f"red & blue/100%20 {n}.png", "colour": "red"} for n in range(3)]
+CATALOG = [{"id": f"i{n}", "image": f"red & blue/100%20 {n}.png", "colour": "red"} for n in range(3)]
 
 
 @pytest.fixture
-def catalogue(bucket: str, tmp_path: Path) -> str:
-    """The same catalogue in three formats, with pictures whose names URIs would write otherwise."""
-    folder = tmp_path / "catalogue"
-    for number, row in enumerate(CATALOGUE):
+def catalog(bucket: str, tmp_path: Path) -> str:
+    """The same catalog in three formats, with pictures whose names URIs would write otherwise."""
+    folder = tmp_path / "catalog"
+    for number, row in enumerate(CATALOG):
         write_picture(folder / row["image"], number)
-    write_lines(folder / "items.jsonl", CATALOGUE)
-    parquet.write_table(pa.Table.from_pylist(CATALOGUE), folder / "items.parquet")
-    lines = ["id,image,colour", *(",".join(row.values()) for row in CATALOGUE)]
+    write_lines(folder / "items.jsonl", CATALOG)
+    parquet.write_table(pa.Table.from_pylist(CATALOG), folder / "items.parquet")
+    lines = ["id,image,colour", *(",".join(row.values()) for row in CATALOG)]
     (folder / "items.csv").write_text("\n".join(lines), encoding="utf-8")
     upload(folder, f"{bucket}/shop")
     return f"{bucket}/shop"
 
 
 @pytest.mark.parametrize("name", ["items.jsonl", "items.csv", "items.parquet"])
-def test_a_catalogue_file_at_a_uri(name: str, catalogue: str) -> None:
-    entries, problems = read_catalog(f"{catalogue}/{name}")
+def test_a_catalog_file_at_a_uri(name: str, catalog: str) -> None:
+    entries, problems = read_catalog(f"{catalog}/{name}")
     assert problems == []
     assert [(entry.id, str(entry.image), entry.attributes) for entry in entries] == [
-        (row["id"], f"{catalogue}/{row['image']}", {"colour": "red"}) for row in CATALOGUE
+        (row["id"], f"{catalog}/{row['image']}", {"colour": "red"}) for row in CATALOG
     ]
     sizes = [open_rgb(str(entry.image), "white").size for entry in entries]
     assert sizes == [(12, 9)] * 3
 
 
-def test_a_catalogue_folder_at_a_uri(catalogue: str) -> None:
-    entries, problems = read_catalog(f"{catalogue}/")
+def test_a_catalog_folder_at_a_uri(catalog: str) -> None:
+    entries, problems = read_catalog(f"{catalog}/")
     assert problems == []
-    assert [str(entry.image) for entry in entries] == [f"{catalogue}/{row['image']}" for row in CATALOGUE]
+    assert [str(entry.image) for entry in entries] == [f"{catalog}/{row['image']}" for row in CATALOG]
     assert {entry.attributes["folder"] for entry in entries} == {"red & blue"}
-    Remote(catalogue).write("catalog.jsonl", b'{"id": "only", "image": "red & blue/100%20 1.png"}\n')
-    assert [entry.id for entry in read_catalog(catalogue)[0]] == ["only"]
+    Remote(catalog).write("catalog.jsonl", b'{"id": "only", "image": "red & blue/100%20 1.png"}\n')
+    assert [entry.id for entry in read_catalog(catalog)[0]] == ["only"]
 
 
-def test_a_catalogue_names_no_picture_elsewhere(catalogue: str) -> None:
+def test_a_catalog_names_no_picture_elsewhere(catalog: str) -> None:
     lines = [
         f'{{"id": "{n}", "image": "{image}"}}\n'
         for n, image in enumerate(["/etc/passwd", "../x.png", "s3://b/x.png", "http://h/x"])
     ]
-    Remote(catalogue).write("other.jsonl", "".join(lines).encode())
-    entries, problems = read_catalog(f"{catalogue}/other.jsonl")
+    Remote(catalog).write("other.jsonl", "".join(lines).encode())
+    entries, problems = read_catalog(f"{catalog}/other.jsonl")
     assert [problem.where for problem in problems] == ["other.jsonl:1", "other.jsonl:2"]
     for entry in entries:
-        assert str(entry.image).startswith(f"{catalogue}/")
+        assert str(entry.image).startswith(f"{catalog}/")
         with pytest.raises(PictureError, match="does not exist"):
             open_rgb(str(entry.image), "white")
 
@@ -200,20 +200,20 @@ def test_a_catalogue_names_no_picture_elsewhere(catalogue: str) -> None:
         ("a.parquet", b"PAR", "cannot be read as Parquet"),
     ],
 )
-def test_what_is_wrong_with_a_catalogue_names_its_address(
-    name: str, content: bytes | None, what: str, catalogue: str
+def test_what_is_wrong_with_a_catalog_names_its_address(
+    name: str, content: bytes | None, what: str, catalog: str
 ) -> None:
     if content is not None:
-        Remote(catalogue).write(name, content)
+        Remote(catalog).write(name, content)
     with pytest.raises(DataError, match=what) as caught:
-        read_catalog(f"{catalogue}/{name}")
-    assert str(caught.value).startswith(f"{catalogue}/{name}")
+        read_catalog(f"{catalog}/{name}")
+    assert str(caught.value).startswith(f"{catalog}/{name}")
 
 
-def test_a_mirrored_file_is_not_fetched_twice(catalogue: str) -> None:
-    read_catalog(f"{catalogue}/items.jsonl")
-    (mirrored,) = mirror_of(catalogue).rglob("items.jsonl")
+def test_a_mirrored_file_is_not_fetched_twice(catalog: str) -> None:
+    read_catalog(f"{catalog}/items.jsonl")
+    (mirrored,) = mirror_of(catalog).rglob("items.jsonl")
     first = mirrored.stat().st_ino
-    read_catalog(f"{catalogue}/items.jsonl")
+    read_catalog(f"{catalog}/items.jsonl")
     assert mirrored.stat().st_ino == first
-    assert np.isclose(mirrored.stat().st_mtime, Remote(catalogue).stamps()["items.jsonl"][1] / 1e9)
+    assert np.isclose(mirrored.stat().st_mtime, Remote(catalog).stamps()["items.jsonl"][1] / 1e9)

@@ -27,7 +27,7 @@ from tuning.search import Trial
 from tuning.space import load_space, space_names
 from tuning.watch import Watch
 
-LR, TEMPERATURE = "stage2.optimisation.lr", "stage2.contrast.temperature"
+LR, TEMPERATURE = "stage2.optimisation.lr", "stage2.loss.temperature"
 
 
 def config(**changes: Any) -> Config:
@@ -193,11 +193,11 @@ def test_candidates_are_compared_over_seeds_in_selection_only() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: {stage2.contrast.hards: 4}", "Did you mean stage2.contrast.hard"),
+        ("a: {stage2.loss.hards: 4}", "Did you mean stage2.loss.hard"),
         ("a: {data.holdout: 0.1}", "only stages 1 and 2 are trained anew"),
         ("a: {stage1.enabled: false, stage2.combining.function: sum}", "a leaves nothing to train"),
         ("a: {stage1.enabled: false, stage2.enabled: false}", "a leaves nothing to train"),
-        ("a: {stage2.contrast.hard: -1}", "stage2.contrast.hard"),
+        ("a: {stage2.loss.hard: -1}", "stage2.loss.hard"),
         ("a: 3", "must map names to the fields"),
         ("- a", "must map names to the fields"),
     ],
@@ -210,7 +210,7 @@ def test_changes_that_cannot_be_made_are_told_at_once(text: str, message: str, t
 
 @pytest.mark.parametrize("name", ["stage1", "stage2"])
 def test_our_changes_are_changes_of_the_recipe(name: str) -> None:
-    plain = config(stage2__contrast__hard=0)
+    plain = config(stage2__loss__hard=0)
     for change in load_changes(name, plain).values():
         assert overridden(plain, change) != plain
     load_changes(name, config())

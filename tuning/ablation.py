@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from cirray.config.schema import Config, check_field, overridden
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.storage.files import write_json, write_text
 from cirray.storage.provenance import provenance
@@ -66,7 +66,7 @@ def ablate(config: Config, changes: str) -> dict[str, Any]:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables
     from tuning.outcome import table
 
-    say(f"{len(named)} rows, {config.tune.seeds} seeds each")
+    log(f"{len(named)} rows, {config.tune.seeds} seeds each")
     both = any(field.startswith("stage1.") for change in named.values() for field in change)
     compared = _both_stages(config, named, output) if both else _stage2(config, named, output)
     print("\n" + table(compared) + "\n")
@@ -79,7 +79,7 @@ def _stage2(config: Config, named: Mapping[str, Mapping[str, Any]], output: Outp
     from tuning.prepare import prepare
     from tuning.search import compare
 
-    start = prepare(config, Output(output.place_of("base")))
+    start = prepare(config, Output(output.location_of("base")))
     return candidates(compare(config, list(named.values()), config.tune.seeds, start, output, "rows"), named)
 
 
@@ -98,5 +98,5 @@ def _write(output: Output, config: Config, compared: Sequence[Any]) -> dict[str,
     result = {"seeds": config.tune.seeds, "rows": rows, "provenance": provenance(config.seed)}
     write_json(output.step(RESULT), result)
     output.keep(RESULT)
-    say(f"written to {output.place_of(RESULT)}")
+    log(f"written to {output.location_of(RESULT)}")
     return result

@@ -15,7 +15,7 @@ from cirray.data.table import TripletTable, build_table
 from cirray.features.embed import text_key
 from cirray.features.ensure import Embedder, pictures_of
 from cirray.models.encoder_manifest import MANIFEST
-from cirray.storage.location import store_place
+from cirray.storage.location import store_location
 from cirray.training.run import read_data, train
 from cirray.training.run_dir import Output
 from cirray.training.stages.combine import Frozen
@@ -61,11 +61,11 @@ def prepare(config: Config, base: Output) -> Start:
     connect(config.workers)
     dataset = read_data(config)
     made = [name for name in (*ENCODERS[stage], "backbone") if (base.step(name) / MANIFEST).is_file()]
-    encoder, place = base.step(made[0]), base.place_of(made[0])
+    encoder, place = base.step(made[0]), base.location_of(made[0])
     inputs = StageInputs(
         config=config,
         encoder=place,
-        store=store_place(config.store),
+        store=store_location(config.store),
         image_keys=tuple(dataset.contents[image] for image in dataset.images),
         train=build_table(dataset, "train"),
         val=build_table(dataset, "selection"),

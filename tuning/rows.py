@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from cirray.config.schema import Config, overridden
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.models.encoder_manifest import WEIGHTS as ENCODER_WEIGHTS
 from cirray.storage.files import read_json, replacing, write_text
@@ -46,7 +46,7 @@ def train_rows(config: Config, named: Mapping[str, Mapping[str, Any]], output: O
     folders = [_folder(name) for name in named]
     if len(set(folders)) < len(folders):
         raise ConfigError(f"two rows would share a folder: {', '.join(folders)}; name them otherwise")
-    started = overridden(config, _backbone(config, Output(output.place_of("base"))))
+    started = overridden(config, _backbone(config, Output(output.location_of("base"))))
     seeds = [config.seed + number for number in range(config.tune.seeds)]
     runs = [(name, folder, seed) for name, folder in zip(named, folders, strict=True) for seed in seeds]
     found: dict[str, list[Run]] = {name: [] for name in named}
@@ -54,8 +54,8 @@ def train_rows(config: Config, named: Mapping[str, Mapping[str, Any]], output: O
     took: list[float] = []
     for number, (name, folder, seed) in enumerate(runs):
         eta = f", ETA {clock(fmean(took) * (len(runs) - number))}" if took else ""
-        say(f"\nrun {number + 1} of {len(runs)}: {name}, seed {seed}{eta}")
-        place = output.place_of(f"rows/{folder}/seed-{seed}")
+        log(f"\nrun {number + 1} of {len(runs)}: {name}, seed {seed}{eta}")
+        place = output.location_of(f"rows/{folder}/seed-{seed}")
         began = time.monotonic()
         finished, run = _run(overridden(started, {**named[name], SEED: seed, "output": place}), fine_tuned)
         found[name].append(run)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cirray.config.schema import Config, overridden
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.errors import ConfigError, RunError
 from cirray.storage.files import write_json, write_text
 from cirray.storage.provenance import provenance
@@ -18,7 +18,7 @@ HOLDOUT = 0.15
 RECIPE = "the recipe"
 _FREE = tuple(field for field in FREE if field != "tune")
 RESULTS = ("results.parquet", "report.png", "report.html", "best.yaml", "tune.json")
-_TEMPERATURE = "stage2.contrast.temperature"
+_TEMPERATURE = "stage2.loss.temperature"
 
 
 def tune(config: Config) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def held_back(config: Config) -> Config:
     """Returns a configuration that holds triplets back: its own part, or the default one."""
     if config.data.holdout:
         return config
-    say(f"data.holdout is 0: holding {HOLDOUT:.0%} of the train triplets back, so that val chooses nothing")
+    log(f"data.holdout is 0: holding {HOLDOUT:.0%} of the train triplets back, so that val chooses nothing")
     return overridden(config, {"data.holdout": HOLDOUT})
 
 
@@ -87,14 +87,14 @@ class Search:
         from tuning.search import compare, search
 
         config, settings = self.config, self.config.tune
-        say("preparing: the stages before the search run once")
-        start = prepare(config, Output(self.output.place_of("base")))
-        say(f"searching {settings.stage} over {len(self.space.domains)} fields of the space {self.space.name}")
+        log("preparing: the stages before the search run once")
+        start = prepare(config, Output(self.output.location_of("base")))
+        log(f"searching {settings.stage} over {len(self.space.domains)} fields of the space {self.space.name}")
         trials = search(config, self.space, start, self.output)
         chosen = finalists(trials, settings.finalists)
         if not chosen:
             raise RunError("no trial came to a result: give a larger --budget, or look into the trials' folders")
-        say(f"{len(chosen)} finalists and the recipe itself, {settings.seeds} seeds each, to their end")
+        log(f"{len(chosen)} finalists and the recipe itself, {settings.seeds} seeds each, to their end")
         named = {RECIPE: {}, **{f"finalist {number}": params for number, params in enumerate(chosen, start=1)}}
         finals = compare(config, list(named.values()), settings.seeds, start, self.output, "finals")
         compared = candidates(finals, named)
@@ -102,7 +102,7 @@ class Search:
         sweep: list[Any] = []
         if settings.sweep:
             points = self._sweep_points(settings.sweep, best.params)
-            say(f"{settings.sweep} alone: {len(points)} values, everything else as in the best candidate")
+            log(f"{settings.sweep} alone: {len(points)} values, everything else as in the best candidate")
             sweep = compare(config, points, 1, start, self.output, "sweep")
         print("\n" + table(compared) + "\n")
         return self._write(trials, finals, sweep, compared, best)
@@ -110,7 +110,7 @@ class Search:
     def _sweep_points(self, field: str, best: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """Returns the best candidate with each value of one field."""
         # A learned temperature would leave its starting value at once.
-        fixed = {"stage2.contrast.learn_temperature": False} if field == _TEMPERATURE else {}
+        fixed = {"stage2.loss.learn_temperature": False} if field == _TEMPERATURE else {}
         values = self.space.domains[field].points(self.config.tune.sweep_points)
         return [{**best, **fixed, field: value} for value in values]
 
@@ -148,6 +148,6 @@ class Search:
         write_json(made["tune.json"], result)
         for name in RESULTS:
             self.output.keep(name)
-            say(f"{name:16} {self.output.place_of(name)}")
-        say(f"train with it    python jobs/train.py --recipe {made['best.yaml']} --output DIR")
+            log(f"{name:16} {self.output.location_of(name)}")
+        log(f"train with it    python jobs/train.py --recipe {made['best.yaml']} --output DIR")
         return result

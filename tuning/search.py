@@ -129,7 +129,7 @@ def _run(
     # By itself Ray Tune takes the first Ctrl-C for the end of the search, and hands over what there is as its result.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     trainable = tune.with_resources(tune.with_parameters(function, start=start), _resources(config))
-    trials = output.place_of("trials")
+    trials = output.location_of("trials")
     quiet = tune.RunConfig(name=name, storage_path=trials, callbacks=callbacks, stop=stop, verbose=0)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

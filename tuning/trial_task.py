@@ -13,14 +13,14 @@ from cirray.evaluation.metrics import evaluate
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.launch import optimisation_of
 from cirray.training.loop import Loop
-from cirray.training.stages.combine import Combine
+from cirray.training.stages.combine import CombiningTask
 from cirray.training.task import Task, Validation
 from tuning.prepare import Start, as_frozen, shared_tensor, with_config
 
 METRIC = "selection"
 
 
-class Scored(Combine):
+class Scored(CombiningTask):
     """Stage 2 that also remembers how the best epoch so far ranks the val split, which chooses nothing."""
 
     def __init__(self, start: Start, config: Config, worker: Worker) -> None:
@@ -48,12 +48,12 @@ class Scored(Combine):
 def build_task(config: Config, start: Start, worker: Worker, scored: bool) -> Task:
     """Builds the searched stage."""
     if config.tune.stage == "stage1":
-        from cirray.training.stages.finetune import FineTune
+        from cirray.training.stages.finetune import FineTuneTask
 
-        return FineTune(with_config(start, config), worker)
+        return FineTuneTask(with_config(start, config), worker)
     if scored:
         return Scored(start, config, worker)
-    return Combine(with_config(start, config), worker, as_frozen(start.frozen))
+    return CombiningTask(with_config(start, config), worker, as_frozen(start.frozen))
 
 
 def train(task: Task, config: Config, worker: Worker, folder: Path, report: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray import tune
 
-from cirray.console.bars import say
+from cirray.console.log import log
 from tuning.budget import Budget
 from tuning.trial_task import METRIC
 
@@ -65,7 +65,7 @@ class Watch(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Counts, and says so."""
         self._end(trial)
-        say(f"\ntrial {trial.trial_id} failed: its folder has error.txt")
+        log(f"\ntrial {trial.trial_id} failed: its folder has error.txt")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Draws the last line."""

@@ -1,4 +1,4 @@
-"""Composed image retrieval on Ray: search a picture catalogue with a picture plus a sentence.
+"""EncodedQuery image retrieval on Ray: search a picture catalog with a picture plus a sentence.
 
     import cirray
     model = cirray.load("build/demo/bundle")

@@ -7,9 +7,9 @@ CirrayError
 ├── CheckpointError    a checkpoint of another system is not what it should be
 ├── StoreError         a feature store is damaged or belongs to something else
 ├── BundleError        a model bundle is incomplete or does not fit
-├── PlaceError         a folder or URI cannot be reached, or holds nothing complete
+├── LocationError         a folder or URI cannot be reached, or holds nothing complete
 ├── RunError           a training run cannot start or continue in its output folder
-└── SearchIndexError   a catalogue index is missing, damaged, or does not fit
+└── SearchIndexError   a catalog index is missing, damaged, or does not fit
     └── IndexUnavailableError   it cannot be reached just now: worth another try
 """
 
@@ -46,12 +46,12 @@ class RunError(CirrayError):
     """A training run cannot start or continue in its output folder."""
 
 
-class PlaceError(CirrayError):
+class LocationError(CirrayError):
     """A folder or URI cannot be reached, or holds nothing complete."""
 
 
 class SearchIndexError(CirrayError):
-    """A catalogue index is missing, damaged, or does not fit what it is used with."""
+    """A catalog index is missing, damaged, or does not fit what it is used with."""
 
 
 class IndexUnavailableError(SearchIndexError):

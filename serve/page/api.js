@@ -89,7 +89,7 @@ export function search({ id, picture, texts, weight, filter, limit, offset }, op
   const [text, ...refinements] = texts;
   const body = { filter, limit, offset };
   if (text !== undefined) Object.assign(body, { text, refinements });
-  if (weight !== null) body.weight = weight;
+  if (weight !== null) body.text_weight = weight;
   if (picture) return request("/v1/search", { method: "POST", body: formOf(body, picture), ...options });
   if (id) body.reference = { id };
   return request("/v1/search", { ...json(body), ...options });

@@ -3,17 +3,17 @@ import { byId, element, number } from "./dom.js";
 
 const ms = (value) => (value < 10 ? value.toFixed(1) : Math.round(value));
 
-function balanceWords(answer, step, combining) {
-  if (answer.balance === null) return "";
-  const by = step.weight !== null ? "set by you" : combining === "combiner" ? "chosen by the Combiner" : "fixed";
-  return `text share ${answer.balance.toFixed(2)}, ${by}`;
+function textWeightWords(answer, step, combining) {
+  if (answer.text_weight === null) return "";
+  const by = step.weight !== null ? "set by you" : combining === "sum" ? "fixed" : "chosen by the model";
+  return `text weight ${answer.text_weight.toFixed(2)}, ${by}`;
 }
 
 export function showFacts(answer, step, combining) {
   byId("facts").hidden = answer === null;
   if (answer === null) return;
   const { read, reference, encode, search, total } = answer.timings_ms;
-  byId("lambda").textContent = balanceWords(answer, step, combining);
+  byId("lambda").textContent = textWeightWords(answer, step, combining);
   byId("timings").textContent =
     `read ${ms(read)} · reference ${ms(reference)} · encode ${ms(encode)} · search ${ms(search)} · total ${ms(total)} ms`;
   byId("served").textContent = `generation ${answer.generation} · model ${answer.model}`;

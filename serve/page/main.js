@@ -98,13 +98,13 @@ async function copy(text) {
 // ---- what is shown
 
 function heading() {
-  if (isBrowsing(step())) return "Catalogue";
+  if (isBrowsing(step())) return "Catalog";
   return step().texts.length > 0 ? `“${describe(step())}”` : "Similar items";
 }
 
 function show() {
   const { state } = store;
-  const name = model?.name || "Catalogue";
+  const name = model?.name || "Catalog";
   byId("heading").textContent = heading();
   document.title = isBrowsing(step()) ? name : `${describe(step())} – ${name}`;
   byId("undo").disabled = !store.canUndo;
@@ -113,7 +113,7 @@ function show() {
   showReference(step());
   showChips(step(), removeChange);
   showField(step());
-  showWeight(step(), model?.combining);
+  showWeight(step(), model);
   filters?.sync();
   results.show(state);
 }
@@ -129,7 +129,7 @@ async function begin() {
     byId("grid").replaceChildren();
     return;
   }
-  byId("catalogue").textContent = model.name || "Catalogue";
+  byId("catalog").textContent = model.name || "Catalog";
   filters = new Filters(model.attributes, () => store.state.filter, setFilter);
   showAbout(model);
   show();

@@ -85,26 +85,26 @@ function sayWeight(step) {
   byId("weight-value").textContent = step.weight === null ? "auto" : `${Math.round(step.weight * 100)} % text`;
 }
 
-export function showWeight(step, combining) {
-  const gated = combining === "gated";
-  const why = gated
-    ? "This model's gate mixes picture and text by itself; the balance cannot be set."
+export function showWeight(step, model) {
+  const fixed = model !== null && !model.has_text_weight;
+  const why = fixed
+    ? "This model mixes picture and text by itself; the balance cannot be set."
     : isComposed(step)
       ? ""
       : "Needs a reference picture and a change.";
-  byId("balance").hidden = !hasReference(step) && !gated;
+  byId("balance").hidden = !hasReference(step) && !fixed;
   byId("balance").classList.toggle("auto", step.weight === null);
   byId("balance").title = slider.title = why;
-  byId("weight-hint").textContent = gated ? why : "";
+  byId("weight-hint").textContent = fixed ? why : "";
   slider.disabled = why !== "";
   byId("weight-auto").disabled = why !== "" || step.weight === null;
   slider.value = step.weight ?? 0.5;
   sayWeight(step);
 }
 
-// While nobody has moved the slider it stands where the Combiner put it.
-export function showChosenBalance(step, balance) {
-  if (step.weight === null) slider.value = balance ?? 0.5;
+// While nobody has moved the slider it stands where the model put it.
+export function showChosenWeight(step, textWeight) {
+  if (step.weight === null) slider.value = textWeight ?? 0.5;
 }
 
 export function watchWeight(set) {

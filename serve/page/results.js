@@ -4,7 +4,7 @@ import { getItems, search } from "./api.js";
 import { showItems, showLoading } from "./grid.js";
 import { showFacts } from "./facts.js";
 import { ownPicture } from "./picture.js";
-import { remember, showChosenBalance } from "./query.js";
+import { remember, showChosenWeight } from "./query.js";
 import { current, isBrowsing, isComposed } from "./state.js";
 
 const PAGE = 36;
@@ -33,7 +33,7 @@ async function fetchPage(state, from, options) {
 const weightOf = (step) => (isComposed(step) ? step.weight : null);
 
 export class Results {
-  // links: see grid.js; combining(): how the served model combines; clearFilters()
+  // links: see grid.js; combining(): name of the combining function; clearFilters()
   constructor({ links, combining, clearFilters }) {
     Object.assign(this, { links, combining, clearFilters });
     this.abort = new AbortController();
@@ -105,7 +105,7 @@ export class Results {
     this.next = next;
     if (!after) this.answer = answer;
     if (!after) showFacts(answer, current(this.state), this.combining());
-    if (answer && !after) showChosenBalance(current(this.state), answer.balance);
+    if (answer && !after) showChosenWeight(current(this.state), answer.text_weight);
     if (!after) scrollTo({ top: 0 });
     this.sayCount(total);
     this.offerMore();

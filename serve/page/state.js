@@ -1,8 +1,8 @@
 // The state of a search, its form in the URL, and undo.
 //
-//   state: {steps, at, filter}    steps: the trail; at: the step that is shown, -1 for the plain catalogue
+//   state: {steps, at, filter}    steps: the trail; at: the step that is shown, -1 for the plain catalog
 //   step:  {id, picture, texts, weight}
-//          id: an item of the catalogue, or picture: the name of an own picture, or neither (text alone);
+//          id: an item of the catalog, or picture: the name of an own picture, or neither (text alone);
 //          texts: the changes, oldest first; weight: the text's share, null where the Combiner decides
 //
 // The URL keeps it in the fragment, which never reaches the service's log and has no limit of length there:

@@ -31,9 +31,9 @@ function entry(state, at, go) {
   return element("li", { className: at > state.at ? "later" : "" }, link);
 }
 
-function catalogueEntry(state, go) {
+function catalogEntry(state, go) {
   const target = { ...state, at: -1 };
-  const link = element("a", { href: urlOf(target), className: "step" }, element("span", { className: "step-text" }, "Catalogue"));
+  const link = element("a", { href: urlOf(target), className: "step" }, element("span", { className: "step-text" }, "Catalog"));
   if (state.at === -1) link.setAttribute("aria-current", "step");
   onPlainClick(link, () => go(target));
   return element("li", {}, link);
@@ -43,7 +43,7 @@ export function showTrail(state, go) {
   byId("trail-nav").hidden = state.steps.length === 0;
   const entries = state.steps.map((_, at) => entry(state, at, go));
   const focused = byId("trail").contains(document.activeElement);
-  byId("trail").replaceChildren(catalogueEntry(state, go), ...entries);
+  byId("trail").replaceChildren(catalogEntry(state, go), ...entries);
   const shown = byId("trail").querySelector("[aria-current]");
   const end = shown.parentElement.offsetLeft + shown.parentElement.offsetWidth;
   byId("trail").scrollLeft = end - byId("trail").clientWidth + NEXT_PEEKS;

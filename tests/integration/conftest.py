@@ -14,7 +14,7 @@ from tests.support.service_fixtures import Shop, write_shop
 
 @pytest.fixture(scope="package")
 def own_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A catalogue that tests may change, behind a bundle path that is a link and may be moved."""
+    """A catalog that tests may change, behind a bundle path that is a link and may be moved."""
     folder = tmp_path_factory.mktemp("served")
     shop = write_shop(folder)
     (folder / "current").symlink_to("bundle")

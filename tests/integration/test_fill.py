@@ -14,7 +14,7 @@ from cirray.data.images import PictureError
 from cirray.features.embed import DecodePixels
 from cirray.features.fill import fill
 from cirray.features.store import FeatureStore
-from tests.support.small_catalogue import write_small_catalogue
+from tests.support.small_catalog import write_small_catalog
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 SETTINGS = Embedding(batch_size=3, shard_rows=7, inline_pictures=0)
@@ -23,7 +23,7 @@ SETTINGS = Embedding(batch_size=3, shard_rows=7, inline_pictures=0)
 @pytest.fixture
 def items(tmp_path: Path) -> dict[str, str]:
     """Content key -> picture of 40 pictures."""
-    pictures = sorted((write_small_catalogue(tmp_path / "data") / "images").iterdir())
+    pictures = sorted((write_small_catalog(tmp_path / "data") / "images").iterdir())
     return {hashlib.sha256(path.read_bytes()).hexdigest(): str(path) for path in pictures}
 
 

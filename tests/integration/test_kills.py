@@ -16,7 +16,7 @@ from tests.support.runs import (
     training,
     wait_for,
 )
-from tests.support.small_catalogue import write_small_catalogue
+from tests.support.small_catalog import write_small_catalog
 
 STAGES = ("stage0", "stage1", "stage2")
 
@@ -25,7 +25,7 @@ STAGES = ("stage0", "stage1", "stage2")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
     """A run that nothing happened to, and its settings."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    settings = small_settings(write_small_catalogue(folder / "data"), folder)
+    settings = small_settings(write_small_catalog(folder / "data"), folder)
     log = folder / "log.txt"
     train(settings, folder / "run", log)
     return settings, folder / "run"

@@ -26,7 +26,7 @@ SIZES = {"ingress_replicas": 2, "encoder_replicas": 2, "encoder_replicas_max": 2
 
 @pytest.fixture(scope="module")
 def indexed(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A catalogue with its index, in a folder that all nodes share."""
+    """A catalog with its index, in a folder that all nodes share."""
     return write_shop(tmp_path_factory.mktemp("losses") / "shop")
 
 
@@ -43,7 +43,7 @@ def nodes(indexed: Shop) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def bodies(indexed: Shop) -> list[dict[str, Any]]:
-    """Composed searches."""
+    """EncodedQuery searches."""
     return [{"reference": {"id": name}, "text": "the same in red"} for name in indexed.ids]
 
 

@@ -21,7 +21,7 @@ from tests.support.cluster import Cluster, cluster
 from tests.support.deployed import PORT, deploy, replicas
 from tests.support.manifests import Object, built, environment_of, groups_of, of_kind
 from tests.support.runs import REPOSITORY, small_settings
-from tests.support.small_catalogue import write_small_catalogue
+from tests.support.small_catalog import write_small_catalog
 from tests.support.submission import submit
 
 pytestmark = pytest.mark.slow
@@ -45,9 +45,9 @@ def service() -> Object:
 
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is mounted at /data, with a catalogue in it."""
+    """What is mounted at /data, with a catalog in it."""
     folder = tmp_path_factory.mktemp("volume")
-    write_small_catalogue(folder / "catalogue")
+    write_small_catalog(folder / "catalog")
     (folder / "runs").mkdir()
     return folder
 
@@ -75,7 +75,7 @@ def run(name: str, nodes: Cluster, volume: Path, **more: str) -> None:
 
 def small(volume: Path) -> dict[str, str]:
     """Settings that make a training short."""
-    settings = small_settings(volume / "catalogue", volume)
+    settings = small_settings(volume / "catalog", volume)
     return {name: value for name, value in settings.items() if name not in GIVEN} | SMALL
 
 
@@ -89,7 +89,7 @@ def bundle(nodes: Cluster, volume: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def index(nodes: Cluster, volume: Path, bundle: Path) -> Path:
-    """Indexes the catalogue."""
+    """Indexes the catalog."""
     run("index", nodes, volume)
     return volume / "runs" / "index" / "index.json"
 

@@ -9,13 +9,13 @@ import pytest
 
 from tests.support.cluster import cluster
 from tests.support.runs import REPOSITORY, finish, rows, small_settings, wait_for
-from tests.support.small_catalogue import write_small_catalogue
+from tests.support.small_catalog import write_small_catalog
 
 pytestmark = pytest.mark.slow
 
 
 def test_training_survives_the_loss_of_a_node(tmp_path: Path) -> None:
-    data = write_small_catalogue(tmp_path / "data")
+    data = write_small_catalog(tmp_path / "data")
     settings = {
         **small_settings(data, tmp_path),
         "stage0.enabled": "false",

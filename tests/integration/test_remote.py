@@ -18,7 +18,7 @@ import cirray
 from tests.support.object_store import environment as reaches
 from tests.support.object_store import upload
 from tests.support.runs import REPOSITORY, job, small_settings
-from tests.support.small_catalogue import write_small_catalogue
+from tests.support.small_catalog import write_small_catalog
 
 pytestmark = pytest.mark.slow
 
@@ -39,9 +39,9 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         server.stop()
 
 
-def metrics(home: Path) -> list[dict[str, object]]:
+def metrics(backend: Path) -> list[dict[str, object]]:
     """The rows of a run's mirror on one machine."""
-    files = list((home / "mirrors").glob("*/metrics.jsonl"))
+    files = list((backend / "mirrors").glob("*/metrics.jsonl"))
     lines = files[0].read_text(encoding="utf-8").splitlines() if files else []
     return [json.loads(line) for line in lines]
 
@@ -49,7 +49,7 @@ def metrics(home: Path) -> list[dict[str, object]]:
 def test_another_machine_goes_on(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    upload(write_small_catalogue(tmp_path / "data"), "s3://runs/data")
+    upload(write_small_catalog(tmp_path / "data"), "s3://runs/data")
     places = {"data.root": "s3://runs/data", "store": "s3://runs/store", "output": "s3://runs/one"}
     settings = {**small_settings(tmp_path / "data", tmp_path), **places}
     arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]

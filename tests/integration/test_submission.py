@@ -11,7 +11,7 @@ import pytest
 from tests.support.cluster import Cluster, cluster
 from tests.support.environments import locked, make_environment
 from tests.support.runs import small_settings
-from tests.support.small_catalogue import write_small_catalogue
+from tests.support.small_catalog import write_small_catalog
 from tests.support.submission import submit
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def has(bin: Path, module: str) -> bool:
 def test_a_client_with_ray_alone_trains(client: Path, nodes: Cluster, tmp_path: Path) -> None:
     assert has(client, "ray") and not has(client, "torch") and not has(client, "cirray")
     assert has(nodes.bin, "torch") and not has(nodes.bin, "cirray")
-    data = write_small_catalogue(tmp_path / "data")
+    data = write_small_catalog(tmp_path / "data")
     small = {"stage0.enabled": "false", "stage1.enabled": "false", "stage2.optimisation.epochs": "4"}
     settings = {**small_settings(data, tmp_path), **small, "output": str(tmp_path / "out"), "workers": "2"}
     arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]

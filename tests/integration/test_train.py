@@ -1,4 +1,4 @@
-"""The jobs as users run them, on a small catalogue with two Ray workers."""
+"""The jobs as users run them, on a small catalog with two Ray workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 import cirray
 from tests.support.runs import REPOSITORY, rows, small_settings, train
-from tests.support.small_catalogue import write_small_catalogue
+from tests.support.small_catalog import write_small_catalog
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished small run, with its ablation rows."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = small_settings(write_small_catalogue(folder / "data"), folder)
+    settings = small_settings(write_small_catalog(folder / "data"), folder)
     log = folder / "log.txt"
     train({**settings, "ablation": "true"}, folder / "run", log)
     return folder

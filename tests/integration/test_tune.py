@@ -24,14 +24,14 @@ from cirray.config.schema import load_recipe
 from cirray.models.encoder_manifest import WEIGHTS
 from cirray.storage.location import Remote
 from tests.support.runs import REPOSITORY, job, small_settings, wait_for
-from tests.support.small_catalogue import write_small_catalogue
+from tests.support.small_catalog import write_small_catalog
 
 pytestmark = pytest.mark.slow
 SPACE = """
 stage2.optimisation.lr: {loguniform: [1.0e-4, 1.0e-2]}
 stage2.combining.hidden: {choice: [32, 64]}
-stage2.contrast.temperature: {loguniform: [0.01, 0.3]}
-stage2.contrast.learn_temperature: {choice: [false, true]}
+stage2.loss.temperature: {loguniform: [0.01, 0.3]}
+stage2.loss.learn_temperature: {choice: [false, true]}
 """
 
 
@@ -39,7 +39,7 @@ def command(folder: Path, **changes: str) -> list[str]:
     """A search that starts from a random backbone, so that only the search takes time."""
     data = folder / "data"
     if not data.exists():
-        write_small_catalogue(data)
+        write_small_catalog(data)
         (folder / "space.yaml").write_text(SPACE, encoding="utf-8")
     settings = {
         **small_settings(data, folder),
@@ -157,7 +157,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_single_changes_are_told_apart(tmp_path: Path) -> None:
-    (tmp_path / "changes.yaml").write_text("mined: {stage2.contrast.hard: 4, stage2.optimisation.ema: 0.9}")
+    (tmp_path / "changes.yaml").write_text("mined: {stage2.loss.hard: 4, stage2.optimisation.ema: 0.9}")
     # One after the other, a second or more each: the signal comes long before the last of them ends.
     arguments = command(tmp_path, **{"tune.seeds": "3", "tune.concurrent": "1", "stage2.optimisation.epochs": "300"})
     arguments[1] = arguments[1].replace("tune.py", "ablate.py")

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import torch
 
-from cirray.config.schema import Combining
+from cirray.config.schema import CombiningSettings
 from cirray.models import bundle
 from cirray.models.clip import Encoder, save_encoder
 from cirray.models.combining import build_combining
 from tests.support.encoder_fixtures import tiny_encoder
 
-SMALL = Combining(projection=24, hidden=40)
+SMALL = CombiningSettings(projection=24, hidden=40)
 
 
-def write_bundle(folder: Path, seed: int = 0, settings: Combining = SMALL, encoder: Encoder | None = None) -> Path:
+def write_bundle(
+    folder: Path, seed: int = 0, settings: CombiningSettings = SMALL, encoder: Encoder | None = None
+) -> Path:
     """Writes a bundle; its combining function comes from `seed`, its towers are the shared ones unless given."""
     encoder = encoder or tiny_encoder()
     torch.manual_seed(seed)

@@ -67,7 +67,7 @@ def cirr_record(pair_id: int, reference: str, target: str | None, members: Seque
     return {**record, "img_set": {"id": 1, "members": list(members)}}
 
 
-def write_catalogue(root: Path, count: int = 6) -> Data:
+def write_catalog(root: Path, count: int = 6) -> Data:
     """Writes a dataset of our own format with pictures p0.. and two splits; returns its configuration."""
     for i in range(count):
         write_picture(root / "images" / f"p{i}.png", i)

@@ -17,7 +17,7 @@ PORT = 8000
 
 
 def serve_config(shop: Shop, **settings: Any) -> str:
-    """Returns a Serve configuration like serve/config.yaml, for a catalogue of ours."""
+    """Returns a Serve configuration like serve/config.yaml, for a catalog of ours."""
     args = {"bundle": str(shop.bundle), "index": str(shop.index), "threads": 1, **settings}
     application = {"name": "cirray", "route_prefix": "/", "import_path": "serve.app:build_app", "args": args}
     http = {"host": "0.0.0.0", "port": PORT, "request_timeout_s": 30}

@@ -21,26 +21,26 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from cirray.config.schema import Serving, load_recipe
-from cirray.index.backend import Home
+from cirray.index.backend import IndexBackend
 from cirray.index.build import build_index
-from cirray.index.edge import EdgeHome
-from cirray.index.server import ServerHome
+from cirray.index.edge import EdgeBackend
+from cirray.index.server import ServerBackend
 from cirray.models.bundle_manifest import read_bundle
 from serve.access import Access
-from serve.catalogue import Catalogue
+from serve.catalog import Catalog
 from serve.encoder import Encoder
 from serve.remote import RemoteEncoder
 from serve.routes import create_app
 from serve.service import Service
 from tests.support.bundles import write_bundle
-from tests.support.small_catalogue import write_small_catalogue
+from tests.support.small_catalog import write_small_catalog
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Shop:
-    """A bundle, a catalogue and its index; with `deploy`ed encoders, a handle to them."""
+    """A bundle, a catalog and its index; with `deploy`ed encoders, a handle to them."""
 
     bundle: Path
     catalog: Path
@@ -50,7 +50,7 @@ class Shop:
 
     @property
     def ids(self) -> list[str]:
-        """The catalogue's ids."""
+        """The catalog's ids."""
         return [json.loads(line)["id"] for line in self.catalog.read_text(encoding="utf-8").splitlines()]
 
     def rebuild(self, **settings: Any) -> dict[str, Any]:
@@ -65,8 +65,8 @@ class Shop:
 
 
 def write_shop(folder: Path, **settings: Any) -> Shop:
-    """Draws the small catalogue with some attributes and indexes it with a random bundle."""
-    data = write_small_catalogue(folder / "data")
+    """Draws the small catalog with some attributes and indexes it with a random bundle."""
+    data = write_small_catalog(folder / "data")
     catalog = data / "catalog.jsonl"
     rows = [json.loads(line) for line in catalog.read_text(encoding="utf-8").splitlines()]
     for number, row in enumerate(rows):
@@ -88,26 +88,28 @@ def deploy(shop: Shop, name: str) -> Shop:
     return replace(shop, handle=serve.run(application, name=name, route_prefix=None))
 
 
-def memory_home(shop: Shop) -> ServerHome:
-    """A server's home in memory that holds what the shop's embedded index holds."""
+def memory_home(shop: Shop) -> ServerBackend:
+    """A server's backend in memory that holds what the shop's embedded index holds."""
     client = QdrantClient(":memory:")
-    home = ServerHome(client, client, "cirray", "memory")
-    embedded = EdgeHome(shop.index)
+    backend = ServerBackend(client, client, "cirray", "memory")
+    embedded = EdgeBackend(shop.index)
     reader = embedded.open(embedded.published() or "")
-    writer = home.create(reader.generation)
+    writer = backend.create(reader.generation)
     items = reader.items(shop.ids)
     features = reader.features(shop.ids)
     writer.upload([items[name] for name in shop.ids], np.stack([features[name] for name in shop.ids]))
-    home.publish(writer.finish({}).name)
+    backend.publish(writer.finish({}).name)
     reader.close()
-    return home
+    return backend
 
 
 @contextmanager
-def listening(shop: Shop, home: Home | None = None, key: str | None = None, **settings: Any) -> Iterator[str]:
+def listening(
+    shop: Shop, backend: IndexBackend | None = None, key: str | None = None, **settings: Any
+) -> Iterator[str]:
     """Serves over a real socket from a thread of this process; yields the address."""
     serving = _serving(shop, **settings)
-    service = Service(serving, Catalogue(home or EdgeHome(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
+    service = Service(serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
     app = create_app(service, Access(key))
 
     @asynccontextmanager
@@ -142,7 +144,7 @@ def _serving(shop: Shop, **settings: Any) -> Serving:
 def ask(
     shop: Shop,
     conversation: Callable[[httpx.AsyncClient, Service], Awaitable[T]],
-    home: Home | None = None,
+    backend: IndexBackend | None = None,
     key: str | None = None,
     **settings: Any,
 ) -> T:
@@ -150,7 +152,9 @@ def ask(
 
     async def run() -> T:
         serving = _serving(shop, **settings)
-        service = Service(serving, Catalogue(home or EdgeHome(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
+        service = Service(
+            serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1
+        )
         await service.start()
         transport = httpx.ASGITransport(create_app(service, Access(key)), raise_app_exceptions=False)
         try:

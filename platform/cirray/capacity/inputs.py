@@ -21,7 +21,7 @@ INT8_FROM = 1_000_000
 class PlanInputs(Section):
     """What a plan starts from."""
 
-    items: int = Field(ge=1, le=10**12, description="items in the catalogue")
+    items: int = Field(ge=1, le=10**12, description="items in the catalog")
     dim: int = Field(ge=1, le=65_535, description="numbers a vector: the width of the image features")
     qps: Rate = Field(description="searches a second at the busiest time")
     replicas: int = Field(2, ge=1, le=100, description="copies of every shard, on different nodes")

@@ -104,7 +104,7 @@ class Client:
         picture: Picture | None = None,
         text: str | None = None,
         refinements: Sequence[str] = (),
-        weight: float | None = None,
+        text_weight: float | None = None,
         filter: Mapping[str, Any] | None = None,
         limit: int = 20,
         offset: int = 0,
@@ -112,7 +112,7 @@ class Client:
     ) -> schemas.SearchAnswer:
         """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`."""
         return self._send(
-            _search(reference, picture, text, refinements, weight, filter, limit, offset, include_reference)
+            _search(reference, picture, text, refinements, text_weight, filter, limit, offset, include_reference)
         )
 
     def items(self, filter: Mapping[str, Any] | None = None, limit: int = 100) -> Iterator[schemas.ItemAnswer]:
@@ -192,7 +192,7 @@ class AsyncClient:
         picture: Picture | None = None,
         text: str | None = None,
         refinements: Sequence[str] = (),
-        weight: float | None = None,
+        text_weight: float | None = None,
         filter: Mapping[str, Any] | None = None,
         limit: int = 20,
         offset: int = 0,
@@ -200,7 +200,7 @@ class AsyncClient:
     ) -> schemas.SearchAnswer:
         """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`."""
         return await self._send(
-            _search(reference, picture, text, refinements, weight, filter, limit, offset, include_reference)
+            _search(reference, picture, text, refinements, text_weight, filter, limit, offset, include_reference)
         )
 
     async def items(
@@ -294,7 +294,7 @@ def _search(
     picture: Picture | None,
     text: str | None,
     refinements: Sequence[str],
-    weight: float | None,
+    text_weight: float | None,
     filter: Mapping[str, Any] | None,
     limit: int,
     offset: int,
@@ -307,7 +307,7 @@ def _search(
         reference=None if reference is None and picture is None else source,
         text=text,
         refinements=refinements,
-        weight=weight,
+        text_weight=text_weight,
         filter=filter or {},
         limit=limit,
         offset=offset,

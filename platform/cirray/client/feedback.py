@@ -27,14 +27,14 @@ def export_triplets(folder: Path | str, output: Path, known: frozenset[str] | No
     Args:
         folder: the service's feedback folder, or its URI.
         output: a file that does not exist yet, such as DATA/triplets.feedback.jsonl.
-        known: ids of the catalogue to train on; feedback on other items is left out. None keeps all.
+        known: ids of the catalog to train on; feedback on other items is left out. None keeps all.
 
     Returns:
         How many were written, and how many were left out for which reason.
 
     Raises:
         DataError: there is no feedback, a line of it is damaged, or the output exists.
-        PlaceError: the URI cannot be reached.
+        LocationError: the URI cannot be reached.
     """
     if output.exists():
         raise DataError(f"{output} exists: give another name, so that nothing is overwritten")
@@ -59,7 +59,7 @@ def _unusable(feedback: Feedback, known: frozenset[str] | None) -> str:
     if feedback.reference == feedback.chosen:
         return "chose the reference itself"
     if known is not None and not {feedback.reference, feedback.chosen} <= known:
-        return "names an item that is not in the catalogue"
+        return "names an item that is not in the catalog"
     return ""
 
 

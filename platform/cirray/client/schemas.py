@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
+from cirray.config.registry import COMBINING_FUNCTIONS
 from cirray.data.attributes import MAX_ID
 from cirray.data.filters import ATTRIBUTE, Filter, Integer, Real, Text
 
@@ -45,9 +54,9 @@ class Answer(BaseModel):
 
 
 class Reference(Request):
-    """The reference image: an item of the catalogue, or a picture."""
+    """The reference image: an item of the catalog, or a picture."""
 
-    id: ItemId | None = Field(None, description="an item of the catalogue; its stored feature is used")
+    id: ItemId | None = Field(None, description="an item of the catalog; its stored feature is used")
     image: Base64 | None = Field(None, description="a picture file, base64")
 
     @model_validator(mode="after")
@@ -67,8 +76,10 @@ class SearchRequest(Request):
         max_length=MAX_REFINEMENTS,
         description="further changes to the same reference, oldest first, as in a conversation",
     )
-    weight: Share | None = Field(
-        None, description="the text's share, 0 to 1, in place of the balance that the Combiner chooses"
+    text_weight: Share | None = Field(
+        None,
+        validation_alias=AliasChoices("text_weight", "weight"),
+        description="weight of the text against the reference, 0 to 1, in place of the one that the model chooses",
     )
     filter: Filter = Field(default_factory=Filter, description="attribute -> value, [values], {gte, lt, ...}, {not}")
     limit: int = Field(20, ge=1, le=MAX_LIMIT)
@@ -81,8 +92,8 @@ class SearchRequest(Request):
             raise ValueError("give a reference, a text, or both")
         if self.refinements and self.text is None:
             raise ValueError("refinements follow a text: give the first change as text")
-        if self.weight is not None and (self.reference is None or self.text is None):
-            raise ValueError("weight balances a reference and a text: give both, or leave it out")
+        if self.text_weight is not None and (self.reference is None or self.text is None):
+            raise ValueError("text_weight balances a reference and a text: give both, or leave it out")
         return self
 
     @property
@@ -92,7 +103,7 @@ class SearchRequest(Request):
 
 
 class ItemAnswer(Answer):
-    """An item of the catalogue. `image` is the path of its thumbnail below the service's address."""
+    """An item of the catalog. `image` is the path of its thumbnail below the service's address."""
 
     id: str
     title: str
@@ -120,8 +131,9 @@ class SearchAnswer(Answer):
     """What a search found."""
 
     hits: list[HitAnswer]
-    balance: float | None = Field(
-        description="lambda: the text's share that the Combiner chose, or the weight; null where there is none"
+    text_weight: float | None = Field(
+        description="weight of the text in the query feature (the paper's lambda), chosen by the model or set by "
+        "the request; null if the model has none"
     )
     kind: Literal["composed", "similar", "text"]
     generation: str
@@ -150,10 +162,11 @@ class AttributeAnswer(Answer):
 class ModelAnswer(Answer):
     """What is being served."""
 
-    name: str = Field(description="what the catalogue is called")
+    name: str = Field(description="what the catalog is called")
     model: str
     backbone: str
-    combining: Literal["combiner", "sum", "gated"]
+    combining: Annotated[str, WithJsonSchema({"type": "string", "enum": list(COMBINING_FUNCTIONS)})]
+    has_text_weight: bool = Field(True, description="whether a request may set text_weight")
     dim: int
     metrics: dict[str, float]
     generation: str

@@ -9,7 +9,7 @@ from pathlib import Path
 import ray
 
 import cirray
-from cirray.console.bars import say
+from cirray.console.log import log
 
 
 def connect(workers: int, *packages: Path) -> None:
@@ -26,7 +26,7 @@ def connect(workers: int, *packages: Path) -> None:
         return
     shared = (Path(cirray.__file__).parent, *packages)
     if os.environ.get("RAY_ADDRESS"):
-        say(f"joining the Ray cluster at {os.environ['RAY_ADDRESS']}")
+        log(f"joining the Ray cluster at {os.environ['RAY_ADDRESS']}")
         ray.init(
             runtime_env={"py_modules": [str(package) for package in shared]},
             logging_level=logging.WARNING,
@@ -36,7 +36,7 @@ def connect(workers: int, *packages: Path) -> None:
     for package in shared:
         _share_import_path(package.parent)
     cores = max(os.cpu_count() or 1, workers)
-    say(f"starting Ray on this machine with {cores} CPUs")
+    log(f"starting Ray on this machine with {cores} CPUs")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody reclaims this machine under us
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # reports wait for it, and small epochs are short
     # "local": never another Ray that happens to run here; a cluster is joined by RAY_ADDRESS only.

@@ -1,7 +1,7 @@
 """One training worker: its rank and device, what it exchanges with the others, and what it reports.
 
 The only module that knows Ray Train's worker side; model code and losses know neither Ray nor ranks. Outside a Ray
-Train worker, `Worker.alone()` gives the same interface to a single process.
+Train worker, `Worker.single()` gives the same interface to a single process.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Worker:
         )
 
     @classmethod
-    def alone(cls, compute: Compute | None = None) -> Worker:
+    def single(cls, compute: Compute | None = None) -> Worker:
         """Returns a group of one, without Ray: reports go nowhere."""
         return cls(0, 1, torch.device("cpu"), compute or Compute())
 

@@ -11,11 +11,12 @@ import difflib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cirray.config.registry import COMBINING_FUNCTIONS, DATA_FORMATS, one_of
 from cirray.errors import ConfigError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -23,15 +24,27 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, no unknown fields, defaults validated too."""
+    """Base of all sections: frozen, no unknown fields, defaults validated too.
+
+    Attributes:
+        former_names: former field name -> today's, so that files written by older versions still load.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    former_names: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_names(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not cls.former_names.keys() & values.keys():
+            return values
+        return {cls.former_names.get(name, name): value for name, value in values.items()}
 
 
 class Data(Section):
     """Which triplets and pictures."""
 
-    format: Literal["fashioniq", "cirr", "triplets"] = Field("triplets", description="how the data is laid out")
+    format: Annotated[str, *one_of(DATA_FORMATS)] = Field("triplets", description="layout of the dataset")
     root: str = Field("", description="folder or URI that holds the data")
     categories: tuple[str, ...] = Field(
         ("dress", "shirt", "toptee"), description="FashionIQ only: the categories to read"
@@ -92,7 +105,7 @@ class Backbone(Section):
         return self
 
 
-class Contrast(Section):
+class ContrastiveLoss(Section):
     """The contrastive loss (paper equation 1) of one stage."""
 
     temperature: float = Field(0.01, gt=0.0, description="the cosine is divided by this; 0.01 = the paper's scale 100")
@@ -102,7 +115,7 @@ class Contrast(Section):
     )
 
 
-class BatchContrast(Contrast):
+class BatchLoss(ContrastiveLoss):
     """The loss of stage 1, where the images of a batch are at hand, its references too."""
 
     negatives: Literal["batch", "references"] = Field(
@@ -112,7 +125,7 @@ class BatchContrast(Contrast):
     )
 
 
-class GalleryContrast(Contrast):
+class GalleryLoss(ContrastiveLoss):
     """The loss against frozen targets, where every image of the gallery may be a negative for nothing."""
 
     negatives: Literal["batch", "gallery"] = Field(
@@ -124,7 +137,7 @@ class GalleryContrast(Contrast):
     )
 
     @model_validator(mode="after")
-    def _gallery_has_all(self) -> GalleryContrast:
+    def _gallery_has_all(self) -> GalleryLoss:
         if self.hard and self.negatives == "gallery":
             raise ValueError("hard negatives are part of the gallery already: set hard 0, or negatives batch")
         return self
@@ -156,23 +169,27 @@ class Optimisation(Section):
     drop_last: bool = Field(False, description="drop the last incomplete batch of an epoch (the paper does)")
 
 
-class Pretraining(Section):
-    """Stage 0 (ours): contrastive image-title training, for catalogues no public CLIP knows."""
+class Stage0(Section):
+    """Stage 0 (ours): contrastive image-title training, for catalogs no public CLIP knows."""
+
+    former_names: ClassVar = {"contrast": "loss"}
 
     enabled: bool = False
-    contrast: Contrast = Contrast(temperature=0.07, learn_temperature=True, mask_duplicates=True)
+    loss: ContrastiveLoss = ContrastiveLoss(temperature=0.07, learn_temperature=True, mask_duplicates=True)
     optimisation: Optimisation = Optimisation(
         lr=1e-3, weight_decay=0.1, eps=1e-8, betas=(0.9, 0.98), schedule="cosine", warmup=0.1, epochs=30
     )
     gradient_checkpointing: bool = False
 
 
-class FineTuning(Section):
+class Stage1(Section):
     """Stage 1 (paper section 3.1): fine-tune CLIP on the element-wise sum."""
+
+    former_names: ClassVar = {"contrast": "loss"}
 
     enabled: bool = True
     encoder: Literal["text", "image", "both"] = Field("text", description="which tower is trained")
-    contrast: BatchContrast = BatchContrast()
+    loss: BatchLoss = BatchLoss()
     optimisation: Optimisation = Optimisation()
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
     blend: float = Field(
@@ -184,23 +201,27 @@ class FineTuning(Section):
     )
 
 
-class Combining(Section):
-    """The combining function of stage 2."""
+class CombiningSettings(Section):
+    """The combining function of stage 2. Each function reads the fields that it knows."""
 
-    function: Literal["combiner", "sum", "gated"] = "combiner"
+    former_names: ClassVar = {"dropout_balance": "dropout_text_weight"}
+
+    function: Annotated[str, *one_of(COMBINING_FUNCTIONS)] = Field("combiner", description="which function")
     projection: Positive = Field(2560, description="p: width of the two projections")
     hidden: Positive = Field(5120, description="h: width of the hidden layers")
     dropout_projection: Fraction = 0.5
     dropout_output: Fraction = 0.5
-    dropout_balance: Fraction = Field(0.5, description="dropout of the branch that gives lambda")
+    dropout_text_weight: Fraction = Field(0.5, description="dropout of the branch that gives lambda")
 
 
-class Combination(Section):
+class Stage2(Section):
     """Stage 2 (paper section 3.2): train the combining function with CLIP frozen."""
 
+    former_names: ClassVar = {"contrast": "loss"}
+
     enabled: bool = True
-    combining: Combining = Combining()
-    contrast: GalleryContrast = GalleryContrast()
+    combining: CombiningSettings = CombiningSettings()
+    loss: GalleryLoss = GalleryLoss()
     optimisation: Optimisation = Optimisation(optimizer="adam", lr=2e-5, eps=1e-8, weight_decay=0.0, batch_size=4096)
 
 
@@ -241,7 +262,7 @@ class Tuning(Section):
     concurrent: int = Field(0, ge=0, description="trials at a time; 0 = as many as there are CPUs or GPUs for")
     finalists: Positive = Field(2, description="best trials that are trained in full with several seeds")
     seeds: Positive = Field(3, description="seeds of each finalist and of the recipe itself")
-    sweep: str | None = Field("stage2.contrast.temperature", description="field whose effect is drawn alone")
+    sweep: str | None = Field("stage2.loss.temperature", description="field whose effect is drawn alone")
     sweep_points: int = Field(7, ge=2, description="values of that field")
 
     @property
@@ -252,7 +273,7 @@ class Tuning(Section):
 
 
 class Hnsw(Section):
-    """The approximate nearest-neighbour graph of an index; catalogues too small for one are searched exactly."""
+    """The approximate nearest-neighbour graph of an index; catalogs too small for one are searched exactly."""
 
     m: Positive = Field(16, description="edges a node")
     ef_construct: Positive = Field(128, description="candidates looked at while building")
@@ -261,7 +282,7 @@ class Hnsw(Section):
 
 
 class Indexing(Section):
-    """The catalogue index: where it lives and how it is built (kept in each generation's manifest)."""
+    """The catalog index: where it lives and how it is built (kept in each generation's manifest)."""
 
     path: str = Field("", description="folder or URI of the embedded index; empty = $CIRRAY_HOME/index or ~/.cache/...")
     collection: str = Field(
@@ -275,7 +296,7 @@ class Indexing(Section):
     filters: tuple[str, ...] | None = Field(None, description="attributes with a payload index; null = all of them")
     batch: Positive = Field(256, description="items an upload")
     keep: int = Field(2, ge=1, description="complete generations kept, the published one and its predecessors")
-    max_bad: Fraction = Field(0.05, description="greatest share of catalogue entries that may be unusable")
+    max_bad: Fraction = Field(0.05, description="greatest share of catalog entries that may be unusable")
     self_queries: Positive = Field(64, description="items searched for by their own feature before publishing")
     timeout_s: float = Field(30.0, gt=0.0, description="longest wait for one answer of the server")
     attempts: Positive = Field(4, description="how often a call of the server is tried")
@@ -287,7 +308,7 @@ class Serving(Section):
     bundle: str = Field("", description="bundle folder or URI; a link to one may be moved while the service runs")
     index: str = Field("", description="folder or URI of the embedded index, as index.path")
     collection: str = Field("cirray", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", description="as index.collection")
-    name: str = Field("cirray", description="what the page calls the catalogue")
+    name: str = Field("cirray", description="what the page calls the catalog")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 = all")
     port: int = Field(8000, ge=1, le=65535)
     ingress_replicas: Positive = Field(1, description="replicas that validate and search")
@@ -336,9 +357,9 @@ class Config(Section):
     data: Data = Data()
     preprocess: Preprocess = Preprocess()
     backbone: Backbone = Backbone()
-    stage0: Pretraining = Pretraining()
-    stage1: FineTuning = FineTuning()
-    stage2: Combination = Combination()
+    stage0: Stage0 = Stage0()
+    stage1: Stage1 = Stage1()
+    stage2: Stage2 = Stage2()
     embed: Embedding = Embedding()
     compute: Compute = Compute()
     tune: Tuning = Tuning()

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees: progress bars with an ETA, and what happens now. All on stderr."""
+"""Progress bars with an ETA, on stderr."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ import sys
 from tqdm import tqdm
 
 LOG_EVERY_S = 10.0
-
-
-def say(text: str) -> None:
-    """Tells the person at the terminal what happens now."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def bar(total: int, label: str, unit: str) -> tqdm:

@@ -9,7 +9,7 @@ MAX_ID = 512
 
 
 class Attribute(BaseModel):
-    """What is known of one attribute of a catalogue, for people who filter by it.
+    """What is known of one attribute of a catalog, for people who filter by it.
 
     Attributes:
         kind: keyword (text), number or bool.

@@ -55,7 +55,7 @@ def audit_pictures(
         the order of `images`, with the place where it is listed.
 
     Raises:
-        PlaceError: a URI cannot be reached.
+        LocationError: a URI cannot be reached.
     """
     known = _load(cache)
     files = {path: _key(path) for path in images.values()}

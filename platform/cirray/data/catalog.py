@@ -1,4 +1,4 @@
-"""The catalogue that is to be indexed: ids, picture files, titles and attributes.
+"""The catalog that is to be indexed: ids, picture files, titles and attributes.
 
     a folder            every picture below it; "folder" is the attribute; a catalog.jsonl inside is read instead
     .jsonl              {"id": str, "image": path relative to the file, "title": str (optional), attribute: value, ...}
@@ -29,7 +29,7 @@ from pyarrow import parquet
 
 from cirray.data.attributes import MAX_ID, Attribute
 from cirray.data.filters import ATTRIBUTE, MAX_NUMBER, MAX_TEXT
-from cirray.data.formats.jsonl import CATALOG
+from cirray.data.formats.triplets import CATALOG
 from cirray.data.images import FORMATS, Picture
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Problem
@@ -66,14 +66,14 @@ _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a catalogue that can be indexed, if its picture can be read.
+    """One entry of a catalog that can be indexed, if its picture can be read.
 
     Attributes:
         id: 1 to 512 characters, unique.
         image: the picture file: its absolute path, or its URI.
         title: what people read, "" if there is none.
-        attributes: name -> value; a name has values of one kind in the whole catalogue.
-        where: the entry's place in the catalogue.
+        attributes: name -> value; a name has values of one kind in the whole catalog.
+        where: the entry's place in the catalog.
     """
 
     id: str
@@ -84,17 +84,17 @@ class Entry:
 
 
 def read_catalog(place: Path | str) -> tuple[list[Entry], list[Problem]]:
-    """Reads a catalogue, a file or a folder, here or at a URI.
+    """Reads a catalog, a file or a folder, here or at a URI.
 
     A text of more than 200 characters is no attribute, as nobody filters by it: it is left out, and the entry stays.
 
     Returns:
-        (entries, problems): the usable entries in the catalogue's order; one problem for each other entry, and one for
+        (entries, problems): the usable entries in the catalog's order; one problem for each other entry, and one for
         each key or column that cannot be an attribute and is left out of all entries.
 
     Raises:
-        DataError: the catalogue is missing, not readable as a whole, or empty.
-        PlaceError: its URI holds nothing, or cannot be reached.
+        DataError: the catalog is missing, not readable as a whole, or empty.
+        LocationError: its URI holds nothing, or cannot be reached.
     """
     source, file = _remote(str(place)) if is_remote(place) else _local(Path(place))
     entries: list[Entry] = []
@@ -140,7 +140,7 @@ def _remote(uri: str) -> tuple[Source, Path]:
         return source, file if source.tree.exists(file) else source.root
     source = Source(folder)
     if not source.tree.exists(source.root / name):
-        raise DataError(f"{uri} does not exist: a catalogue is {EXPECTED}")
+        raise DataError(f"{uri} does not exist: a catalog is {EXPECTED}")
     return source, source.root / name
 
 
@@ -149,12 +149,12 @@ def _local(path: Path) -> tuple[Source, Path]:
     path = path.expanduser().absolute()
     try:
         if not path.exists():
-            raise DataError(f"{path} does not exist: a catalogue is {EXPECTED}")
+            raise DataError(f"{path} does not exist: a catalog is {EXPECTED}")
         file = path / CATALOG if (path / CATALOG).is_file() else path
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if not file.is_dir() and file.suffix.lower() not in _READERS:
-        raise DataError(f"{file} is no catalogue: a catalogue is {EXPECTED}")
+        raise DataError(f"{file} is no catalog: a catalog is {EXPECTED}")
     return Source(str(file if file.is_dir() else file.parent)), file
 
 
@@ -296,7 +296,7 @@ def _entry(record: Record, source: Source, places: dict[str, str], misnamed: dic
     title = record.text("title") if record.value("title") not in (None, "") else None
     attributes = _attributes(record, misnamed)
     if image is not None and leaves_root(image):
-        record.note(f"image {image!r} must be a path inside the catalogue's folder, relative to it")
+        record.note(f"image {image!r} must be a path inside the catalog's folder, relative to it")
         image = None
     if identifier is not None:
         first = places.setdefault(identifier, record.where)

@@ -1,7 +1,7 @@
 """Holds a part of the train triplets back, so that what is chosen is not chosen on what is reported.
 
 Triplets that share images are near-copies of one question: they stay on one side. Triplets are held back by connected
-components of the graph reference - target; where one component holds most of them (a catalogue whose triplets chain
+components of the graph reference - target; where one component holds most of them (a catalog whose triplets chain
 through it all), by reference image. Of each category the same share is held back: recall is averaged over them.
 """
 

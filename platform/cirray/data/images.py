@@ -83,7 +83,7 @@ def open_rgb(picture: Picture | str, background: Background) -> Image.Image:
 
     Raises:
         PictureError: no such file, an empty or truncated one, not a picture, or too large a picture.
-        PlaceError: its URI cannot be reached.
+        LocationError: its URI cannot be reached.
     """
     return decode_rgb(read_bytes(picture), str(picture), background)
 

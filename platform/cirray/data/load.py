@@ -10,20 +10,15 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cirray.config.schema import Data
 from cirray.data.audit import audit_pictures
-from cirray.data.formats import cirr, fashioniq, jsonl
+from cirray.data.formats import load_format
 from cirray.data.images import Background
 from cirray.data.parsing import listing
 from cirray.data.records import Dataset, Problem, Split
 from cirray.errors import ConfigError, DataError
 from cirray.storage.location import is_remote
-
-__all__ = ["load_dataset", "ranking_files"]
-
-_READERS = {"fashioniq": fashioniq, "cirr": cirr, "triplets": jsonl}
 
 
 def load_dataset(
@@ -40,11 +35,11 @@ def load_dataset(
 
     Raises:
         ConfigError: `data.root` is not a folder.
-        PlaceError: its URI holds nothing, or cannot be reached.
+        LocationError: its URI holds nothing, or cannot be reached.
         DataError: lists all that is wrong; with `skip_bad` only if files are missing or a split has nothing
             left.
     """
-    reader = _READERS[data.format]
+    reader = load_format(data.format)
     _check_root(data, reader.EXPECTED)
     annotations = reader.read(data, splits)
     if annotations.fatal:
@@ -67,18 +62,6 @@ def load_dataset(
         protocol=annotations.protocol,
         skipped=(*problems, *_dropped(annotations.splits, parts)),
     )
-
-
-def ranking_files(
-    data: Data, split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
-) -> dict[str, Any]:
-    """Returns the files that hold a split's rankings in its dataset's own layout: name -> JSON content.
-
-    Args:
-        ranked: for each triplet the names of the best images, best first.
-        within: the same, of its image set only; as many empty lists where there are no image sets.
-    """
-    return _READERS[data.format].ranking_files(split, ranked, within)
 
 
 def _check_root(data: Data, expected: str) -> None:

@@ -1,6 +1,6 @@
 """Where a dataset's files are: a folder of this machine, or a URI.
 
-Files that say what there is (annotations, catalogues) are read from a mirror of the URI. Pictures stay at the URI: who
+Files that say what there is (annotations, catalogs) are read from a mirror of the URI. Pictures stay at the URI: who
 checks or decodes one reads it from there, and no machine needs room for all of them.
 """
 
@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.data.images import Picture, RemotePicture
-from cirray.errors import PlaceError
+from cirray.errors import LocationError
 from cirray.storage.location import Remote, Stamp, is_remote, join, mirror_of
 
 
@@ -20,7 +20,7 @@ def open_tree(place: str) -> Tree:
     """Returns the files below a folder or URI.
 
     Raises:
-        PlaceError: nothing is at the URI, or it cannot be reached.
+        LocationError: nothing is at the URI, or it cannot be reached.
     """
     return RemoteTree(place) if is_remote(place) else Tree(Path(place).expanduser().absolute())
 
@@ -62,10 +62,10 @@ class RemoteTree(Tree):
     def __init__(self, uri: str) -> None:
         super().__init__(mirror_of(uri))
         self._remote = Remote(uri)
-        say(f"listing {uri}")
+        log(f"listing {uri}")
         self._stamps = self._remote.stamps()
         if not self._stamps:
-            raise PlaceError(f"{uri} holds no file: check the address, or copy the data there")
+            raise LocationError(f"{uri} holds no file: check the address, or copy the data there")
         self._folders = _folders(self._stamps)
 
     def where(self, path: Path) -> str:

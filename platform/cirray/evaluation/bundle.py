@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.schema import Config
@@ -19,8 +17,9 @@ from cirray.evaluation.evaluate import score, text_table
 from cirray.features.ensure import Embedder, Features, pictures_of, read_features
 from cirray.models.bundle import load_combining
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
-from cirray.models.combining import Sum
-from cirray.storage.location import fetch, store_place
+from cirray.models.combining import CombiningFunction
+from cirray.models.combining.sum import Sum
+from cirray.storage.location import fetch, store_location
 from cirray.storage.provenance import provenance
 
 
@@ -32,7 +31,7 @@ class Prepared:
     dataset: Dataset
     table: TripletTable
     features: Features
-    combining: nn.Module
+    combining: CombiningFunction
 
 
 def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dict[str, Any], str]:
@@ -47,7 +46,7 @@ def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dic
     """
     ready = prepare(bundle, config, split, needs_targets=True)
     dataset, function = ready.dataset, ready.manifest["combining"]["function"]
-    functions: dict[str, nn.Module] = {"sum": Sum(), function: ready.combining}
+    functions: dict[str, CombiningFunction] = {"sum": Sum(), function: ready.combining}
     results = score(split, ready.table, dataset.protocol, ready.features, functions, ready.manifest["fine_tuned"])
     report = {
         "bundle": str(bundle),
@@ -70,7 +69,7 @@ def prepare(bundle: Path | str, config: Config, split: str, needs_targets: bool)
     folder = fetch(bundle, MANIFEST)
     manifest = read_bundle(folder)
     background = manifest["preprocess"]["background"]
-    dataset = load_dataset(config.data, store_place(config.store), background, (split,))
+    dataset = load_dataset(config.data, store_location(config.store), background, (split,))
     table = build_table(dataset, split)
     if needs_targets and bool((table.target < 0).any()):
         raise ConfigError(
@@ -79,7 +78,7 @@ def prepare(bundle: Path | str, config: Config, split: str, needs_targets: bool)
         )
     connect(config.workers)
     gpu = use_gpu(config.compute, config.workers)
-    embedder = Embedder(folder / "encoder", store_place(config.store), config.embed, config.workers, gpu)
+    embedder = Embedder(folder / "encoder", store_location(config.store), config.embed, config.workers, gpu)
     images, texts = embedder.images(pictures_of(dataset)), embedder.texts(table.captions)
     features = read_features(dataset, table, images, texts)
     return Prepared(manifest, dataset, table, features, load_combining(folder, manifest))

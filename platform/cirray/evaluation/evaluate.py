@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.evaluation.metrics import AVERAGE, Recall, evaluate
 from cirray.features.ensure import Features
+from cirray.models.combining import CombiningFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +43,13 @@ class Result:
         }
 
 
-class ImageOnly(nn.Module):
-    """Baseline: the reference image alone."""
-
-    def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        return F.normalize(image, dim=-1)
-
-
-class TextOnly(nn.Module):
-    """Baseline: the relative caption alone."""
-
-    def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        return F.normalize(text, dim=-1)
-
-
 @torch.inference_mode()
 def score(
     split: str,
     table: TripletTable,
     protocol: Protocol,
     features: Features,
-    functions: Mapping[str, nn.Module],
+    functions: Mapping[str, CombiningFunction],
     fine_tuned: bool,
 ) -> list[Result]:
     """Returns the rows of every combining function in `functions`, per category and on average."""

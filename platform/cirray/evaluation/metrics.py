@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
-from cirray.evaluation.ranking import places, subset_ranks, target_ranks
+from cirray.evaluation.ranking import gallery_positions, subset_ranks, target_ranks
 
 AVERAGE = "average"
 
@@ -92,7 +92,7 @@ def _category(
     images: Tensor,
     queries: Tensor,
 ) -> Recall:
-    place = places(gallery, len(images))
+    place = gallery_positions(gallery, len(images))
     target = place[table.target[members]].to(images.device)
     exclude = place[table.reference[members]].to(images.device) if protocol.exclude_reference else None
     query, ranked = queries[members.to(queries.device)], images[gallery.to(images.device)]

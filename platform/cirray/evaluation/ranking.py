@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def places(gallery: Tensor, images: int) -> Tensor:
+def gallery_positions(gallery: Tensor, images: int) -> Tensor:
     """Returns where each of `images` image rows lies in a gallery of rows [M], int64 [images]; -1 where it does not."""
     found = torch.full((images,), -1, dtype=torch.long, device=gallery.device)
     found[gallery] = torch.arange(len(gallery), device=gallery.device)

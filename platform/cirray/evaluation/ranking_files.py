@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cirray.config.schema import Data
-from cirray.data.formats import cirr, fashioniq, jsonl
+from cirray.data.formats import all_formats, load_format
 from cirray.data.parsing import Source, listing
 from cirray.data.records import Protocol, Triplet
 from cirray.errors import DataError
@@ -63,11 +63,7 @@ def read_pairs(path: Path) -> Pairs:
     source = Source(str(path.parent))
     path = source.root / path.name
     # a split that may lack targets, so that a file without any can be told from a wrong one
-    triplets = {
-        "cirr": lambda: cirr.read_triplets(source, path, "test"),
-        "fashioniq": lambda: fashioniq.read_triplets(source, path, "all", "test"),
-        "triplets": lambda: jsonl.read_triplets(source, path, "test"),
-    }[name]()
+    triplets = load_format(name).read_annotation_file(source, path)
     found = {triplet.pair_id or str(place): triplet for place, triplet in enumerate(triplets)}
     _raise_if_wrong(source, path, "fix them: every pair counts")
     if not found:
@@ -78,21 +74,17 @@ def read_pairs(path: Path) -> Pairs:
             f"{path}: {secret:,} of {len(found):,} pairs have no target: a test split is scored by its dataset's server"
         )
     data = Data.model_validate({"format": name})
-    protocol = {"cirr": cirr, "fashioniq": fashioniq, "triplets": jsonl}[name].protocol(data)
-    return Pairs(name, protocol, found)
+    return Pairs(name, load_format(name).protocol(data), found)
 
 
 def _dataset(source: Source, path: Path) -> str:
     """Tells a dataset by the first record of its annotations."""
-    if source.is_array(path):
-        first = next(source.records(path), None)
-        names = {"pairid": "cirr", "candidate": "fashioniq"}
-    else:
-        first = next(source.lines(path), None)
-        names = {"reference": "triplets"}
+    in_array = source.is_array(path)
+    first = next(source.records(path) if in_array else source.lines(path), None)
     if source.fatal:
         raise DataError(listing(str(path), source.fatal, "give an annotation file"))
-    found = next((name for key, name in names.items() if first is not None and first.has(key)), None)
+    known = [name for name, module in all_formats().items() if first is not None and module.recognizes(first, in_array)]
+    found = known[0] if known else None
     if found is None:
         raise DataError(
             f"{path} holds no annotations: a record has pairid (CIRR), candidate (FashionIQ), or is a line of its own "

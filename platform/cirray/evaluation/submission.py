@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cirray.config.schema import Config
-from cirray.data.load import ranking_files
+from cirray.data.formats import load_format
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.errors import ConfigError
 from cirray.evaluation.bundle import prepare
-from cirray.evaluation.ranking import order_subset, places, top_k
+from cirray.evaluation.ranking import gallery_positions, order_subset, top_k
 from cirray.storage.files import write_text
 
 # What CIRR's server takes for recall, and as many as any published R@K needs.
@@ -41,7 +41,7 @@ def rank_bundle(bundle: Path | str, config: Config, split: str, top: int = TOP) 
     queries = ready.combining(ready.features.images[ready.table.reference], ready.features.captions)
     names = list(ready.dataset.images)
     ranked, within = rank_names(ready.table, ready.dataset.protocol, names, images, queries, top)
-    files = ranking_files(config.data, ready.dataset.splits[split], ranked, within)
+    files = load_format(config.data.format).ranking_files(ready.dataset.splits[split], ranked, within)
     for name, content in files.items():
         write_text(Path(config.output) / name, json.dumps(content))
     return {
@@ -74,7 +74,7 @@ def rank_names(
     ranked: list[list[str]] = [[] for _ in range(len(table))]
     within: list[list[str]] = [[] for _ in range(len(table))]
     for members, gallery in table.categories.values():
-        place = places(gallery, len(names))
+        place = gallery_positions(gallery, len(names))
         named = [names[row] for row in gallery.tolist()]
         exclude = place[table.reference[members]] if protocol.exclude_reference else None
         _, rows = top_k(queries[members], images[gallery], top, exclude)

@@ -1,4 +1,4 @@
-"""The catalogue index: generations of embedded pictures in Qdrant, published atomically."""
+"""The catalog index: generations of embedded pictures in Qdrant, published atomically."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 
 from cirray.config.schema import Indexing
 from cirray.errors import SearchIndexError
-from cirray.index.backend import Home
+from cirray.index.backend import IndexBackend
 from cirray.storage.location import is_remote
 
 
-def open_home(settings: Indexing) -> Home:
-    """Returns the server's home when QDRANT_URL is set, else the embedded one: a folder's, or a URI's.
+def open_backend(settings: Indexing) -> IndexBackend:
+    """Returns the server's backend when QDRANT_URL is set, else the embedded one: a folder's, or a URI's.
 
     Never one in place of the other.
 
@@ -19,16 +19,16 @@ def open_home(settings: Indexing) -> Home:
     """
     url = os.environ.get("QDRANT_URL")
     if url:
-        from cirray.index.server import connect_home  # the client takes a second to import
+        from cirray.index.server import connect_backend  # the client takes a second to import
 
-        return connect_home(url, os.environ.get("QDRANT_API_KEY"), settings, _grpc_port())
+        return connect_backend(url, os.environ.get("QDRANT_API_KEY"), settings, _grpc_port())
     if is_remote(settings.path):
-        from cirray.index.remote import RemoteEdgeHome
+        from cirray.index.remote import RemoteEdgeBackend
 
-        return RemoteEdgeHome(settings.path)
-    from cirray.index.edge import EdgeHome
+        return RemoteEdgeBackend(settings.path)
+    from cirray.index.edge import EdgeBackend
 
-    return EdgeHome.at(settings.path)
+    return EdgeBackend.at(settings.path)
 
 
 def _grpc_port() -> int:

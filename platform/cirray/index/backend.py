@@ -1,4 +1,4 @@
-"""The index interface: a home keeps generations of one catalogue, of which one is published.
+"""The index interface: a backend keeps generations of one catalog, of which one is published.
 
 Life of a generation: `create` -> `upload`, `remove` -> `finish` (complete) -> `publish`. Searchers open only complete
 ones. `publish` and `roll_back` are atomic: a searcher sees the old generation or the new one.
@@ -118,8 +118,8 @@ class Writer(Protocol):
         ...
 
 
-class Home(Protocol):
-    """Where the generations of a catalogue live.
+class IndexBackend(Protocol):
+    """Where the generations of a catalog live.
 
     Attributes:
         where: what errors and people call it.
@@ -138,7 +138,7 @@ class Home(Protocol):
         """
         ...
 
-    def alone(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Keeps other writers out for as long as it lasts; `create` within it is the holder's own.
 
         Raises:
@@ -184,8 +184,8 @@ class Home(Protocol):
 
 
 @runtime_checkable
-class LiveHome(Home, Protocol):
-    """A home whose published generation can be changed item by item."""
+class WritableBackend(IndexBackend, Protocol):
+    """A backend whose published generation can be changed item by item."""
 
     def put(self, name: str, items: Sequence[Item], features: np.ndarray) -> None:
         """Adds or replaces items of the generation `name`.
@@ -235,7 +235,7 @@ def previous(generations: Sequence[Generation], published: str | None, where: st
     return older[-1]
 
 
-def doomed(generations: Sequence[Generation], published: str | None, keep: int) -> list[str]:
+def expired(generations: Sequence[Generation], published: str | None, keep: int) -> list[str]:
     """Returns the generations that `collect` deletes, oldest first."""
     others = [generation.name for generation in generations if generation.name != published]
     kept = keep - (published is not None)
@@ -251,7 +251,7 @@ def check_fingerprint(generation: Generation, image_fingerprint: str, bundle: st
     if generation.image_fingerprint != image_fingerprint:
         raise SearchIndexError(
             f"bundle {bundle} does not fit the index at {where}: its image side is {image_fingerprint[:12]}, and "
-            f"generation {generation.name} was made with {generation.image_fingerprint[:12]}. Index the catalogue "
+            f"generation {generation.name} was made with {generation.image_fingerprint[:12]}. Index the catalog "
             f"with this bundle (python jobs/index.py --bundle {bundle} ...), or serve a bundle with the same image "
             f"tower and preprocessing"
         )

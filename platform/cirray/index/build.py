@@ -1,6 +1,6 @@
-"""The indexing job: from a catalogue to a published generation.
+"""The indexing job: from a catalog to a published generation.
 
-catalogue -> pictures checked -> features (only new pictures) -> difference -> upload -> verify -> publish
+catalog -> pictures checked -> features (only new pictures) -> difference -> upload -> verify -> publish
 
 Every step leaves things so that the same command, run again after a kill, finishes the work: features are kept as they
 are made, points are named after their items, and searchers see a generation only after it was verified.
@@ -18,7 +18,8 @@ import numpy as np
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.schema import Config
-from cirray.console.bars import bar, say
+from cirray.console.bars import bar
+from cirray.console.log import log
 from cirray.data.attributes import Attribute
 from cirray.data.audit import audit_pictures
 from cirray.data.catalog import describe_attributes, read_catalog
@@ -26,13 +27,13 @@ from cirray.data.records import Problem, with_problems
 from cirray.errors import BundleError, ConfigError, DataError, SearchIndexError
 from cirray.features.ensure import Embedder
 from cirray.features.store import FeatureStore
-from cirray.index import open_home
-from cirray.index.backend import Generation, Home, new_name, same_build
+from cirray.index import open_backend
+from cirray.index.backend import Generation, IndexBackend, new_name, same_build
 from cirray.index.items import Item
 from cirray.index.verify import verify
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.models.encoder_manifest import read_manifest
-from cirray.storage.location import fetch, store_place
+from cirray.storage.location import fetch, store_location
 from cirray.storage.provenance import provenance
 
 _SHOWN = 20
@@ -40,7 +41,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a catalogue has more, other and less than a generation."""
+    """What a catalog has more, other and less than a generation."""
 
     added: list[str]
     changed: list[str]
@@ -48,7 +49,7 @@ class Change:
 
 
 def build_index(bundle: Path | str, catalog: Path | str, config: Config) -> dict[str, Any]:
-    """Indexes a catalogue with a bundle's image side and publishes the result. Both may be at a URI.
+    """Indexes a catalog with a bundle's image side and publishes the result. Both may be at a URI.
 
     Returns:
         The JSON report: what changed, and every unusable entry.
@@ -59,31 +60,31 @@ def build_index(bundle: Path | str, catalog: Path | str, config: Config) -> dict
     """
     folder = fetch(bundle, MANIFEST).resolve()  # a link may be moved meanwhile
     manifest = read_bundle(folder)
-    home = open_home(config.index)
-    with home.alone():
-        return _build(home, folder, manifest, catalog, config)
+    backend = open_backend(config.index)
+    with backend.lock():
+        return _build(backend, folder, manifest, catalog, config)
 
 
 def _build(
-    home: Home, bundle: Path, manifest: Mapping[str, Any], catalog: Path | str, config: Config
+    backend: IndexBackend, bundle: Path, manifest: Mapping[str, Any], catalog: Path | str, config: Config
 ) -> dict[str, Any]:
     items, bad, attributes = _read(catalog, manifest["preprocess"]["background"], config)
     plan = _plan(manifest, attributes, config)
     wanted = {item.id: item.digest() for item in items}
-    published = home.published()
-    present = _digests(home, published) if published else {}
+    published = backend.published()
+    present = _digests(backend, published) if published else {}
     change = difference(wanted, present)
-    generation, embedded = _same(home, plan, wanted, {published: present}), 0
+    generation, embedded = _same(backend, plan, wanted, {published: present}), 0
     if generation is None:
         images, embedded = _features(items, bundle / "encoder", plan.image_fingerprint, config)
-        generation = _fill(home, plan, items, wanted, images, config)
+        generation = _fill(backend, plan, items, wanted, images, config)
     if generation.name != published:
-        _verify(home, generation, wanted, config.index.self_queries)
-        home.publish(generation.name)
-    dropped = home.collect(config.index.keep)
-    say(_summary(home, generation, published, change, bad))
+        _verify(backend, generation, wanted, config.index.self_queries)
+        backend.publish(generation.name)
+    dropped = backend.collect(config.index.keep)
+    log(_summary(backend, generation, published, change, bad))
     return {
-        "index": home.where,
+        "index": backend.where,
         "generation": generation.name,
         "replaces": published,
         "items": len(items),
@@ -101,7 +102,7 @@ def _build(
 
 
 def difference(wanted: Mapping[str, str], present: Mapping[str, str]) -> Change:
-    """Compares id -> digest of a catalogue with that of a generation."""
+    """Compares id -> digest of a catalog with that of a generation."""
     return Change(
         added=[identifier for identifier in wanted if identifier not in present],
         changed=[
@@ -114,9 +115,9 @@ def difference(wanted: Mapping[str, str], present: Mapping[str, str]) -> Change:
 def _read(catalog: Path | str, background: Any, config: Config) -> tuple[list[Item], list[Problem], list[Attribute]]:
     """Returns the usable items, what is wrong with the others, and what is known of the attributes."""
     entries, problems = read_catalog(catalog)
-    say(f"{len(entries)} entries in {catalog}")
+    log(f"{len(entries)} entries in {catalog}")
     images, sources = {entry.id: entry.image for entry in entries}, {entry.id: entry.where for entry in entries}
-    contents, broken = audit_pictures(images, sources, store_place(config.store), background)
+    contents, broken = audit_pictures(images, sources, store_location(config.store), background)
     bad = [*problems, *broken]
     _check_share(catalog, bad, len(entries) + len(problems), config.index.max_bad)
     good = [entry for entry in entries if entry.id in contents]
@@ -139,7 +140,7 @@ def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: Conf
     unknown = [name for name in indexed if name not in known]
     if unknown:
         raise ConfigError(
-            f"index.filters names {', '.join(unknown)}, which no catalogue entry has; there are: "
+            f"index.filters names {', '.join(unknown)}, which no catalog entry has; there are: "
             f"{', '.join(known) or 'none'}"
         )
     return Generation(
@@ -153,24 +154,24 @@ def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: Conf
 
 
 def _same(
-    home: Home, plan: Generation, wanted: Mapping[str, str], known: Mapping[str | None, Mapping[str, str]]
+    backend: IndexBackend, plan: Generation, wanted: Mapping[str, str], known: Mapping[str | None, Mapping[str, str]]
 ) -> Generation | None:
     """Returns a complete generation that already holds just this: the published one, or one left by a killed run.
 
     Args:
         known: the published generation's digests, by its name.
     """
-    candidates = [generation for generation in home.generations() if same_build(generation, plan)]
+    candidates = [generation for generation in backend.generations() if same_build(generation, plan)]
     candidates.sort(key=lambda generation: (generation.name in known, generation.name), reverse=True)
     for generation in candidates:
         name = generation.name
-        if generation.count == len(wanted) and (known[name] if name in known else _digests(home, name)) == wanted:
+        if generation.count == len(wanted) and (known[name] if name in known else _digests(backend, name)) == wanted:
             return generation
     return None
 
 
-def _digests(home: Home, name: str) -> dict[str, str]:
-    reader = home.open(name)
+def _digests(backend: IndexBackend, name: str) -> dict[str, str]:
+    reader = backend.open(name)
     try:
         return reader.digests()
     finally:
@@ -178,9 +179,9 @@ def _digests(home: Home, name: str) -> dict[str, str]:
 
 
 def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: Config) -> tuple[FeatureStore, int]:
-    """Computes what the store lacks; a catalogue with few new pictures starts no Ray."""
+    """Computes what the store lacks; a catalog with few new pictures starts no Ray."""
     pictures = {item.content: item.image for item in items}
-    store = store_place(config.store)
+    store = store_location(config.store)
     missing = len(FeatureStore(store, "image", fingerprint).missing(list(pictures)))
     elsewhere = missing > config.embed.inline_pictures or (missing and config.compute.device == "cuda")
     if elsewhere:
@@ -193,7 +194,7 @@ def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: Co
 
 
 def _fill(
-    home: Home,
+    backend: IndexBackend,
     plan: Generation,
     items: Sequence[Item],
     wanted: Mapping[str, str],
@@ -201,7 +202,7 @@ def _fill(
     config: Config,
 ) -> Generation:
     """Builds a complete generation; uploads only what it does not hold already."""
-    writer = home.create(plan)
+    writer = backend.create(plan)
     try:
         missing = difference(wanted, writer.state())
         upload = {*missing.added, *missing.changed}
@@ -213,27 +214,29 @@ def _fill(
                 shown.update(len(batch))
         if missing.removed:
             writer.remove(missing.removed)
-        say("building the graph and the payload indexes")
+        log("building the graph and the payload indexes")
         return writer.finish(provenance(config.seed))
     finally:
         writer.close()
 
 
-def _verify(home: Home, generation: Generation, wanted: Mapping[str, str], sample: int) -> None:
+def _verify(backend: IndexBackend, generation: Generation, wanted: Mapping[str, str], sample: int) -> None:
     """Verifies a generation; one that fails is deleted, so that the next run builds another."""
-    say(f"verifying generation {generation.name}: its count and {sample} self-queries")
+    log(f"verifying generation {generation.name}: its count and {sample} self-queries")
     try:
-        verify(home.open(generation.name), wanted, sample)
+        verify(backend.open(generation.name), wanted, sample)
     except SearchIndexError:
-        home.discard(generation.name)
+        backend.discard(generation.name)
         raise
 
 
-def _summary(home: Home, generation: Generation, published: str | None, change: Change, bad: Sequence[Problem]) -> str:
+def _summary(
+    backend: IndexBackend, generation: Generation, published: str | None, change: Change, bad: Sequence[Problem]
+) -> str:
     unusable = f"; {len(bad)} entries were unusable and are listed in the report" if bad else ""
     if generation.name == published:
-        return f"{home.where}: generation {generation.name} already holds this catalogue{unusable}"
+        return f"{backend.where}: generation {generation.name} already holds this catalog{unusable}"
     return (
-        f"{home.where}: generation {generation.name} is published with {generation.count} items "
+        f"{backend.where}: generation {generation.name} is published with {generation.count} items "
         f"({len(change.added)} added, {len(change.changed)} changed, {len(change.removed)} removed){unusable}"
     )

@@ -1,4 +1,4 @@
-"""The embedded home: Qdrant's engine in this process, a generation a folder.
+"""The embedded backend: Qdrant's engine in this process, a generation a folder.
 
 INDEX/
 ├── published.json            which generation is searched; replaced atomically
@@ -31,10 +31,10 @@ from pydantic import ValidationError
 from cirray.errors import SearchIndexError
 from cirray.index.backend import Generation, same_build
 from cirray.index.items import Item, point_id, unit_rows
-from cirray.index.reader import PointReader, Succession, digests
-from cirray.index.translate import Words
+from cirray.index.reader import GenerationHistory, PointReader, digests
+from cirray.index.translate import FilterTypes
 from cirray.storage.archive import TEMPORARY
-from cirray.storage.files import home_folder, write_json
+from cirray.storage.files import cache_folder, write_json
 from cirray.storage.location import join
 
 MANIFEST = "generation.json"
@@ -51,7 +51,7 @@ def _match_value(value: Any) -> edge.MatchValue:
     return edge.MatchValue(same)
 
 
-_WORDS = Words(
+_FILTER_TYPES = FilterTypes(
     filter=edge.Filter,
     field=edge.FieldCondition,
     range=edge.RangeFloat,
@@ -66,7 +66,7 @@ _KINDS = {
 }
 
 
-class EdgeHome(Succession):
+class EdgeBackend(GenerationHistory):
     """Generations as folders below `root`."""
 
     def __init__(self, root: Path) -> None:
@@ -76,13 +76,13 @@ class EdgeHome(Succession):
         self._held: IO[str] | None = None
 
     @classmethod
-    def at(cls, setting: str) -> EdgeHome:
-        """Opens the folder that a configuration names, or the default one; see `home_folder`."""
-        return cls(home_folder(setting, "index"))
+    def at(cls, setting: str) -> EdgeBackend:
+        """Opens the folder that a configuration names, or the default one; see `cache_folder`."""
+        return cls(cache_folder(setting, "index"))
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """See `Home`."""
+    def lock(self) -> Iterator[None]:
+        """See `IndexBackend`."""
         self._held = _lock(self.root, self.where)
         try:
             yield
@@ -91,7 +91,7 @@ class EdgeHome(Succession):
             self._held = None
 
     def create(self, plan: Generation) -> EdgeWriter:
-        """See `Home`."""
+        """See `IndexBackend`."""
         lock = _lock(self.root, self.where) if self._held is None else None
         try:
             self._drop_unfinished()
@@ -106,11 +106,11 @@ class EdgeHome(Succession):
             raise
 
     def generations(self) -> list[Generation]:
-        """See `Home`."""
+        """See `IndexBackend`."""
         return [self.read(name) for name in self._complete()]
 
     def published(self) -> str | None:
-        """See `Home`."""
+        """See `IndexBackend`."""
         content = self._content(POINTER)
         if content is None:
             return None
@@ -122,17 +122,17 @@ class EdgeHome(Succession):
         return None if self._content(_manifest(name)) is None else name  # it may have been deleted by hand
 
     def publish(self, name: str) -> None:
-        """See `Home`."""
+        """See `IndexBackend`."""
         self.read(name)
         write_json(self.root / POINTER, {"generation": name})
 
     def discard(self, name: str) -> None:
-        """See `Home`."""
+        """See `IndexBackend`."""
         (self._folder(name) / MANIFEST).unlink()  # from here on nobody takes it for complete
         shutil.rmtree(self._folder(name))
 
     def open(self, name: str) -> EdgeReader:
-        """See `Home`."""
+        """See `IndexBackend`."""
         generation = self.read(name)
         return EdgeReader(self._here(name), generation)
 
@@ -142,7 +142,7 @@ class EdgeHome(Succession):
         return name if name is not None and same_build(self.read(name), plan) else None
 
     def read(self, name: str) -> Generation:
-        """See `Home`."""
+        """See `IndexBackend`."""
         content = self._content(_manifest(name))
         if content is None:
             raise SearchIndexError(f"{self.where} has no complete generation {name}: run jobs/index.py again")
@@ -156,7 +156,7 @@ class EdgeHome(Succession):
         return self.root / GENERATIONS / name
 
     def _content(self, name: str) -> bytes | None:
-        """Returns what a file below the home holds; None if there is none."""
+        """Returns what a file below the backend holds; None if there is none."""
         try:
             return (self.root / name).read_bytes()
         except FileNotFoundError:
@@ -235,7 +235,7 @@ class EdgeReader(PointReader):
     """Searches one folder. The engine holds the GIL for the whole of a call."""
 
     def __init__(self, folder: Path, generation: Generation) -> None:
-        super().__init__(generation, _WORDS)
+        super().__init__(generation, _FILTER_TYPES)
         self._folder = folder
         with _our_errors(folder):
             self._shard = edge.EdgeShard.load(str(folder / SHARD))

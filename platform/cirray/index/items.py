@@ -1,4 +1,4 @@
-"""What an index holds of a catalogue item, and what a search returns."""
+"""What an index holds of a catalog item, and what a search returns."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SMALLEST_NORM = 1e-12
 # Qdrant leaves the order of equal scores open, and so which of them a limit cuts off. With so many hits more at either
 # end of a page, pages fit together as long as no more items than that have the same picture.
 TIES = 16
-# Qdrant's ids are unsigned integers or UUIDs; this namespace makes ours from the catalogue's own ids.
+# Qdrant's ids are unsigned integers or UUIDs; this namespace makes ours from the catalog's own ids.
 _NAMESPACE = uuid.UUID("6f1f3d52-4f0b-5f5e-9a39-0a9a7f6f7c11")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One catalogue item.
+    """One catalog item.
 
     Attributes:
-        id: the catalogue's own id.
+        id: the catalog's own id.
         image: the picture file.
         content: SHA-256 of the picture's bytes.
         title: what people read, "" if there is none.

@@ -1,7 +1,7 @@
-"""What both homes do alike: from points to hits, items and features, page by page, and from one generation to another.
+"""What both backends share: points to hits, items and features; paging; roll-back and clean-up of generations.
 
 Qdrant Edge and the server's client return points with the same attributes (payload, vector, score); how they are asked
-for is each home's own.
+for is each backend's own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from cirray.data.filters import Filter
-from cirray.index.backend import Generation, doomed, previous
+from cirray.index.backend import Generation, expired, previous
 from cirray.index.items import Hit, Item, Page, Window, check_cursor, item_of, point_id, query_rows
-from cirray.index.translate import Words, translate
+from cirray.index.translate import FilterTypes, translate
 
 _PAGE = 1000
 # (limit, cursor, filter, names of the payload or True) -> (points, next cursor)
@@ -27,12 +27,12 @@ class PointReader(ABC):
 
     Args:
         generation: what is searched.
-        words: Qdrant's classes for filters.
+        types: Qdrant's classes for filters.
     """
 
-    def __init__(self, generation: Generation, words: Words) -> None:
+    def __init__(self, generation: Generation, types: FilterTypes) -> None:
         self.generation = generation
-        self._words = words
+        self._types = types
 
     def search(
         self,
@@ -45,7 +45,7 @@ class PointReader(ABC):
         """See `Reader`."""
         window = Window.around(limit, offset)
         rows = query_rows(vectors, self.generation.dim)
-        found = self._nearest(rows, window.limit, window.offset, translate(filter, without, self._words))
+        found = self._nearest(rows, window.limit, window.offset, translate(filter, without, self._types))
         return [window.page(Hit(item_of(point.payload), point.score) for point in points) for points in found]
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
@@ -67,12 +67,12 @@ class PointReader(ABC):
     def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
         """See `Reader`."""
         check_cursor(cursor)
-        points, following = self._scroll(limit, cursor, translate(filter, None, self._words), True)
+        points, following = self._scroll(limit, cursor, translate(filter, None, self._types), True)
         return Page([item_of(point.payload) for point in points], None if following is None else str(following))
 
     def count(self, filter: Filter | None = None) -> int:
         """See `Reader`."""
-        return self._count(translate(filter, None, self._words))
+        return self._count(translate(filter, None, self._types))
 
     @abstractmethod
     def _nearest(self, rows: np.ndarray, limit: int, offset: int, wanted: Any) -> Sequence[Sequence[Any]]:
@@ -91,39 +91,39 @@ class PointReader(ABC):
         """Returns how many points fit."""
 
 
-class Succession(ABC):
-    """What a `Home` makes of its own generations, published, publish and discard."""
+class GenerationHistory(ABC):
+    """What a `IndexBackend` makes of its own generations, published, publish and discard."""
 
     where: str
 
     def roll_back(self) -> str:
-        """See `Home`."""
+        """See `IndexBackend`."""
         name = previous(self.generations(), self.published(), self.where)
         self.publish(name)
         return name
 
     def collect(self, keep: int) -> list[str]:
-        """See `Home`."""
-        names = doomed(self.generations(), self.published(), keep)
+        """See `IndexBackend`."""
+        names = expired(self.generations(), self.published(), keep)
         for name in names:
             self.discard(name)
         return names
 
     @abstractmethod
     def generations(self) -> list[Generation]:
-        """See `Home`."""
+        """See `IndexBackend`."""
 
     @abstractmethod
     def published(self) -> str | None:
-        """See `Home`."""
+        """See `IndexBackend`."""
 
     @abstractmethod
     def publish(self, name: str) -> None:
-        """See `Home`."""
+        """See `IndexBackend`."""
 
     @abstractmethod
     def discard(self, name: str) -> None:
-        """See `Home`."""
+        """See `IndexBackend`."""
 
 
 def digests(scroll: Scroll) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The embedded home at a URI: generations are built and searched in a mirror, and kept in an object store.
+"""The embedded backend at a URI: generations are built and searched in a mirror, and kept in an object store.
 
 URI/
 ├── published.json                  which generation is searched; written last
@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from cirray.errors import SearchIndexError
 from cirray.index.backend import Generation, name_at
-from cirray.index.edge import GENERATIONS, MANIFEST, POINTER, SHARD, EdgeHome, EdgeWriter
+from cirray.index.edge import GENERATIONS, MANIFEST, POINTER, SHARD, EdgeBackend, EdgeWriter
 from cirray.storage.archive import SUFFIX, pack, unpack
 from cirray.storage.location import Remote, mirror_of
 
@@ -34,11 +34,11 @@ PACKED = f"{SHARD}{SUFFIX}"
 ABANDONED = timedelta(days=1)
 
 
-class RemoteEdgeHome(EdgeHome):
+class RemoteEdgeBackend(EdgeBackend):
     """Generations at a URI; `root` is its mirror.
 
     Raises:
-        PlaceError: from any call: the URI cannot be reached.
+        LocationError: from any call: the URI cannot be reached.
     """
 
     def __init__(self, uri: str) -> None:
@@ -48,17 +48,17 @@ class RemoteEdgeHome(EdgeHome):
         self._seen: str | None = None
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """See `Home`. Keeps out the jobs of this machine; `publish` notices those of others."""
-        with super().alone():
+    def lock(self) -> Iterator[None]:
+        """See `IndexBackend`. Keeps out the jobs of this machine; `publish` notices those of others."""
+        with super().lock():
             self._seen = self.published()
             yield
 
     def publish(self, name: str) -> None:
-        """See `Home`.
+        """See `IndexBackend`.
 
         Raises:
-            SearchIndexError: a job of another machine has published since `alone` began.
+            SearchIndexError: a job of another machine has published since `lock` began.
         """
         self.read(name)
         published = self.published()
@@ -71,7 +71,7 @@ class RemoteEdgeHome(EdgeHome):
         self._seen = name
 
     def discard(self, name: str) -> None:
-        """See `Home`."""
+        """See `IndexBackend`."""
         self._remote.delete(f"{GENERATIONS}/{name}/{MANIFEST}")  # from here on nobody takes it for complete
         self._remote.drop(f"{GENERATIONS}/{name}")
         shutil.rmtree(self._folder(name), ignore_errors=True)

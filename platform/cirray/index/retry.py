@@ -1,4 +1,4 @@
-"""Calls of a Qdrant client that try again when that may help, and fail in our own words.
+"""Calls of a Qdrant client that try again when that may help, and fail in our own types.
 
 The client retries nothing itself, a timeout reaches its user with an empty message, and one of its errors cannot be
 pickled, which Ray would need. All calls of ours may be repeated: they name what they write.

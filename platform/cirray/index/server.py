@@ -1,4 +1,4 @@
-"""The server home: a generation a collection, published by moving an alias.
+"""The server backend: a generation a collection, published by moving an alias.
 
 Collections are named COLLECTION--GENERATION; the alias COLLECTION points at the published one. The manifest is the
 collection's metadata (Qdrant 1.16 or later). A collection that a killed job left unfinished is gone on with: points
@@ -22,13 +22,13 @@ from pydantic import ValidationError
 from qdrant_client import QdrantClient, models
 
 from cirray.config.schema import Indexing
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.index.backend import Generation, same_build
 from cirray.index.items import Item, point_id, unit_rows
-from cirray.index.reader import PointReader, Succession, digests
+from cirray.index.reader import GenerationHistory, PointReader, digests
 from cirray.index.retry import ATTEMPTS, Calls
-from cirray.index.translate import Words
+from cirray.index.translate import FilterTypes
 
 SEPARATOR = "--"
 GRPC_PORT = 6334
@@ -38,7 +38,7 @@ _GREEN_EVERY_S = 0.5
 BEAT_S = 5.0
 ALIVE_S = 20.0
 
-_WORDS = Words(
+_FILTER_TYPES = FilterTypes(
     filter=models.Filter,
     field=models.FieldCondition,
     range=models.Range,
@@ -53,7 +53,7 @@ _KINDS = {
 }
 
 
-def connect_home(url: str, api_key: str | None, settings: Indexing, grpc_port: int = GRPC_PORT) -> ServerHome:
+def connect_backend(url: str, api_key: str | None, settings: Indexing, grpc_port: int = GRPC_PORT) -> ServerBackend:
     """Connects to a Qdrant server: REST for searches; for bulk uploads gRPC, where its port can be reached, else REST.
 
     Raises:
@@ -72,16 +72,16 @@ def connect_home(url: str, api_key: str | None, settings: Indexing, grpc_port: i
             f"QDRANT_URL is {without_password(url)!r}: {error}: set it like http://localhost:6333"
         ) from None
     where = without_password(url)
-    home = ServerHome(rest, rest, settings.collection, where, settings.attempts)
-    home.check_version()
-    home.published()  # the version is told to anybody, this is not
+    backend = ServerBackend(rest, rest, settings.collection, where, settings.attempts)
+    backend.check_version()
+    backend.published()  # the version is told to anybody, this is not
     if not _listens(urlsplit(url).hostname or "", grpc_port):
-        say(
+        log(
             f"{where}: nothing answers on the gRPC port {grpc_port} (QDRANT_GRPC_PORT): uploads go by REST, about half "
             f"as fast"
         )
-        return home
-    return ServerHome(rest, bulk, settings.collection, where, settings.attempts)
+        return backend
+    return ServerBackend(rest, bulk, settings.collection, where, settings.attempts)
 
 
 def without_password(url: str) -> str:
@@ -98,7 +98,7 @@ def _listens(host: str, port: int) -> bool:
     return True
 
 
-class ServerHome(Succession):
+class ServerBackend(GenerationHistory):
     """Generations as collections of one server.
 
     Args:
@@ -126,12 +126,12 @@ class ServerHome(Succession):
             raise SearchIndexError(f"{self.where}: Qdrant {version} is too old: cirray needs 1.16 or later")
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """See `Home`. Nothing is locked: `create` looks for the signs of life of another job."""
+    def lock(self) -> Iterator[None]:
+        """See `IndexBackend`. Nothing is locked: `create` looks for the signs of life of another job."""
         yield
 
     def create(self, plan: Generation) -> ServerWriter:
-        """See `Home`. A collection under work shows a beat; one without is left over."""
+        """See `IndexBackend`. A collection under work shows a beat; one without is left over."""
         self._wait_for_others()
         left = None
         for name, found, complete in self._all():
@@ -149,16 +149,16 @@ class ServerHome(Succession):
         return ServerWriter(self._rest, self._bulk, self._name(plan), plan)
 
     def generations(self) -> list[Generation]:
-        """See `Home`."""
+        """See `IndexBackend`."""
         return [found for _, found, complete in self._all() if complete and found is not None]
 
     def published(self) -> str | None:
-        """See `Home`."""
+        """See `IndexBackend`."""
         name = self._published_collection()
         return None if name is None else name.removeprefix(self.collection + SEPARATOR)
 
     def publish(self, name: str) -> None:
-        """See `Home`."""
+        """See `IndexBackend`."""
         self.read(name)
         create = models.CreateAlias(collection_name=self.collection + SEPARATOR + name, alias_name=self.collection)
         operations: list[Any] = [models.CreateAliasOperation(create_alias=create)]
@@ -168,20 +168,20 @@ class ServerHome(Succession):
         self._rest.call("update_collection_aliases", operations)  # one call: atomic
 
     def discard(self, name: str) -> None:
-        """See `Home`."""
+        """See `IndexBackend`."""
         self._rest.call("delete_collection", self.collection + SEPARATOR + name)
 
     def open(self, name: str) -> ServerReader:
-        """See `Home`."""
+        """See `IndexBackend`."""
         generation = self.read(name)
         return ServerReader(self._rest, self._name(generation), generation)
 
     def put(self, name: str, items: Sequence[Item], features: np.ndarray) -> None:
-        """See `LiveHome`."""
+        """See `WritableBackend`."""
         _upsert(self._bulk, self._served(name), self.read(name).dim, items, features)
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
-        """See `LiveHome`."""
+        """See `WritableBackend`."""
         _delete(self._rest, self._served(name), ids)
 
     def _served(self, name: str) -> str:
@@ -196,7 +196,7 @@ class ServerHome(Succession):
         before = self._beats()
         if not any(before.values()):
             return
-        say(f"{self.where}: a job was writing here; waiting {ALIVE_S:g} s to see whether it still does")
+        log(f"{self.where}: a job was writing here; waiting {ALIVE_S:g} s to see whether it still does")
         time.sleep(ALIVE_S)
         alive = [name for name, beat in self._beats().items() if beat != before.get(name)]
         if alive:
@@ -214,7 +214,7 @@ class ServerHome(Succession):
         return f"{self.collection}{SEPARATOR}{generation.name}"
 
     def read(self, name: str) -> Generation:
-        """See `Home`."""
+        """See `IndexBackend`."""
         collection = self.collection + SEPARATOR + name
         found, complete = self._manifest(collection) if collection in self._names() else (None, False)
         if found is None or not complete:
@@ -324,7 +324,7 @@ class ServerReader(PointReader):
     """Searches one collection."""
 
     def __init__(self, rest: Calls, collection: str, generation: Generation) -> None:
-        super().__init__(generation, _WORDS)
+        super().__init__(generation, _FILTER_TYPES)
         self._rest = rest
         self._collection = collection
         settings = generation.settings
@@ -333,7 +333,7 @@ class ServerReader(PointReader):
         self._params = models.SearchParams(hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None)
 
     def close(self) -> None:
-        """See `Reader`. The connection is the home's."""
+        """See `Reader`. The connection is the backend's."""
 
     def _nearest(self, rows: np.ndarray, limit: int, offset: int, wanted: Any) -> Sequence[Sequence[Any]]:
         requests = [

@@ -1,4 +1,4 @@
-"""Our filters in Qdrant's words. The embedded engine and the client name the same things in classes of their own."""
+"""Our filters in Qdrant's types. The embedded engine and the client name the same things in classes of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cirray.index.items import point_id
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class FilterTypes:
     """Qdrant's classes: `qdrant_edge` or `qdrant_client.models`; `value` and `any_of` make their matches."""
 
     filter: Any
@@ -21,24 +21,24 @@ class Words:
     any_of: Any
 
 
-def translate(filter: Filter | None, without: str | None, words: Words) -> Any:
+def translate(filter: Filter | None, without: str | None, types: FilterTypes) -> Any:
     """Returns Qdrant's filter for ours, leaving out one item; None when nothing is asked."""
     must: list[Any] = []
-    must_not: list[Any] = [words.has_id([point_id(without)])] if without is not None else []
+    must_not: list[Any] = [types.has_id([point_id(without)])] if without is not None else []
     for name, condition in (filter.root if filter else {}).items():
-        wanted, unwanted = _conditions(f"attributes.{name}", condition, words)
+        wanted, unwanted = _conditions(f"attributes.{name}", condition, types)
         must += wanted
         must_not += unwanted
     if not must and not must_not:
         return None
-    return words.filter(must=must or None, must_not=must_not or None)
+    return types.filter(must=must or None, must_not=must_not or None)
 
 
-def _conditions(key: str, condition: Condition, words: Words) -> tuple[list[Any], list[Any]]:
+def _conditions(key: str, condition: Condition, types: FilterTypes) -> tuple[list[Any], list[Any]]:
     if not isinstance(condition, Bounds):
-        return [_any_of(key, condition, words)], []
-    wanted = [words.field(key=key, range=words.range(**_tightest(condition)))] if condition.has_range else []
-    unwanted = [] if condition.excluded is None else [_any_of(key, condition.excluded, words)]
+        return [_any_of(key, condition, types)], []
+    wanted = [types.field(key=key, range=types.range(**_tightest(condition)))] if condition.has_range else []
+    unwanted = [] if condition.excluded is None else [_any_of(key, condition.excluded, types)]
     return wanted, unwanted
 
 
@@ -52,16 +52,16 @@ def _tightest(bounds: Bounds) -> dict[str, Any]:
     return {"gt": gt, "gte": gte, "lt": lt, "lte": lte}
 
 
-def _any_of(key: str, condition: Any, words: Words) -> Any:
+def _any_of(key: str, condition: Any, types: FilterTypes) -> Any:
     values = condition if isinstance(condition, list) else [condition]
     texts = [value for value in values if isinstance(value, str)]
-    ways = [words.field(key=key, match=words.any_of(texts))] if texts else []
-    ways += [_equals(key, value, words) for value in values if not isinstance(value, str)]
-    return ways[0] if len(ways) == 1 else words.filter(should=ways)
+    ways = [types.field(key=key, match=types.any_of(texts))] if texts else []
+    ways += [_equals(key, value, types) for value in values if not isinstance(value, str)]
+    return ways[0] if len(ways) == 1 else types.filter(should=ways)
 
 
-def _equals(key: str, value: bool | int | float, words: Words) -> Any:
+def _equals(key: str, value: bool | int | float, types: FilterTypes) -> Any:
     if isinstance(value, bool):
-        return words.field(key=key, match=words.value(value))
+        return types.field(key=key, match=types.value(value))
     # A number equals 10 whether it was stored as 10 or as 10.0; Qdrant's match does not think so.
-    return words.field(key=key, range=words.range(gte=value, lte=value))
+    return types.field(key=key, range=types.range(gte=value, lte=value))

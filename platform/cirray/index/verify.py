@@ -15,11 +15,11 @@ _NEIGHBOURS = 10
 
 
 def verify(reader: Reader, wanted: Mapping[str, str], sample: int) -> None:
-    """Compares the number of items with the catalogue's, and searches for some items by their own feature.
+    """Compares the number of items with the catalog's, and searches for some items by their own feature.
 
     Args:
-        wanted: id -> digest of the catalogue.
-        sample: so many items, spread evenly over the catalogue.
+        wanted: id -> digest of the catalog.
+        sample: so many items, spread evenly over the catalog.
 
     Raises:
         SearchIndexError: what does not fit.
@@ -27,7 +27,7 @@ def verify(reader: Reader, wanted: Mapping[str, str], sample: int) -> None:
     try:
         count = reader.count()
         if count != len(wanted):
-            raise SearchIndexError(_verdict(reader, f"it holds {count} items, and the catalogue {len(wanted)}"))
+            raise SearchIndexError(_verdict(reader, f"it holds {count} items, and the catalog {len(wanted)}"))
         ids = list(wanted)[:: max(1, len(wanted) // sample)][:sample]
         lost = _not_found(reader, ids)
         if lost:

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from cirray.config.schema import Combining
+from cirray.config.schema import CombiningSettings
 from cirray.data.images import file_pixels, image_pixels
 from cirray.errors import BundleError
 from cirray.models.bundle_manifest import COMBINING, FORMAT, MANIFEST, read_bundle
 from cirray.models.clip import Encoder, load_encoder
-from cirray.models.combining import build_combining
+from cirray.models.combining import CombiningFunction, build_combining
 from cirray.models.encoder_manifest import DEFINITION, read_manifest
 from cirray.storage.files import read_json, replacing, write_json
 
@@ -36,7 +36,7 @@ class Model:
         path: the bundle's folder.
     """
 
-    def __init__(self, encoder: Encoder, combining: nn.Module, manifest: dict[str, Any], path: Path) -> None:
+    def __init__(self, encoder: Encoder, combining: CombiningFunction, manifest: dict[str, Any], path: Path) -> None:
         self.encoder = encoder.eval()
         self.combining = combining.eval()
         self.manifest = manifest
@@ -80,17 +80,16 @@ class Model:
         return combined
 
     @torch.inference_mode()
-    def compose(self, image: Tensor, text: Tensor, balance: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def compose(self, image: Tensor, text: Tensor, text_weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Combines raw features [N, d] to unit query features [N, d], and says the text's shares [N, 1], if any.
 
         Args:
-            balance: [N, 1], the text's shares, in place of those that the combining function chooses.
+            text_weight: [N, 1], the text's shares, in place of those that the combining function chooses.
 
         Raises:
-            ValueError: the combining function has no balance to set.
+            ValueError: the combining function has no text_weight to set.
         """
-        composed: tuple[Tensor, Tensor | None] = self.combining.compose(image, text, balance)  # type: ignore[operator]
-        return composed
+        return self.combining.compose(image, text, text_weight)
 
     def _pixels(self, picture: Picture) -> np.ndarray:
         size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
@@ -99,7 +98,9 @@ class Model:
         return file_pixels(Path(picture), size, preprocess)
 
 
-def save(folder: Path, encoder: Path, combining: nn.Module, settings: Combining, details: dict[str, Any]) -> None:
+def save(
+    folder: Path, encoder: Path, combining: CombiningFunction, settings: CombiningSettings, details: dict[str, Any]
+) -> None:
     """Writes a bundle, replacing what was there; its manifest comes last.
 
     Args:
@@ -125,13 +126,13 @@ def save(folder: Path, encoder: Path, combining: nn.Module, settings: Combining,
     write_json(folder / MANIFEST, manifest)
 
 
-def load_combining(folder: Path, manifest: dict[str, Any]) -> nn.Module:
+def load_combining(folder: Path, manifest: dict[str, Any]) -> CombiningFunction:
     """Rebuilds a bundle's combining function.
 
     Raises:
         BundleError: its weights are missing or do not fit.
     """
-    settings = Combining.model_validate(manifest["combining"])
+    settings = CombiningSettings.model_validate(manifest["combining"])
     combining = build_combining(manifest["dim"], settings)
     if not combining.state_dict():
         return combining.eval()

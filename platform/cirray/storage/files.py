@@ -41,7 +41,7 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def home_folder(setting: str, name: str) -> Path:
+def cache_folder(setting: str, name: str) -> Path:
     """Returns a folder of cirray's own: the setting, or $CIRRAY_HOME/name, or ~/.cache/cirray/name."""
     if setting:
         return Path(setting).expanduser().resolve()

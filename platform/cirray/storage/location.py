@@ -18,8 +18,8 @@ from typing import IO, TypeVar
 
 from pyarrow import fs
 
-from cirray.errors import PlaceError
-from cirray.storage.files import home_folder, replacing
+from cirray.errors import LocationError
+from cirray.storage.files import cache_folder, replacing
 
 Result = TypeVar("Result")
 # bytes, time of change in ns: what changes when a file is written again (object stores tell whole seconds)
@@ -38,7 +38,7 @@ def mirror_of(place: str | Path) -> Path:
     if not is_remote(place):
         return Path(place).expanduser().resolve()
     name = hashlib.sha256(str(place).rstrip("/").encode()).hexdigest()[:24]
-    return home_folder("", "mirrors") / name
+    return cache_folder("", "mirrors") / name
 
 
 def join(place: str | Path, *parts: str) -> str:
@@ -46,21 +46,21 @@ def join(place: str | Path, *parts: str) -> str:
     return "/".join([str(place).rstrip("/"), *parts])
 
 
-def store_place(setting: str) -> str:
+def store_location(setting: str) -> str:
     """Returns where the feature store is: the setting (a folder or a URI), or $CIRRAY_HOME/store, or ~/.cache/..."""
-    return setting if is_remote(setting) else str(home_folder(setting, "store"))
+    return setting if is_remote(setting) else str(cache_folder(setting, "store"))
 
 
 def store_folder(setting: str) -> Path:
     """Returns the feature store's folder on this machine: itself, or the mirror of its URI."""
-    return mirror_of(store_place(setting))
+    return mirror_of(store_location(setting))
 
 
 class Remote:
     """A folder at a URI; or a file, whose name is then "".
 
     Raises:
-        PlaceError: the URI is not understood.
+        LocationError: the URI is not understood.
     """
 
     def __init__(self, uri: str) -> None:
@@ -71,7 +71,7 @@ class Remote:
             self._fs, root = fs.FileSystem.from_uri(f"{scheme}://{bucket}/")
         except (OSError, ValueError) as error:
             known = "s3://BUCKET/PATH, gs://BUCKET/PATH, or a folder"
-            raise PlaceError(f"{uri} cannot be used: {error}; give {known}") from None
+            raise LocationError(f"{uri} cannot be used: {error}; give {known}") from None
         self._root = f"{root.rstrip('/')}/{path}" if path else root
 
     def names(self, below: str = "") -> dict[str, int]:
@@ -183,14 +183,14 @@ def fetch(place: str | Path, manifest: str) -> Path:
     still reads an older one is not disturbed.
 
     Raises:
-        PlaceError: there is nothing complete at the URI.
+        LocationError: there is nothing complete at the URI.
     """
     if not is_remote(place):
         return Path(place).expanduser()
     remote = Remote(str(place))
     stamp = remote.stamp(manifest)
     if not stamp:
-        raise PlaceError(
+        raise LocationError(
             f"{place} holds nothing complete ({manifest} is missing): check the address, or write it again"
         )
     folder = mirror_of(place) / hashlib.sha256(stamp.encode()).hexdigest()[:16]
@@ -212,6 +212,6 @@ def _ours(uri: str, call: Callable[[], Result]) -> Result:
         raise _place_error(uri, error) from None
 
 
-def _place_error(uri: str, error: OSError) -> PlaceError:
+def _place_error(uri: str, error: OSError) -> LocationError:
     known = os.environ.get("AWS_ACCESS_KEY_ID") or not uri.startswith("s3")
-    return PlaceError(f"{uri}: {error}{'' if known else '; AWS_ACCESS_KEY_ID is not set'}")
+    return LocationError(f"{uri}: {error}{'' if known else '; AWS_ACCESS_KEY_ID is not set'}")

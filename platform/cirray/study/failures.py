@@ -9,7 +9,7 @@ from torch import Tensor
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable
 from cirray.evaluation.figures import Example
-from cirray.evaluation.ranking import places, top_k
+from cirray.evaluation.ranking import gallery_positions, top_k
 from cirray.study.variants import Variant
 
 _SHOWN = 6
@@ -36,7 +36,9 @@ def examples(
     found = []
     for row in rows:
         gallery = next(images for members, images in table.categories.values() if row in members)
-        hidden = places(gallery, len(ids))[table.reference[[row]]] if dataset.protocol.exclude_reference else None
+        hidden = (
+            gallery_positions(gallery, len(ids))[table.reference[[row]]] if dataset.protocol.exclude_reference else None
+        )
         _, best = top_k(variant.query[[row]], variant.gallery[gallery], _SHOWN, hidden)
         shown = [pictures[ids[image]] for image in gallery[best[0]].tolist()]
         triplet = dataset.splits[split].triplets[row]

@@ -12,7 +12,7 @@ from cirray.storage.files import write_text
 from cirray.study.findings import Finding
 
 TEMPLATE = Path(__file__).parent / "page.html"
-_WORDS = {
+_FILTER_TYPES = {
     "rank": "the higher effective rank of its queries",
     "uniformity": "the more even spread of its queries",
     "separation": "the better separation of targets from other images",
@@ -25,7 +25,7 @@ def claim(agreement: Mapping[str, tuple[int, int]], k: int) -> str:
     """Returns the paper's claim as a measured statement."""
     parts = [
         f"the one with {words} has the higher R@{k} in {agreement[name][0]} of {agreement[name][1]}"
-        for name, words in _WORDS.items()
+        for name, words in _FILTER_TYPES.items()
     ]
     spread = agreement["rank"], agreement["uniformity"]
     shares = [found / pairs if pairs else 0.0 for found, pairs in spread]

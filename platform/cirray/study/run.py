@@ -10,14 +10,14 @@ import torch
 
 from cirray.cluster.session import connect
 from cirray.config.schema import Config
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset, Split
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.figures import queries_png
 from cirray.storage.files import write_json, write_text
-from cirray.storage.location import store_place
+from cirray.storage.location import store_location
 from cirray.storage.provenance import provenance
 from cirray.study import plots
 from cirray.study.failures import examples, failures
@@ -48,13 +48,13 @@ def study(stages: Sequence[Stage], name: str, config: Config, split: str) -> dic
     """
     if not config.output:
         raise ConfigError("output is not set: give --output DIR, the folder for the report")
-    dataset = load_dataset(config.data, store_place(config.store), config.preprocess.background, (split,))
+    dataset = load_dataset(config.data, store_location(config.store), config.preprocess.background, (split,))
     table = build_table(dataset, split)
     if bool((table.target < 0).any()):
         raise ConfigError(f"split {split} of {dataset.name} keeps its targets secret: study another one")
     connect(config.workers)
     compared = variants(stages, dataset, table, config)
-    say(f"measuring {len(compared)} variants on {len(table):,} queries")
+    log(f"measuring {len(compared)} variants on {len(table):,} queries")
     scores = {variant.name: score(variant, table, dataset.protocol.exclude_reference) for variant in compared}
     findings = [find(variant, scores[variant.name], table) for variant in compared]
     k = telling(findings)
@@ -75,7 +75,7 @@ def study(stages: Sequence[Stage], name: str, config: Config, split: str) -> dic
     write_page(folder / PAGE, title, findings, statement, last.name, pictures)
     write_text(folder / SETTINGS, config.to_yaml())
     write_json(folder / NUMBERS, result)
-    say(f"{statement}\nreport    {folder / PAGE}")
+    log(f"{statement}\nreport    {folder / PAGE}")
     return result
 
 

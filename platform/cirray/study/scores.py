@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cirray.data.table import TripletTable
-from cirray.evaluation.ranking import places, target_ranks
+from cirray.evaluation.ranking import gallery_positions, target_ranks
 from cirray.study.measures import spectrum
 from cirray.study.variants import Variant
 
@@ -58,7 +58,7 @@ def ranks(variant: Variant, table: TripletTable, exclude_reference: bool) -> Ten
     """Returns each target's place in its query's ranking, int64 [T], 0 = first."""
     found = torch.empty(len(table), dtype=torch.long)
     for members, gallery in table.categories.values():
-        place = places(gallery, len(variant.gallery))
+        place = gallery_positions(gallery, len(variant.gallery))
         exclude = place[table.reference[members]] if exclude_reference else None
         found[members] = target_ranks(
             variant.query[members], variant.gallery[gallery], place[table.target[members]], exclude

@@ -11,21 +11,22 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cirray.cluster.device import use_gpu
 from cirray.config.schema import Config
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable
 from cirray.errors import RunError
-from cirray.evaluation.evaluate import ImageOnly, TextOnly
+from cirray.evaluation.baselines import ImageOnly, TextOnly
 from cirray.evaluation.metrics import Recall, evaluate
 from cirray.features.ensure import Embedder, Features, pictures_of, read_features
 from cirray.models.bundle import load_combining
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
-from cirray.models.combining import Combiner, Sum, build_combining
+from cirray.models.combining import CombiningFunction, build_combining
+from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
-from cirray.storage.location import fetch, store_place
+from cirray.storage.location import fetch, store_location
 from cirray.training.checkpoints import read_weights
 from cirray.training.launch import is_done
 
@@ -40,7 +41,7 @@ class Stage:
     """
 
     encoder: Path
-    functions: dict[str, nn.Module]
+    functions: dict[str, CombiningFunction]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,11 @@ def stages_of_bundle(bundle: Path | str) -> list[Stage]:
     folder = fetch(bundle, MANIFEST)
     manifest = read_bundle(folder)
     prefix = "FT " if manifest["fine_tuned"] else ""
-    functions: dict[str, nn.Module] = {"image only": ImageOnly(), "text only": TextOnly(), f"{prefix}Sum": Sum()}
+    functions: dict[str, CombiningFunction] = {
+        "image only": ImageOnly(),
+        "text only": TextOnly(),
+        f"{prefix}Sum": Sum(),
+    }
     if manifest["combining"]["function"] != "sum":
         functions[f"{prefix}Combiner"] = load_combining(folder, manifest)
     return [Stage(folder / "encoder", functions)]
@@ -99,25 +104,25 @@ def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, con
     found = []
     for stage in stages:
         gpu = use_gpu(config.compute, config.workers)
-        embedder = Embedder(stage.encoder, store_place(config.store), config.embed, config.workers, gpu)
+        embedder = Embedder(stage.encoder, store_location(config.store), config.embed, config.workers, gpu)
         images, texts = embedder.images(pictures_of(dataset)), embedder.texts(table.captions)
         features = read_features(dataset, table, images, texts)
         found += [_variant(name, function, features, dataset, table) for name, function in stage.functions.items()]
     return found
 
 
-def _variant(name: str, function: nn.Module, features: Features, dataset: Dataset, table: TripletTable) -> Variant:
-    reference, share = features.images[table.reference], None
-    if isinstance(function, Combiner):
-        query, share = function.eval().compose(reference, features.captions)
-    else:
-        query = function.eval()(reference, features.captions)
+def _variant(
+    name: str, function: CombiningFunction, features: Features, dataset: Dataset, table: TripletTable
+) -> Variant:
+    query, share = function.eval().compose(features.images[table.reference], features.captions)
+    if not function.is_trainable():
+        share = None
     gallery = F.normalize(features.images, dim=-1)
     recall = evaluate(table, dataset.protocol, gallery, query)
     return Variant(name, gallery, query, None if share is None else share.flatten(), recall)
 
 
-def _trained(name: str, folder: Path, run: Path, config: Config) -> dict[str, nn.Module]:
+def _trained(name: str, folder: Path, run: Path, config: Config) -> dict[str, CombiningFunction]:
     if not is_done(folder):
         return {}
     prefix = "combining."

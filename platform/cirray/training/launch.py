@@ -34,17 +34,17 @@ def _task(stage: StageName) -> Callable[[StageInputs, Worker], Task]:
     """Imports one stage where its worker runs: stage 2 needs no open_clip, which takes seconds to import."""
     match stage:
         case "stage0":
-            from cirray.training.stages.pretrain import Pretrain
+            from cirray.training.stages.pretrain import PretrainTask
 
-            return Pretrain
+            return PretrainTask
         case "stage1":
-            from cirray.training.stages.finetune import FineTune
+            from cirray.training.stages.finetune import FineTuneTask
 
-            return FineTune
+            return FineTuneTask
         case "stage2":
-            from cirray.training.stages.combine import Combine
+            from cirray.training.stages.combine import CombiningTask
 
-            return Combine
+            return CombiningTask
 
 
 def optimisation_of(config: Config, stage: StageName) -> Optimisation:

@@ -1,4 +1,4 @@
-"""What the queries of stage 2 are told from. Targets are frozen, so any image costs a row look-up and a product.
+"""Negative sampling for stage 2. Targets are frozen, so any image costs a row lookup and a product.
 
 Shapes: I images, B triplets of the global batch, b of this worker, N images of the train gallery, H hard negatives.
 """
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cirray.config.schema import GalleryContrast
+from cirray.config.schema import GalleryLoss
 from cirray.data.table import TripletTable
-from cirray.evaluation.ranking import places, top_k
+from cirray.evaluation.ranking import gallery_positions, top_k
 
 
 @dataclass(frozen=True, slots=True)
-class Contrasted:
-    """What one batch is scored against; the arguments of `contrastive_loss` of the same names."""
+class BatchNegatives:
+    """The negatives of one batch: the arguments of `contrastive_loss` of the same names."""
 
     target: Tensor
     positives: Tensor
@@ -25,8 +25,8 @@ class Contrasted:
     hard: Tensor | None
 
 
-class Negatives:
-    """Chooses what each batch is scored against.
+class NegativeSampler:
+    """Chooses the negatives of each batch.
 
     Args:
         settings: which negatives.
@@ -34,7 +34,7 @@ class Negatives:
         images: unit image features [I, d].
     """
 
-    def __init__(self, settings: GalleryContrast, train: TripletTable, images: Tensor) -> None:
+    def __init__(self, settings: GalleryLoss, train: TripletTable, images: Tensor) -> None:
         self._settings = settings
         self._images = images
         self._wanted = train.target
@@ -43,7 +43,7 @@ class Negatives:
         self._bank: Tensor | None = None
         if settings.negatives == "gallery" or settings.hard:
             self._bank = images[self._gallery]
-            self._place = places(train.gallery, len(images))
+            self._position = gallery_positions(train.gallery, len(images))
 
     @property
     def mines(self) -> bool:
@@ -54,18 +54,18 @@ class Negatives:
         """Finds each triplet's hard negatives, the best-ranked wrong images, by its query feature of now [T, d]."""
         assert self._bank is not None
         most = len(self._gallery) - 1  # all but the target
-        wanted = self._place[self._wanted].to(query.device)
+        wanted = self._position[self._wanted].to(query.device)
         _, found = top_k(query, self._bank, min(self._settings.hard, most), wanted)
         self._mined = self._gallery[found]
 
-    def of(self, rows: Tensor, share: slice) -> Contrasted:
-        """Returns what the triplets `rows` [B] of a batch are scored against, for this worker's `share` of them."""
+    def of(self, rows: Tensor, share: slice) -> BatchNegatives:
+        """Returns the negatives of the triplets `rows` [B], for this worker's `share` of them."""
         wanted, device = self._wanted[rows], self._images.device
         if self._bank is not None and self._settings.negatives == "gallery":
-            return Contrasted(self._bank, self._place[wanted[share]].to(device), None, None)
+            return BatchNegatives(self._bank, self._position[wanted[share]].to(device), None, None)
         targets = wanted.to(device)
         hard = None if self._mined is None else self._images[self._mined[rows[share].to(device)]]
-        return Contrasted(
+        return BatchNegatives(
             self._images[targets],
             torch.arange(share.start, share.stop, device=device),
             targets if self._settings.mask_duplicates else None,

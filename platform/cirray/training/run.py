@@ -8,20 +8,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.schema import Config
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
-from cirray.evaluation.evaluate import ImageOnly, Result, TextOnly, overall, score, text_table
+from cirray.evaluation.baselines import ImageOnly, TextOnly
+from cirray.evaluation.evaluate import Result, overall, score, text_table
 from cirray.evaluation.figures import Example, draw_queries
-from cirray.evaluation.ranking import places, top_k
+from cirray.evaluation.ranking import gallery_positions, top_k
 from cirray.features.embed import DecodePixels, pixels_fingerprint
 from cirray.features.ensure import Embedder, Features, pictures_of, read_features
 from cirray.features.fill import fill
@@ -30,10 +31,11 @@ from cirray.models import bundle
 from cirray.models.build import build_encoder
 from cirray.models.bundle_manifest import MANIFEST as BUNDLE_MANIFEST
 from cirray.models.clip import Encoder, load_encoder, load_trained, save_encoder
-from cirray.models.combining import Sum, build_combining
+from cirray.models.combining import CombiningFunction, build_combining
+from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
 from cirray.storage.files import write_json
-from cirray.storage.location import is_remote, store_place
+from cirray.storage.location import is_remote, store_location
 from cirray.storage.provenance import provenance
 from cirray.training.launch import StageName, is_done, run_stage
 from cirray.training.run_dir import Output, claim, open_output
@@ -51,7 +53,7 @@ def train(config: Config) -> dict[str, Any]:
     output = open_output(config)
     dataset = read_data(config)
     check_settings(config, dataset)
-    say(
+    log(
         f"{dataset.name}: {len(dataset.images):,} images, "
         + ", ".join(f"{len(split.triplets):,} {name} triplets" for name, split in dataset.splits.items())
     )
@@ -70,9 +72,9 @@ def read_data(config: Config) -> Dataset:
     Raises:
         ConfigError, DataError: it cannot be used.
     """
-    dataset = load_dataset(config.data, store_place(config.store), config.preprocess.background)
+    dataset = load_dataset(config.data, store_location(config.store), config.preprocess.background)
     for problem in dataset.skipped:
-        say(f"skipped {problem}")
+        log(f"skipped {problem}")
     return hold_back(dataset, config.data.holdout, config.seed) if config.data.holdout else dataset
 
 
@@ -108,7 +110,7 @@ def start_encoder(config: Config, folder: Path) -> Encoder:
     if (folder / ENCODER_MANIFEST).is_file():
         return load_encoder(folder)
     source = config.backbone.pretrained or config.backbone.weights or "random weights"
-    say(f"building {config.backbone.model} ({source})")
+    log(f"building {config.backbone.model} ({source})")
     encoder = build_encoder(config.backbone, config.preprocess, config.seed)
     if config.stage0.enabled and encoder.has_batch_norm():
         raise ConfigError(
@@ -127,8 +129,8 @@ class Training:
         self.dataset = dataset
         self.encoder = encoder
         self.folder = output.step("backbone")
-        self.store = store_place(config.store)
-        self.place = output.place_of("backbone")
+        self.store = store_location(config.store)
+        self.place = output.location_of("backbone")
         self.train = build_table(dataset, "train")
         self.val = build_table(dataset, "val")
         self.selection = build_table(dataset, SELECTION) if SELECTION in dataset.splits else self.val
@@ -149,7 +151,7 @@ class Training:
                 self._ensure_pixels()
             self._train_encoder("stage1")
             self._evaluate(True, {"sum": Sum()})
-        combining: nn.Module = Sum()
+        combining: CombiningFunction = Sum()
         if config.stage2.enabled and config.stage2.combining.function != "sum":
             combining = self._train_combining("stage2")
             self._evaluate(config.stage1.enabled, {config.stage2.combining.function: combining})
@@ -174,14 +176,14 @@ class Training:
         if not (folder / ENCODER_MANIFEST).is_file():
             if stage == "stage1":
                 self._ensure_features()
-            say(f"{stage}: {_purpose(self.config, stage)}")
+            log(f"{stage}: {_purpose(self.config, stage)}")
             tensors = self._run_stage(stage, stage)
             load_trained(self.encoder, tensors, self.config.stage1.blend if stage == "stage1" else 1.0)
             save_encoder(self.encoder, folder)
             self.output.keep(f"{stage}/encoder", ENCODER_MANIFEST)
         else:
             self.encoder = load_encoder(folder)
-        self.folder, self.place = folder, self.output.place_of(f"{stage}/encoder")
+        self.folder, self.place = folder, self.output.location_of(f"{stage}/encoder")
 
     def _run_stage(self, stage: StageName, label: str) -> dict[str, Tensor]:
         run = self.output.place if is_remote(self.output.place) else ""
@@ -189,10 +191,10 @@ class Training:
         self.output.keep(self.output.metrics.name)
         return tensors
 
-    def _train_combining(self, label: str) -> nn.Module:
+    def _train_combining(self, label: str) -> CombiningFunction:
         """Runs stage 2 on the features of the current encoder."""
         self._ensure_features()
-        say(f"{label}: {'done before' if is_done(self.output.step(label)) else _purpose(self.config, 'stage2')}")
+        log(f"{label}: {'done before' if is_done(self.output.step(label)) else _purpose(self.config, 'stage2')}")
         tensors = self._run_stage("stage2", label)
         combining = build_combining(self.encoder.dim, self.config.stage2.combining)
         prefix = "combining."
@@ -219,10 +221,10 @@ class Training:
     def _features(self) -> Features:
         return read_features(self.dataset, self.val, *self._ensure_features())
 
-    def _evaluate(self, fine_tuned: bool, functions: dict[str, nn.Module]) -> None:
+    def _evaluate(self, fine_tuned: bool, functions: dict[str, CombiningFunction]) -> None:
         self.results += score("val", self.val, self.dataset.protocol, self._features(), functions, fine_tuned)
 
-    def _finish(self, combining: nn.Module) -> dict[str, Any]:
+    def _finish(self, combining: CombiningFunction) -> dict[str, Any]:
         settings = self.config.stage2.combining
         if isinstance(combining, Sum):
             settings = settings.model_copy(update={"function": "sum"})
@@ -249,13 +251,13 @@ class Training:
         for name, last in (("bundle", BUNDLE_MANIFEST), ("queries.png", None), ("report.json", None)):
             self.output.keep(name, last)
         print("\n" + text_table(self.results, self.dataset.protocol) + "\n")
-        say(f"report    {self.output.report}")
-        say(f"pictures  {self.output.queries}")
-        say(f"bundle    {self.output.bundle}")
+        log(f"report    {self.output.report}")
+        log(f"pictures  {self.output.queries}")
+        log(f"bundle    {self.output.bundle}")
         return report
 
     @torch.inference_mode()
-    def _draw(self, combining: nn.Module) -> None:
+    def _draw(self, combining: CombiningFunction) -> None:
         features = self._features()
         queries = combining(features.images[self.val.reference], features.captions)
         examples = pick_examples(self.dataset, self.val, F.normalize(features.images, dim=-1), queries)
@@ -275,7 +277,11 @@ def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries
     examples = []
     for members, gallery in table.categories.values():
         chosen = members[torch.linspace(0, len(members) - 1, min(each, len(members))).long()]
-        hidden = places(gallery, len(images))[table.reference[chosen]] if dataset.protocol.exclude_reference else None
+        hidden = (
+            gallery_positions(gallery, len(images))[table.reference[chosen]]
+            if dataset.protocol.exclude_reference
+            else None
+        )
         _, best = top_k(queries[chosen], images[gallery], SHOWN, hidden)
         for triplet, rows in zip(chosen.tolist(), best, strict=True):
             examples.append(

@@ -65,7 +65,7 @@ class Output:
         """Returns the folder of one step, on this machine."""
         return self.folder / name
 
-    def place_of(self, name: str) -> str:
+    def location_of(self, name: str) -> str:
         """Returns where all nodes find a step: its folder, or its URI."""
         return join(self.place, name) if is_remote(self.place) else str(self.folder / name)
 
@@ -75,7 +75,7 @@ class Output:
         if is_remote(self.place) and path.is_file():
             Remote(self.place).put(path, name)
         else:
-            push(path, self.place_of(name), last)
+            push(path, self.location_of(name), last)
 
 
 def open_output(config: Config, free: tuple[str, ...] = FREE) -> Output:

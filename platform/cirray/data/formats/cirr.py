@@ -16,7 +16,7 @@ from typing import Any
 
 from cirray.config.schema import Data
 from cirray.data.captions import is_empty
-from cirray.data.formats.annotations import Annotations
+from cirray.data.formats._annotations import Annotations
 from cirray.data.images import Picture
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Protocol, Selection, Split, Triplet
@@ -168,3 +168,13 @@ def ranking_files(
         f"{name}_pred_ranks_recall.json": file("recall", ranked),
         f"{name}_pred_ranks_recall_subset.json": file("recall_subset", [names[:3] for names in within]),
     }
+
+
+def recognizes(record: Record, in_array: bool) -> bool:
+    """See `DatasetFormat`."""
+    return in_array and record.has("pairid")
+
+
+def read_annotation_file(source: Source, path: Path) -> Iterator[Triplet]:
+    """See `DatasetFormat`."""
+    return read_triplets(source, path, "test")

@@ -16,9 +16,9 @@ from typing import Any
 
 from cirray.config.schema import Data
 from cirray.data.captions import without_empty
-from cirray.data.formats.annotations import Annotations
+from cirray.data.formats._annotations import Annotations
 from cirray.data.images import Picture
-from cirray.data.parsing import Source, leaves_root
+from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Protocol, Split, Triplet
 from cirray.data.tree import Tree
 
@@ -150,3 +150,13 @@ def ranking_files(
         record = {"candidate": triplet.reference, "captions": list(triplet.captions), "ranking": list(names)}
         files[f"{triplet.category}.{split.name}.pred.json"].append(record)
     return files
+
+
+def recognizes(record: Record, in_array: bool) -> bool:
+    """See `DatasetFormat`."""
+    return in_array and record.has("candidate")
+
+
+def read_annotation_file(source: Source, path: Path) -> Iterator[Triplet]:
+    """See `DatasetFormat`."""
+    return read_triplets(source, path, "all", "test")

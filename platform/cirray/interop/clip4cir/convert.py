@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from cirray.config.schema import Backbone, Combining, Config, Preprocess
+from cirray.config.schema import Backbone, CombiningSettings, Config, Preprocess
 from cirray.errors import CheckpointError, ConfigError
 from cirray.interop.clip4cir.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from cirray.interop.clip4cir.shapes import (
@@ -25,7 +25,9 @@ from cirray.models import bundle
 from cirray.models.build import build_encoder
 from cirray.models.bundle_manifest import MANIFEST
 from cirray.models.clip import Encoder, save_encoder
-from cirray.models.combining import Combiner, Sum
+from cirray.models.combining import CombiningFunction
+from cirray.models.combining.combiner import Combiner
+from cirray.models.combining.sum import Sum
 from cirray.storage.location import fetch, mirror_of, push
 from cirray.storage.provenance import provenance
 
@@ -119,7 +121,7 @@ def _published(config: Config) -> tuple[Encoder, str, Checkpoint]:
     return encoder, config.backbone.model, Checkpoint({}, None, ())
 
 
-def _read_combiner(path: Path | None, config: Config) -> tuple[nn.Module, Combining, Checkpoint]:
+def _read_combiner(path: Path | None, config: Config) -> tuple[CombiningFunction, CombiningSettings, Checkpoint]:
     settings = config.stage2.combining
     if path is None:
         return Sum(), settings.model_copy(update={"function": "sum"}), Checkpoint({}, None, ())

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cirray.errors import CheckpointError
-from cirray.models.combining import Combiner
+from cirray.models.combining.combiner import Combiner
 
 # open_clip's names of OpenAI's models, with the activation that they were trained with -> OpenAI's own names.
 PUBLISHED = {

@@ -18,7 +18,7 @@ from cirray.models.encoder_manifest import MANIFEST, read_manifest
 from cirray.models.losses import Temperature, contrastive_loss
 from cirray.storage.location import fetch
 from cirray.training.gradcache import Features, backward_in_chunks
-from cirray.training.negatives import Negatives
+from cirray.training.negatives import NegativeSampler
 from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
 
@@ -57,7 +57,7 @@ class Frozen:
         return Frozen(*(getattr(self, part.name).to(device) for part in fields(self)))
 
 
-class Combine(Task):
+class CombiningTask(Task):
     """Everything is a row lookup: image features, and the features of all caption variants.
 
     Args:
@@ -75,9 +75,9 @@ class Combine(Task):
         self.variants, self.counts = _padded(inputs.train.variants)
         torch.manual_seed(inputs.config.seed)
         self.combining = build_combining(self.frozen.images.shape[1], settings.combining).to(worker.device)
-        self.temperature = Temperature(settings.contrast.temperature, settings.contrast.learn_temperature)
+        self.temperature = Temperature(settings.loss.temperature, settings.loss.learn_temperature)
         self.temperature.to(worker.device)
-        self.negatives = Negatives(settings.contrast, inputs.train, self.frozen.gallery)
+        self.negatives = NegativeSampler(settings.loss, inputs.train, self.frozen.gallery)
         self.examples = len(inputs.train)
 
     def modules(self) -> Mapping[str, nn.Module]:

@@ -5,7 +5,7 @@ worker alike, so the global negatives need no exchange. With `image` or `both` e
 gathers the targets of all, with gradients.
 
 A reference is the image that looks most like the target of its query, so the references of a batch are hard negatives
-that cost nothing (`contrast.negatives = references`): they are encoded, or looked up, for the queries anyway.
+that cost nothing (`loss.negatives = references`): they are encoded, or looked up, for the queries anyway.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cirray.evaluation.metrics import evaluate, selection_value
 from cirray.features.embed import pixels_fingerprint
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder
-from cirray.models.combining import Sum
+from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST
 from cirray.models.losses import Temperature, contrastive_loss
 from cirray.storage.location import fetch
@@ -33,7 +33,7 @@ from cirray.training.task import StageInputs, Task, Validation
 ENCODE_BATCH = 256
 
 
-class FineTune(Task):
+class FineTuneTask(Task):
     """CLIP with the sum of raw features as the query; cross-entropy query -> target over the global batch."""
 
     def __init__(self, inputs: StageInputs, worker: Worker) -> None:
@@ -50,8 +50,8 @@ class FineTune(Task):
         if settings.gradient_checkpointing:
             self.encoder.clip.set_grad_checkpointing(True)
         self.trains_images = settings.encoder != "text"
-        self.against_references = settings.contrast.negatives == "references"
-        self.temperature = Temperature(settings.contrast.temperature, settings.contrast.learn_temperature)
+        self.against_references = settings.loss.negatives == "references"
+        self.temperature = Temperature(settings.loss.temperature, settings.loss.learn_temperature)
         self.temperature.to(worker.device)
         self.combine = Sum()
         self.train_tokens = self.encoder.tokenize(inputs.train.captions)
@@ -82,7 +82,7 @@ class FineTune(Task):
         if self.against_references:
             images.append(train.reference[batch.rows])
         told = torch.cat(images).to(device)
-        masks = self.settings.contrast.mask_duplicates or self.against_references
+        masks = self.settings.loss.mask_duplicates or self.against_references
         counts = self.worker.shares(len(batch))
 
         def encode(rows: slice) -> Features:

@@ -19,7 +19,7 @@ from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
 
 
-class Pretrain(Task):
+class PretrainTask(Task):
     """Image-title pairs and a symmetric loss over the global batch.
 
     The last epoch is kept: there is nothing held out to select on.
@@ -36,7 +36,7 @@ class Pretrain(Task):
             self.encoder.clip.set_grad_checkpointing(True)
         for name, parameter in self.encoder.clip.named_parameters():
             parameter.requires_grad_(name not in ("logit_scale", "logit_bias"))
-        self.temperature = Temperature(settings.contrast.temperature, settings.contrast.learn_temperature)
+        self.temperature = Temperature(settings.loss.temperature, settings.loss.learn_temperature)
         self.temperature.to(worker.device)
         size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
         self.pixels = FeatureStore(inputs.store, "pixels", pixels_fingerprint(size, preprocess))
@@ -57,7 +57,7 @@ class Pretrain(Task):
         pixels = self.pixels.read([self.keys[row] for row in mine.tolist()]) if len(mine) else None
         tokens = self.tokens[mine].to(device)
         positives = torch.arange(share.start, share.stop, device=device)
-        ids = self.title_ids[batch.rows].to(device) if self.settings.contrast.mask_duplicates else None
+        ids = self.title_ids[batch.rows].to(device) if self.settings.loss.mask_duplicates else None
         counts = self.worker.shares(len(batch))
 
         def encode(rows: slice) -> Features:

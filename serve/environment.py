@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from cirray.config.schema import Indexing, Serving
 from cirray.errors import ConfigError
-from cirray.index import open_home
-from cirray.index.backend import Home
+from cirray.index import open_backend
+from cirray.index.backend import IndexBackend
 from serve.access import Access
 
 # The share of a request's time that one call of the index, or the first one of an encoder, may take.
@@ -20,18 +20,18 @@ _ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class DeploymentEnvironment:
     """Where the index is, and whether CIRRAY_API_KEY is set. Neither tells a secret."""
 
     index: str
     has_key: bool
 
     @classmethod
-    def of(cls, home: Home) -> Surroundings:
+    def of(cls, backend: IndexBackend) -> DeploymentEnvironment:
         """Returns what this process sees."""
-        return cls(home.where, Access.from_environment().key_needed)
+        return cls(backend.where, Access.from_environment().key_needed)
 
-    def check(self, found: Surroundings) -> None:
+    def check(self, found: DeploymentEnvironment) -> None:
         """Raises ConfigError if a replica found something else than was expected."""
         if found.index != self.index:
             raise ConfigError(
@@ -42,9 +42,9 @@ class Surroundings:
             raise ConfigError("CIRRAY_API_KEY is set on some nodes only: set it on all of them, or on none")
 
 
-def open_index(settings: Serving) -> Home:
+def open_index(settings: Serving) -> IndexBackend:
     """Opens the index as a search service does: with less patience than an indexing job."""
     patience = settings.timeout_s * PATIENCE
-    return open_home(
+    return open_backend(
         Indexing(path=settings.index, collection=settings.collection, timeout_s=patience, attempts=_ATTEMPTS)
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cirray.config.schema import Data
 from cirray.data.captions import is_empty
-from cirray.data.formats.annotations import Annotations
+from cirray.data.formats._annotations import Annotations
 from cirray.data.images import Picture
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Protocol, Split, Triplet
@@ -22,11 +22,11 @@ from cirray.data.records import Protocol, Split, Triplet
 EXPECTED = "catalog.jsonl, triplets.train.jsonl, triplets.val.jsonl and the pictures"
 CATALOG = "catalog.jsonl"
 
-_PROTOCOL = Protocol("triplets (whole catalogue, reference kept)", exclude_reference=False, selection="mean-all")
+_PROTOCOL = Protocol("triplets (whole catalog, reference kept)", exclude_reference=False, selection="mean-all")
 
 
 def read(data: Data, splits: Sequence[str]) -> Annotations:
-    """Reads the catalogue and the splits; the gallery "all" is the whole catalogue in its own order."""
+    """Reads the catalog and the splits; the gallery "all" is the whole catalog in its own order."""
     source = Source(data.root)
     images: dict[str, Picture] = {}
     sources: dict[str, str] = {}
@@ -89,3 +89,13 @@ def ranking_files(
 ) -> dict[str, dict[str, list[str]]]:
     """Returns one file: the place of each triplet in its file, counted from 0 -> ranked ids."""
     return {f"{split.name}.ranks.json": {str(place): list(names) for place, names in enumerate(ranked)}}
+
+
+def recognizes(record: Record, in_array: bool) -> bool:
+    """See `DatasetFormat`."""
+    return not in_array and record.has("reference")
+
+
+def read_annotation_file(source: Source, path: Path) -> Iterator[Triplet]:
+    """See `DatasetFormat`."""
+    return read_triplets(source, path, "test")

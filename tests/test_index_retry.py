@@ -26,7 +26,7 @@ from cirray.index import retry
 from cirray.index.backend import Generation
 from cirray.index.items import Item, point_id
 from cirray.index.retry import ATTEMPTS, Calls
-from cirray.index.server import ServerHome, ServerReader, connect_home
+from cirray.index.server import ServerBackend, ServerReader, connect_backend
 
 Answer = tuple[int, str, dict[str, str]] | None  # None = the connection is closed without one
 
@@ -228,51 +228,51 @@ def nobody() -> str:
 
 def test_connecting_where_nobody_listens() -> None:
     with pytest.raises(IndexUnavailableError, match=r"info failed 4 times \(ConnectError .*refused\): check that"):
-        connect_home(nobody(), None, Indexing())
+        connect_backend(nobody(), None, Indexing())
 
 
 def test_connecting(fake: FakeQdrant) -> None:
-    home = connect_home(fake.url, None, Indexing(collection="shop"))
-    assert home.where == f"{fake.url}, collection shop"
-    assert home.published() == "one"
-    assert connect_home(fake.url, None, Indexing()).published() is None
+    backend = connect_backend(fake.url, None, Indexing(collection="shop"))
+    assert backend.where == f"{fake.url}, collection shop"
+    assert backend.published() == "one"
+    assert connect_backend(fake.url, None, Indexing()).published() is None
 
 
 def test_uploads_go_by_rest_where_grpc_is_shut(fake: FakeQdrant, capsys: pytest.CaptureFixture[str]) -> None:
     shut = int(nobody().rsplit(":", 1)[1])
-    home = connect_home(fake.url, None, Indexing(collection="shop"), shut)
-    assert home._bulk.client is home._rest.client
+    backend = connect_backend(fake.url, None, Indexing(collection="shop"), shut)
+    assert backend._bulk.client is backend._rest.client
     assert f"gRPC port {shut} (QDRANT_GRPC_PORT): uploads go by REST" in capsys.readouterr().err
     with socket.create_server(("127.0.0.1", 0)) as open_port:
-        home = connect_home(fake.url, None, Indexing(collection="shop"), open_port.getsockname()[1])
-        assert home._bulk.client is not home._rest.client
+        backend = connect_backend(fake.url, None, Indexing(collection="shop"), open_port.getsockname()[1])
+        assert backend._bulk.client is not backend._rest.client
 
 
 def test_connections_are_kept(fake: FakeQdrant) -> None:
-    home = connect_home(fake.url, None, Indexing(collection="shop"))
+    backend = connect_backend(fake.url, None, Indexing(collection="shop"))
     before = fake.connections
     for _ in range(20):
-        home.published()
+        backend.published()
     assert fake.connections == before
 
 
 def test_connecting_with_a_wrong_key(fake: FakeQdrant) -> None:
     fake.script = [(200, RIGHT["/"], {}), refusal(401)]  # Qdrant tells its version to anybody
     with pytest.raises(SearchIndexError, match="the key was refused: set QDRANT_API_KEY"):
-        connect_home(fake.url, None, Indexing())
+        connect_backend(fake.url, None, Indexing())
 
 
 @pytest.mark.parametrize("version", ["1.15.5", "0.11.0", "1.9.0", "dev", ""])
 def test_a_server_that_is_too_old(version: str, fake: FakeQdrant) -> None:
     fake.script = [(200, json.dumps({"title": "qdrant", "version": version}), {})]
     with pytest.raises(SearchIndexError, match=rf"Qdrant {version} is too old: cirray needs 1\.16 or later"):
-        connect_home(fake.url, None, Indexing())
+        connect_backend(fake.url, None, Indexing())
 
 
 @pytest.mark.parametrize("version", ["1.16.0", "1.17.1-dev", "1.100.0", "2.0.0", "1.16"])
 def test_a_server_that_is_new_enough(version: str, fake: FakeQdrant) -> None:
     fake.script = [(200, json.dumps({"title": "qdrant", "version": version}), {})]
-    connect_home(fake.url, None, Indexing())
+    connect_backend(fake.url, None, Indexing())
 
 
 def generation() -> Generation:
@@ -326,10 +326,10 @@ def uploads() -> Iterator[FakeGrpc]:
 
 
 @pytest.fixture
-def home(fake: FakeQdrant, client: QdrantClient, uploads: FakeGrpc) -> Iterator[ServerHome]:
+def backend(fake: FakeQdrant, client: QdrantClient, uploads: FakeGrpc) -> Iterator[ServerBackend]:
     more = {"prefer_grpc": True, "grpc_port": uploads.port, "check_compatibility": False}
     bulk = QdrantClient(url=fake.url, timeout=5, **more)
-    yield ServerHome(client, bulk, "shop", "the index")
+    yield ServerBackend(client, bulk, "shop", "the index")
     bulk.close()
 
 
@@ -362,10 +362,10 @@ def published(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("published")
-def test_uploads_go_over_grpc(home: ServerHome, uploads: FakeGrpc) -> None:
+def test_uploads_go_over_grpc(backend: ServerBackend, uploads: FakeGrpc) -> None:
     code = grpc.StatusCode
     uploads.script = [code.UNAVAILABLE, code.RESOURCE_EXHAUSTED, code.DEADLINE_EXCEEDED]
-    home.put("one", [ITEM], np.array([[3.0, 4.0]], np.float32))
+    backend.put("one", [ITEM], np.array([[3.0, 4.0]], np.float32))
     (request,) = uploads.points
     assert (request.collection_name, request.wait) == ("shop--one", True)
     (point,) = request.points
@@ -390,19 +390,19 @@ def test_uploads_go_over_grpc(home: ServerHome, uploads: FakeGrpc) -> None:
     ],
 )
 def test_uploads_that_fail(
-    code: grpc.StatusCode, kind: type[SearchIndexError], message: str, home: ServerHome, uploads: FakeGrpc
+    code: grpc.StatusCode, kind: type[SearchIndexError], message: str, backend: ServerBackend, uploads: FakeGrpc
 ) -> None:
     uploads.script = [code] * ATTEMPTS
     with pytest.raises(SearchIndexError, match=message) as caught:
-        home.put("one", [ITEM], np.array([[3.0, 4.0]], np.float32))
+        backend.put("one", [ITEM], np.array([[3.0, 4.0]], np.float32))
     assert type(caught.value) is kind
     assert len(uploads.script) == (0 if kind is IndexUnavailableError else ATTEMPTS - 1)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
 
 
 @pytest.mark.usefixtures("published")
-def test_nothing_is_uploaded_or_deleted_in_vain(home: ServerHome, fake: FakeQdrant, uploads: FakeGrpc) -> None:
-    home.put("one", [], np.zeros((0, 2), np.float32))
-    home.delete("one", [])
+def test_nothing_is_uploaded_or_deleted_in_vain(backend: ServerBackend, fake: FakeQdrant, uploads: FakeGrpc) -> None:
+    backend.put("one", [], np.zeros((0, 2), np.float32))
+    backend.delete("one", [])
     assert uploads.points == []
     assert not any("points" in path for path in fake.asked)

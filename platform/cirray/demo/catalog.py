@@ -1,4 +1,4 @@
-"""Writes the demo catalogue: pictures, splits, captions, titles, in the FashionIQ layout."""
+"""Writes the demo catalog: pictures, splits, captions, titles, in the FashionIQ layout."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _CHANGES = {1: 0.45, 2: 0.4, 3: 0.15}
 # Below this a pool's start costs more than it saves.
 _POOL_FROM = 200
 
-_README = """Demo catalogue of cirray: generated, not photographed.
+_README = """Demo catalog of cirray: generated, not photographed.
 
 Every picture is drawn, every title and caption is composed, by `cirray.demo` from the seed in manifest.json.
 The layout is FashionIQ's: images/, image_splits/split.CATEGORY.SPLIT.json, captions/cap.CATEGORY.SPLIT.json.
 Besides, titles.json names every picture, and catalog.jsonl lists every item with its attributes.
-No data of FashionIQ is contained. Scores on this catalogue say nothing about scores on photographs.
+No data of FashionIQ is contained. Scores on this catalog say nothing about scores on photographs.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large a catalogue is, per category.
+    """How large a catalog is, per category.
 
     Attributes:
         train: images of the train split.
@@ -59,17 +59,17 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A garment of the catalogue under its id."""
+    """A garment of the catalog under its id."""
 
     id: str
     garment: Garment
     split: SplitName
 
 
-def write_catalogue(root: Path, seed: int = 0, sizes: Sizes | None = None, workers: int | None = None) -> None:
-    """Write the catalogue to `root`; do nothing if it is there already, with the same seed and sizes.
+def write_catalog(root: Path, seed: int = 0, sizes: Sizes | None = None, workers: int | None = None) -> None:
+    """Write the catalog to `root`; do nothing if it is there already, with the same seed and sizes.
 
-    It is written beside `root` and renamed when it is complete, so `root` is never half a catalogue.
+    It is written beside `root` and renamed when it is complete, so `root` is never half a catalog.
 
     Args:
         root: folder to create; an empty one may exist.
@@ -108,9 +108,9 @@ def _is_complete(root: Path, manifest: dict[str, object]) -> bool:
             found = None
     if found == manifest:
         return True
-    other = "another demo catalogue" if isinstance(found, dict) and "generator" in found else "something else"
+    other = "another demo catalog" if isinstance(found, dict) and "generator" in found else "something else"
     raise DataError(
-        f"{root} holds {other}, and the demo catalogue is never written over anything. "
+        f"{root} holds {other}, and the demo catalog is never written over anything. "
         f"Name a folder that does not exist, or remove this one and run again. "
         f"Expected in {path.name}: {json.dumps(manifest)}"
     )
@@ -189,7 +189,7 @@ def _draw_all(folder: Path, items: Sequence[Item], seed: int, workers: int | Non
     workers = workers or min(os.cpu_count() or 1, 4)
     jobs = [(folder, item.id, item.garment, seed) for item in items]
     pool = ProcessPoolExecutor(workers) if workers > 1 and len(jobs) >= _POOL_FROM else None
-    with pool or nullcontext(), bar(len(jobs), "drawing the demo catalogue", "pictures") as shown:
+    with pool or nullcontext(), bar(len(jobs), "drawing the demo catalog", "pictures") as shown:
         done: Iterable[None] = pool.map(_draw_one, jobs, chunksize=16) if pool else map(_draw_one, jobs)
         for _ in done:
             shown.update()

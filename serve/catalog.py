@@ -1,4 +1,4 @@
-"""The catalogue as the ingress sees it: the published generation, and the change to the next between two requests."""
+"""The catalog as the ingress sees it: the published generation, and the change to the next between two requests."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cirray.console.bars import say
+from cirray.console.log import log
 from cirray.errors import SearchIndexError
-from cirray.index.backend import Home, Reader, check_fingerprint
+from cirray.index.backend import IndexBackend, Reader, check_fingerprint
 from serve.errors import NotPublishedError
 
 
-class Catalogue:
+class Catalog:
     """Holds the published generation open. A request keeps the one that it began with; it is closed after the last.
 
     Args:
-        home: where generations live.
+        backend: where generations live.
         bundle: what errors call the bundle.
     """
 
-    def __init__(self, home: Home, bundle: str) -> None:
-        self.home = home
+    def __init__(self, backend: IndexBackend, bundle: str) -> None:
+        self.backend = backend
         self.refused = ""
         self._bundle = bundle
         self._current: Reader | None = None
@@ -36,21 +36,21 @@ class Catalogue:
         Raises:
             SearchIndexError: it does not fit and there is no other to stay with, or the index cannot be read.
         """
-        name = self.home.published()
+        name = self.backend.published()
         current = self._current
         if name is None or (current is not None and name == current.generation.name):
             return
         try:
-            check_fingerprint(self.home.read(name), image_fingerprint, self._bundle, self.home.where)
+            check_fingerprint(self.backend.read(name), image_fingerprint, self._bundle, self.backend.where)
         except SearchIndexError as error:
             self.refused = str(error)
             if current is None:
                 raise
             return
-        reader = self.home.open(name)
+        reader = self.backend.open(name)
         self.refused = ""
         self._replace(reader)
-        say(f"searching generation {name} with {reader.generation.count} items")
+        log(f"searching generation {name} with {reader.generation.count} items")
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
@@ -62,7 +62,7 @@ class Catalogue:
         with self._lock:
             reader = self._current
             if reader is None:
-                raise NotPublishedError("no catalogue is published yet: run jobs/index.py")
+                raise NotPublishedError("no catalog is published yet: run jobs/index.py")
             self._uses[reader] += 1
         try:
             yield reader

@@ -1,4 +1,4 @@
-"""The demo catalogue: its layout, its determinism, its captions and its pictures."""
+"""The demo catalog: its layout, its determinism, its captions and its pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cirray.demo.attributes import (
     sample_garment,
     variants,
 )
-from cirray.demo.catalogue import SPLITS, Sizes, write_catalogue
+from cirray.demo.catalog import SPLITS, Sizes, write_catalog
 from cirray.demo.drawing import draw
 from cirray.demo.phrases import relative_captions, title
 from cirray.errors import DataError
@@ -59,8 +59,8 @@ SAID: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "catalogue"
-    write_catalogue(folder, seed=3, sizes=SMALL)
+    folder = tmp_path_factory.mktemp("demo") / "catalog"
+    write_catalog(folder, seed=3, sizes=SMALL)
     return folder
 
 
@@ -123,43 +123,43 @@ def test_images_open_as_rgb_squares(root: Path) -> None:
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cirray.demo.catalogue._POOL_FROM", 1)
-    write_catalogue(tmp_path / "again", seed=3, sizes=SMALL, workers=2)
+    monkeypatch.setattr("cirray.demo.catalog._POOL_FROM", 1)
+    write_catalog(tmp_path / "again", seed=3, sizes=SMALL, workers=2)
     assert digest(tmp_path / "again") == digest(root)
 
 
-def test_another_seed_gives_another_catalogue(root: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_another_catalog(root: Path, tmp_path: Path) -> None:
     tiny = Sizes(train=4, val=3, train_triplets=2, val_triplets=2)
-    write_catalogue(tmp_path / "one", seed=1, sizes=tiny)
-    write_catalogue(tmp_path / "two", seed=2, sizes=tiny)
+    write_catalog(tmp_path / "one", seed=1, sizes=tiny)
+    write_catalog(tmp_path / "two", seed=2, sizes=tiny)
     assert digest(tmp_path / "one") != digest(tmp_path / "two")
 
 
-def test_a_complete_catalogue_is_left_alone(root: Path) -> None:
+def test_a_complete_catalog_is_left_alone(root: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    write_catalogue(root, seed=3, sizes=SMALL)
+    write_catalog(root, seed=3, sizes=SMALL)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
 def test_a_foreign_folder_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "holiday.txt").write_text("mine")
     with pytest.raises(DataError, match=r"something else.*Name a folder that does not exist"):
-        write_catalogue(tmp_path, sizes=SMALL)
+        write_catalog(tmp_path, sizes=SMALL)
     assert [p.name for p in tmp_path.iterdir()] == ["holiday.txt"]
 
 
-def test_a_catalogue_of_another_seed_is_refused(root: Path) -> None:
-    with pytest.raises(DataError, match="another demo catalogue"):
-        write_catalogue(root, seed=4, sizes=SMALL)
+def test_a_catalog_of_another_seed_is_refused(root: Path) -> None:
+    with pytest.raises(DataError, match="another demo catalog"):
+        write_catalog(root, seed=4, sizes=SMALL)
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cirray.demo.catalogue._draw_all", fail)
+    monkeypatch.setattr("cirray.demo.catalog._draw_all", fail)
     with pytest.raises(KeyboardInterrupt):
-        write_catalogue(tmp_path / "demo", sizes=SMALL)
+        write_catalog(tmp_path / "demo", sizes=SMALL)
     assert list(tmp_path.iterdir()) == []
 
 

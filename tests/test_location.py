@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import cirray
-from cirray.errors import PlaceError
+from cirray.errors import LocationError
 from cirray.features.store import FeatureStore
-from cirray.storage.location import Remote, fetch, is_remote, join, mirror_of, pull, push, store_folder, store_place
+from cirray.storage.location import Remote, fetch, is_remote, join, mirror_of, pull, push, store_folder, store_location
 from tests.support.bundles import write_bundle
 
 PRINT = "ab" * 32
@@ -22,7 +22,7 @@ def test_a_folder_is_itself(tmp_path: Path) -> None:
     assert not is_remote(tmp_path)
     assert mirror_of(tmp_path) == pull(str(tmp_path)) == tmp_path
     assert fetch(tmp_path, "model.json") == tmp_path
-    assert store_place(str(tmp_path)) == str(store_folder(str(tmp_path))) == str(tmp_path)
+    assert store_location(str(tmp_path)) == str(store_folder(str(tmp_path))) == str(tmp_path)
     push(tmp_path, str(tmp_path))
 
 
@@ -44,7 +44,7 @@ def test_what_is_pushed_is_pulled(bucket: str, tmp_path: Path) -> None:
 
 def test_a_bundle_is_loaded_from_a_uri_and_each_version_has_its_folder(bucket: str, tmp_path: Path) -> None:
     place = join(bucket, "bundle")
-    with pytest.raises(PlaceError, match=r"holds nothing complete \(model\.json is missing\)"):
+    with pytest.raises(LocationError, match=r"holds nothing complete \(model\.json is missing\)"):
         cirray.load(place)
     first = write_bundle(tmp_path / "bundle", seed=1)
     push(first, place, "model.json")
@@ -75,7 +75,7 @@ def test_a_feature_store_is_shared_by_nodes(bucket: str, tmp_path: Path, monkeyp
 
 
 def test_what_cannot_be_reached_is_told(bucket: str) -> None:
-    with pytest.raises(PlaceError, match="s3://no-such-bucket-here"):
+    with pytest.raises(LocationError, match="s3://no-such-bucket-here"):
         Remote("s3://no-such-bucket-here/x").put(Path(__file__), "x")
-    with pytest.raises(PlaceError, match="give s3://BUCKET/PATH"):
+    with pytest.raises(LocationError, match="give s3://BUCKET/PATH"):
         Remote("ftp://somewhere/x")

@@ -10,7 +10,7 @@ from cirray.data.filters import Bounds, Filter
 from cirray.index.backend import Generation
 from serve.errors import UnfitRequestError
 
-_WORDS = {"keyword": "text", "number": "a number", "bool": "true or false"}
+_FILTER_TYPES = {"keyword": "text", "number": "a number", "bool": "true or false"}
 
 
 def check_filter(filter: Filter, generation: Generation) -> None:
@@ -26,16 +26,16 @@ def check_filter(filter: Filter, generation: Generation) -> None:
             raise UnfitRequestError(f"filter.{name}: items cannot be filtered by this; there are: {known}")
         wrong = [value for value in _values(condition) if _kind(value) != kinds[name]]
         if wrong:
-            raise UnfitRequestError(f"filter.{name}: the values are {_WORDS[kinds[name]]}, not {wrong[0]!r}")
+            raise UnfitRequestError(f"filter.{name}: the values are {_FILTER_TYPES[kinds[name]]}, not {wrong[0]!r}")
 
 
 def check_attributes(items: Sequence[schemas.ItemPut], generation: Generation) -> None:
-    """Refuses an item's attribute of another kind than the catalogue's: filters would never find it."""
+    """Refuses an item's attribute of another kind than the catalog's: filters would never find it."""
     kinds = {attribute.name: attribute.kind for attribute in generation.attributes}
     for item in items:
         for name, value in item.attributes.items():
             if kinds.get(name, _kind(value)) != _kind(value):
-                raise UnfitRequestError(f"item {item.id!r}: {name} must be {_WORDS[kinds[name]]}, not {value!r}")
+                raise UnfitRequestError(f"item {item.id!r}: {name} must be {_FILTER_TYPES[kinds[name]]}, not {value!r}")
 
 
 def _values(condition: Any) -> list[Any]:

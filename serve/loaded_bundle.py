@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cirray.errors import PlaceError
+from cirray.errors import LocationError
 from cirray.models.bundle_manifest import COMBINING, MANIFEST
 from cirray.storage.location import Remote, fetch, is_remote
-from serve.encoding import ModelInfo, model_name
+from serve.encoder_types import ModelInfo, model_name
 
 if TYPE_CHECKING:
     from cirray.models.bundle import Model
@@ -36,6 +36,7 @@ class Loaded:
             preprocess=self.model.encoder.preprocess,
             backbone=str(manifest.get("backbone", "")),
             combining=manifest["combining"]["function"],
+            has_text_weight=self.model.combining.has_text_weight,
             metrics={name: float(value) for name, value in manifest.get("metrics", {}).items()},
         )
 
@@ -44,12 +45,12 @@ def stamp(place: str) -> Stamp:
     """Returns what changes when another bundle is put in this place: where it leads, and its manifest's age.
 
     Raises:
-        OSError, PlaceError: there is no complete bundle just now.
+        OSError, LocationError: there is no complete bundle just now.
     """
     if is_remote(place):
         found = Remote(place).stamp(MANIFEST)
         if not found:
-            raise PlaceError(f"{place} holds no complete bundle just now")
+            raise LocationError(f"{place} holds no complete bundle just now")
         return (found,)
     resolved = Path(place).expanduser().resolve(strict=True)
     status = (resolved / MANIFEST).stat()

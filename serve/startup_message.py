@@ -24,7 +24,7 @@ def greeting(settings: Serving) -> str:
 def _example(address: str) -> str:
     with Client(address, api_key=os.environ.get("CIRRAY_API_KEY")) as client:
         if not client.ready():
-            return f"the service is up at {address}, and answers once jobs/index.py has published a catalogue"
+            return f"the service is up at {address}, and answers once jobs/index.py has published a catalog"
         model = client.model()
         item = next(iter(client.items(limit=1)), None)
     query = {"text": "red"} if item is None else {"reference": {"id": item.id}, "text": "the same in red"}

@@ -1,13 +1,13 @@
 import pytest
 
 from cirray.config.schema import Data
-from cirray.data.formats import jsonl
+from cirray.data.formats import triplets
 from cirray.data.records import Triplet
-from tests.support.data_fixtures import triplet, write_catalogue, write_lines
+from tests.support.data_fixtures import triplet, write_catalog, write_lines
 
 
-def test_the_gallery_of_each_split_is_the_whole_catalogue(tmp_path):
-    annotations = jsonl.read(write_catalogue(tmp_path), ["train", "val"])
+def test_the_gallery_of_each_split_is_the_whole_catalog(tmp_path):
+    annotations = triplets.read(write_catalog(tmp_path), ["train", "val"])
     assert (annotations.problems, annotations.fatal) == ([], [])
     ids = tuple(f"p{i}" for i in range(6))
     assert all(split.galleries == {"all": ids} for split in annotations.splits.values())
@@ -19,7 +19,7 @@ def test_the_gallery_of_each_split_is_the_whole_catalogue(tmp_path):
 
 
 def test_a_caption_may_be_a_string_a_title_may_be_missing_and_other_keys_are_ignored(tmp_path):
-    data = write_catalogue(tmp_path)
+    data = write_catalog(tmp_path)
     write_lines(
         tmp_path / "catalog.jsonl",
         [
@@ -29,7 +29,7 @@ def test_a_caption_may_be_a_string_a_title_may_be_missing_and_other_keys_are_ign
         ],
     )
     write_lines(tmp_path / "triplets.val.jsonl", [{**triplet("a", "b", "In RED."), "relation": "colour", "note": 3}])
-    annotations = jsonl.read(data, ["val"])
+    annotations = triplets.read(data, ["val"])
     assert annotations.problems == []
     assert annotations.titles == {}
     assert annotations.image_sources["b"] == "catalog.jsonl:3"
@@ -37,13 +37,13 @@ def test_a_caption_may_be_a_string_a_title_may_be_missing_and_other_keys_are_ign
 
 
 def test_only_a_test_split_may_have_no_targets(tmp_path):
-    data = write_catalogue(tmp_path)
+    data = write_catalog(tmp_path)
     for split in ("val", "test"):
         write_lines(
             tmp_path / f"triplets.{split}.jsonl",
             [triplet("p0", None), {**triplet("p1", None), "target": None}],
         )
-    annotations = jsonl.read(data, ["val", "test"])
+    annotations = triplets.read(data, ["val", "test"])
     assert [t.target for t in annotations.splits["test"].triplets] == [None, None]
     assert [str(problem) for problem in annotations.problems] == [
         "triplets.val.jsonl:1: target is missing",
@@ -53,15 +53,15 @@ def test_only_a_test_split_may_have_no_targets(tmp_path):
 
 @pytest.mark.parametrize("image", ["/etc/passwd.png", "../x.png", "images/../../x.png", "..\\x.png"])
 def test_a_picture_outside_the_data_folder_is_refused(tmp_path, image):
-    data = write_catalogue(tmp_path)
+    data = write_catalog(tmp_path)
     write_lines(tmp_path / "catalog.jsonl", [{"id": "p0", "image": image}])
-    annotations = jsonl.read(data, [])
+    annotations = triplets.read(data, [])
     assert annotations.images == {}
     assert "inside the data folder" in str(annotations.problems[0])
 
 
 def test_every_wrong_record_is_told_with_its_line(tmp_path):
-    data = write_catalogue(tmp_path)
+    data = write_catalog(tmp_path)
     write_lines(
         tmp_path / "catalog.jsonl",
         [
@@ -77,7 +77,7 @@ def test_every_wrong_record_is_told_with_its_line(tmp_path):
         tmp_path / "triplets.train.jsonl",
         [triplet("p0", "p2"), triplet("p0", "p7", ("fine", " . ")), triplet("p0", "p2", []), {}],
     )
-    annotations = jsonl.read(data, ["train"])
+    annotations = triplets.read(data, ["train"])
     assert len(annotations.splits["train"].triplets) == 1
     assert [str(problem) for problem in annotations.problems] == [
         "catalog.jsonl:2: id 'p0' is there twice, first at catalog.jsonl:1",
@@ -97,7 +97,7 @@ def test_every_wrong_record_is_told_with_its_line(tmp_path):
 
 def test_files_that_are_missing_or_not_text_are_fatal(tmp_path):
     (tmp_path / "triplets.train.jsonl").write_bytes(b"\xff\xfe")
-    annotations = jsonl.read(Data(format="triplets", root=str(tmp_path)), ["train", "val"])
+    annotations = triplets.read(Data(format="triplets", root=str(tmp_path)), ["train", "val"])
     assert [problem.where for problem in annotations.fatal] == [
         "catalog.jsonl",
         "triplets.train.jsonl",
@@ -106,7 +106,7 @@ def test_files_that_are_missing_or_not_text_are_fatal(tmp_path):
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
-    data = write_catalogue(tmp_path)
+    data = write_catalog(tmp_path)
     (tmp_path / "catalog.jsonl").write_bytes(b'\xef\xbb\xbf{"id": "a", "image": "a.png"}\r\n\r\n')
-    annotations = jsonl.read(data, [])
+    annotations = triplets.read(data, [])
     assert (list(annotations.images), annotations.problems) == (["a"], [])

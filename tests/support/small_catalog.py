@@ -1,4 +1,4 @@
-"""A small catalogue of coloured shapes in the `triplets` layout, for tests that train."""
+"""A small catalog of coloured shapes in the `triplets` layout, for tests that train."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHAPES = ("square", "circle", "triangle", "bar")
 SIZES = ("small", "large")
 
 
-def write_small_catalogue(root: Path) -> Path:
+def write_small_catalog(root: Path) -> Path:
     """Draws 40 images; a triplet changes the colour, and every fifth one is held out for validation."""
     (root / "images").mkdir(parents=True)
     items = [(c, s, z) for c in COLOURS for s in SHAPES for z in SIZES]

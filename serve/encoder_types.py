@@ -12,24 +12,24 @@ from cirray.config.schema import Preprocess
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class QueryInput:
     """A query to encode: at least an image part or a text.
 
     Attributes:
-        feature: raw image feature [d] of a catalogue item, or
+        feature: raw image feature [d] of a catalog item, or
         pixels: uint8 [3, S, S] of a picture.
         text: the relative caption.
-        weight: the text's share, in place of the one that the combining function chooses.
+        text_weight: in place of the one that the combining function chooses.
     """
 
     feature: np.ndarray | None = None
     pixels: np.ndarray | None = None
     text: str | None = None
-    weight: float | None = None
+    text_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
+class EncodedQuery:
     """A query feature, float32 [d] of unit length, and the text's share in it where there is one.
 
     Attributes:
@@ -38,7 +38,7 @@ class Composed:
     """
 
     query: np.ndarray
-    balance: float | None
+    text_weight: float | None
     model: str
     image_fingerprint: str
 
@@ -50,6 +50,7 @@ class ModelInfo:
     Attributes:
         name: short fingerprint of all its parts.
         size: S, the side of its input in pixels.
+        has_text_weight: whether its combining function has a text weight that can be set.
         refused: why a newer bundle was not taken over, "" if there is none.
     """
 
@@ -60,6 +61,7 @@ class ModelInfo:
     preprocess: Preprocess
     backbone: str
     combining: str
+    has_text_weight: bool
     metrics: dict[str, float]
     refused: str = ""
 
@@ -81,7 +83,7 @@ class QueryEncoder(Protocol):
         """Returns which model answers."""
         ...
 
-    async def compose(self, ask: Ask) -> Composed:
+    async def compose(self, ask: QueryInput) -> EncodedQuery:
         """Returns the query feature.
 
         Raises:

@@ -1,4 +1,4 @@
-"""One contract for all homes: Qdrant Edge, here and at a URI; the client's memory; a real server where there is one.
+"""One contract for all backends: Qdrant Edge, here and at a URI; the client's memory; a real server where there is one.
 
 Set QDRANT_URL (and QDRANT_API_KEY) to run it on a server too; it deletes the collections that it has made.
 """
@@ -29,12 +29,12 @@ from cirray.config.schema import Hnsw, Indexing
 from cirray.data.attributes import Attribute
 from cirray.data.filters import Filter
 from cirray.errors import IndexUnavailableError, SearchIndexError
-from cirray.index import open_home, retry, server
-from cirray.index.backend import Generation, LiveHome, Reader, check_fingerprint, new_name, same_build
-from cirray.index.edge import EdgeHome
+from cirray.index import open_backend, retry, server
+from cirray.index.backend import Generation, Reader, WritableBackend, check_fingerprint, new_name, same_build
+from cirray.index.edge import EdgeBackend
 from cirray.index.items import TIES, Item
-from cirray.index.remote import RemoteEdgeHome
-from cirray.index.server import SEPARATOR, ServerHome, connect_home
+from cirray.index.remote import RemoteEdgeBackend
+from cirray.index.server import SEPARATOR, ServerBackend, connect_backend
 from tests.support.object_store import new_bucket
 
 DIM = 8
@@ -45,7 +45,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection:UserWarning"),
 ]
 
-AnyHome = EdgeHome | ServerHome
+AnyHome = EdgeBackend | ServerBackend
 
 
 def item(number: int, **attributes: Any) -> Item:
@@ -72,9 +72,9 @@ def plan(image_fingerprint: str = PRINT, **changes: Any) -> Generation:
     return Generation(**{**content, **changes})
 
 
-def fill(home: AnyHome, of: Sequence[Item], features: np.ndarray, **changes: Any) -> Generation:
+def fill(backend: AnyHome, of: Sequence[Item], features: np.ndarray, **changes: Any) -> Generation:
     """Makes a complete generation of these items alone."""
-    writer = home.create(plan(**changes))
+    writer = backend.create(plan(**changes))
     try:
         writer.remove(list(writer.state()))
         writer.upload(of, features)
@@ -83,8 +83,8 @@ def fill(home: AnyHome, of: Sequence[Item], features: np.ndarray, **changes: Any
         writer.close()
 
 
-def names(home: AnyHome) -> list[str]:
-    return [generation.name for generation in home.generations()]
+def names(backend: AnyHome) -> list[str]:
+    return [generation.name for generation in backend.generations()]
 
 
 def found(reader: Reader, query: np.ndarray, limit: int = 10, **more: Any) -> list[str]:
@@ -105,23 +105,23 @@ def browsed(reader: Reader, limit: int, filter: Filter | None = None) -> list[It
 
 
 @contextmanager
-def memory_home() -> Iterator[ServerHome]:
+def memory_home() -> Iterator[ServerBackend]:
     client = QdrantClient(":memory:")
-    yield ServerHome(client, client, "test", "memory")
+    yield ServerBackend(client, client, "test", "memory")
     client.close()
 
 
 @contextmanager
-def real_server() -> Iterator[ServerHome]:
+def real_server() -> Iterator[ServerBackend]:
     url = os.environ.get("QDRANT_URL")
     if not url:
         pytest.skip("no Qdrant server is at hand: set QDRANT_URL to its address")
     key = os.environ.get("QDRANT_API_KEY")
-    home = connect_home(url, key, Indexing(collection=f"test.{secrets.token_hex(6)}"))
-    yield home
+    backend = connect_backend(url, key, Indexing(collection=f"test.{secrets.token_hex(6)}"))
+    yield backend
     client = QdrantClient(url=url, api_key=key)
     for entry in client.get_collections().collections:
-        if entry.name.startswith(home.collection + SEPARATOR):
+        if entry.name.startswith(backend.collection + SEPARATOR):
             client.delete_collection(entry.name)
     client.close()
 
@@ -129,28 +129,28 @@ def real_server() -> Iterator[ServerHome]:
 @contextmanager
 def home_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[AnyHome]:
     if kind == "edge":
-        yield EdgeHome(folder / "index")
+        yield EdgeBackend(folder / "index")
     elif kind == "remote":
         with new_bucket(request.getfixturevalue("s3_server"), folder) as bucket:
-            yield RemoteEdgeHome(f"{bucket}/index")
+            yield RemoteEdgeBackend(f"{bucket}/index")
     else:
-        with memory_home() if kind == "memory" else real_server() as home:
-            yield home
+        with memory_home() if kind == "memory" else real_server() as backend:
+            yield backend
 
 
 KINDS = ["edge", "remote", "memory", "server"]
 
 
 @pytest.fixture(params=KINDS)
-def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyHome]:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyHome]:
     with home_of(request.param, tmp_path, request) as opened:
         yield opened
 
 
-def test_the_life_of_a_generation(home: AnyHome) -> None:
-    assert (home.generations(), home.published()) == ([], None)
+def test_the_life_of_a_generation(backend: AnyHome) -> None:
+    assert (backend.generations(), backend.published()) == ([], None)
     asked, features = plan(), rows(5)
-    writer = home.create(asked)
+    writer = backend.create(asked)
     assert writer.generation == asked
     assert writer.state() == {}
     writer.upload(items(3), features[:3])
@@ -160,87 +160,87 @@ def test_the_life_of_a_generation(home: AnyHome) -> None:
     done = writer.finish({"commit": "abc", "versions": {"torch": "2.15"}})
     writer.close()
     assert done == asked.model_copy(update={"count": 4, "details": {"commit": "abc", "versions": {"torch": "2.15"}}})
-    assert home.generations() == [done]
-    assert home.published() is None
-    home.publish(done.name)
-    assert home.published() == done.name
-    reader = home.open(done.name)
+    assert backend.generations() == [done]
+    assert backend.published() is None
+    backend.publish(done.name)
+    assert backend.published() == done.name
+    reader = backend.open(done.name)
     assert reader.generation == done
     assert reader.count() == 4
     assert reader.digests() == {f"item{number}": item(number).digest() for number in (0, 2, 3, 4)}
     reader.close()
 
 
-def test_an_unfinished_generation_is_not_there(home: AnyHome) -> None:
-    done = fill(home, items(2), rows(2))
-    home.publish(done.name)
+def test_an_unfinished_generation_is_not_there(backend: AnyHome) -> None:
+    done = fill(backend, items(2), rows(2))
+    backend.publish(done.name)
     unfinished = plan(image_fingerprint="cd" * 32)
-    writer = home.create(unfinished)
+    writer = backend.create(unfinished)
     writer.upload(items(3), rows(3))
-    assert home.generations() == [done]
-    for use in (home.open, home.publish):
+    assert backend.generations() == [done]
+    for use in (backend.open, backend.publish):
         with pytest.raises(SearchIndexError, match=rf"no complete generation {unfinished.name}: run jobs/index\.py"):
             use(unfinished.name)
-    assert home.published() == done.name
+    assert backend.published() == done.name
     writer.close()
-    assert home.generations() == [done]
+    assert backend.generations() == [done]
 
 
-def test_an_open_reader_outlives_its_publication(home: AnyHome) -> None:
-    old = fill(home, items(3), rows(3))
-    home.publish(old.name)
-    reader = home.open(old.name)
-    new = fill(home, items(6)[3:], rows(6)[3:])
-    assert home.published() == old.name
-    home.publish(new.name)
-    assert home.published() == new.name
+def test_an_open_reader_outlives_its_publication(backend: AnyHome) -> None:
+    old = fill(backend, items(3), rows(3))
+    backend.publish(old.name)
+    reader = backend.open(old.name)
+    new = fill(backend, items(6)[3:], rows(6)[3:])
+    assert backend.published() == old.name
+    backend.publish(new.name)
+    assert backend.published() == new.name
     assert found(reader, rows(3)[1])[0] == "item1"
     assert set(reader.digests()) == {"item0", "item1", "item2"}
-    later = home.open(new.name)
+    later = backend.open(new.name)
     assert set(later.digests()) == {"item3", "item4", "item5"}
     reader.close()
     later.close()
 
 
-def test_rolling_back(home: AnyHome) -> None:
+def test_rolling_back(backend: AnyHome) -> None:
     with pytest.raises(SearchIndexError, match="no complete generation before None to roll back to"):
-        home.roll_back()
-    made = [fill(home, items(2), rows(2)).name for _ in range(3)]
-    assert names(home) == made
-    home.publish(made[2])
-    assert home.roll_back() == made[1]
-    assert home.published() == made[1]
-    assert home.roll_back() == made[0]
+        backend.roll_back()
+    made = [fill(backend, items(2), rows(2)).name for _ in range(3)]
+    assert names(backend) == made
+    backend.publish(made[2])
+    assert backend.roll_back() == made[1]
+    assert backend.published() == made[1]
+    assert backend.roll_back() == made[0]
     with pytest.raises(SearchIndexError, match=f"no complete generation before {made[0]} to roll back to"):
-        home.roll_back()
-    assert home.published() == made[0]
-    assert names(home) == made
+        backend.roll_back()
+    assert backend.published() == made[0]
+    assert names(backend) == made
 
 
-def test_collecting_keeps_the_published_and_the_newest_others(home: AnyHome) -> None:
-    made = [fill(home, items(2), rows(2)).name for _ in range(4)]
-    assert home.collect(4) == []
-    home.publish(made[1])
-    assert home.collect(2) == [made[0], made[2]]
-    assert names(home) == [made[1], made[3]]
-    assert home.collect(1) == [made[3]]
-    assert home.collect(0) == []
-    assert names(home) == [made[1]]
+def test_collecting_keeps_the_published_and_the_newest_others(backend: AnyHome) -> None:
+    made = [fill(backend, items(2), rows(2)).name for _ in range(4)]
+    assert backend.collect(4) == []
+    backend.publish(made[1])
+    assert backend.collect(2) == [made[0], made[2]]
+    assert names(backend) == [made[1], made[3]]
+    assert backend.collect(1) == [made[3]]
+    assert backend.collect(0) == []
+    assert names(backend) == [made[1]]
     with pytest.raises(SearchIndexError, match="no complete generation"):
-        home.open(made[0])
-    reader = home.open(made[1])
+        backend.open(made[0])
+    reader = backend.open(made[1])
     assert reader.count() == 2
     reader.close()
 
 
-def test_collecting_where_nothing_is_published(home: AnyHome) -> None:
-    made = [fill(home, items(2), rows(2)).name for _ in range(3)]
-    assert home.collect(1) == made[:2]
-    assert names(home) == made[2:]
+def test_collecting_where_nothing_is_published(backend: AnyHome) -> None:
+    made = [fill(backend, items(2), rows(2)).name for _ in range(3)]
+    assert backend.collect(1) == made[:2]
+    assert names(backend) == made[2:]
 
 
-def test_an_item_is_there_once_and_as_it_was_last(home: AnyHome) -> None:
-    writer, features = home.create(plan()), rows(4)
+def test_an_item_is_there_once_and_as_it_was_last(backend: AnyHome) -> None:
+    writer, features = backend.create(plan()), rows(4)
     writer.upload(items(3), features[:3])
     writer.upload(items(3), features[:3])
     changed = item(1, colour="red")
@@ -250,15 +250,15 @@ def test_an_item_is_there_once_and_as_it_was_last(home: AnyHome) -> None:
     done = writer.finish({})
     writer.close()
     assert done.count == 3
-    reader = home.open(done.name)
+    reader = backend.open(done.name)
     assert reader.items(["item1"]) == {"item1": changed}
     np.testing.assert_allclose(reader.features(["item1"])["item1"], features[3], rtol=1e-5, atol=1e-5)
     assert found(reader, features[3])[0] == "item1"
     reader.close()
 
 
-def test_removing_what_is_not_there_and_nothing_at_all(home: AnyHome) -> None:
-    writer = home.create(plan())
+def test_removing_what_is_not_there_and_nothing_at_all(backend: AnyHome) -> None:
+    writer = backend.create(plan())
     writer.upload(items(2), rows(2))
     writer.remove(["item7", "item1", "item1"])
     writer.remove([])
@@ -267,9 +267,9 @@ def test_removing_what_is_not_there_and_nothing_at_all(home: AnyHome) -> None:
     writer.close()
 
 
-def test_an_empty_generation(home: AnyHome) -> None:
-    done = fill(home, [], rows(0))
-    reader = home.open(done.name)
+def test_an_empty_generation(backend: AnyHome) -> None:
+    done = fill(backend, [], rows(0))
+    reader = backend.open(done.name)
     assert (done.count, reader.count(), reader.digests()) == (0, 0, {})
     assert reader.search(rows(2), 5) == [[], []]
     assert browsed(reader, 5) == []
@@ -284,8 +284,8 @@ def test_an_empty_generation(home: AnyHome) -> None:
         ([np.inf] + [1.0] * (DIM - 1), "1 items are zero or not finite, such as item1"),
     ],
 )
-def test_broken_features_are_refused(broken: list[float], message: str, home: AnyHome) -> None:
-    writer, features = home.create(plan()), rows(3)
+def test_broken_features_are_refused(broken: list[float], message: str, backend: AnyHome) -> None:
+    writer, features = backend.create(plan()), rows(3)
     features[1] = broken
     with pytest.raises(SearchIndexError, match=message):
         writer.upload(items(3), features)
@@ -294,14 +294,14 @@ def test_broken_features_are_refused(broken: list[float], message: str, home: An
 
 
 @pytest.mark.parametrize("shape", [(3, DIM - 1), (3, DIM + 1), (2, DIM), (4, DIM), (DIM,), (3, 1, DIM)])
-def test_features_of_another_shape_are_refused(shape: tuple[int, ...], home: AnyHome) -> None:
-    writer = home.create(plan())
+def test_features_of_another_shape_are_refused(shape: tuple[int, ...], backend: AnyHome) -> None:
+    writer = backend.create(plan())
     with pytest.raises(SearchIndexError, match=r"do not fit 3 items of 8 numbers each \(item0, item1, item2\)"):
         writer.upload(items(3), np.ones(shape, np.float32))
     writer.close()
 
 
-def test_odd_ids(home: AnyHome) -> None:
+def test_odd_ids(backend: AnyHome) -> None:
     odd = [
         "a/b",
         "../x",
@@ -320,7 +320,7 @@ def test_odd_ids(home: AnyHome) -> None:
     ]
     these = [Item(name, "p.jpg", "c", name) for name in odd]
     features = rows(len(odd))
-    reader = home.open(fill(home, these, features).name)
+    reader = backend.open(fill(backend, these, features).name)
     assert reader.items(odd) == {one.id: one for one in these}
     assert set(reader.features(odd)) == set(odd) == set(reader.digests())
     for row, name in enumerate(odd):
@@ -330,10 +330,10 @@ def test_odd_ids(home: AnyHome) -> None:
     reader.close()
 
 
-def test_attributes_come_back_as_they_were(home: AnyHome) -> None:
+def test_attributes_come_back_as_they_were(backend: AnyHome) -> None:
     attributes = {"a": 1, "b": 1.0, "c": True, "d": "1", "e": ["x", "ü"], "f": [], "g": "", "h": -2.5, "i": 2**53}
     one = item(0, **attributes)
-    reader = home.open(fill(home, [one], rows(1)).name)
+    reader = backend.open(fill(backend, [one], rows(1)).name)
     (back,) = reader.items(["item0"]).values()
     assert back == one
     assert {name: type(value) for name, value in back.attributes.items()} == {
@@ -370,14 +370,14 @@ def various(number: int) -> Item:
     return item(number, **attributes)
 
 
-CATALOGUE = [various(number) for number in range(COUNT)]
+CATALOG = [various(number) for number in range(COUNT)]
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    with home_of(request.param, tmp_path_factory.mktemp("home"), request) as home:
-        done = fill(home, CATALOGUE, rows(COUNT), attributes=KNOWN, indexed=[attribute.name for attribute in KNOWN])
-        opened = home.open(done.name)
+    with home_of(request.param, tmp_path_factory.mktemp("backend"), request) as backend:
+        done = fill(backend, CATALOG, rows(COUNT), attributes=KNOWN, indexed=[attribute.name for attribute in KNOWN])
+        opened = backend.open(done.name)
         yield opened
         opened.close()
 
@@ -396,7 +396,7 @@ def test_search_equals_brute_force(reader: Reader, seed: int, count: int, limit:
     expected = cosines(queries)
     for hits, scores in zip(reader.search(queries, limit, offset), expected, strict=True):
         best = np.argsort(-scores)[offset : offset + limit]
-        assert [hit.item for hit in hits] == [CATALOGUE[number] for number in best]
+        assert [hit.item for hit in hits] == [CATALOG[number] for number in best]
         np.testing.assert_allclose([hit.score for hit in hits], scores[best], atol=1e-5)
 
 
@@ -414,10 +414,10 @@ def test_pages_are_slices_of_the_long_list(reader: Reader) -> None:
     assert [found(reader, query, limit) for limit in range(1, 9)] == [whole[:limit] for limit in range(1, 9)]
 
 
-def test_pages_fit_together_where_items_share_a_picture(home: AnyHome) -> None:
-    """Catalogues have the same picture for several sizes; Qdrant alone would show some twice and others never."""
+def test_pages_fit_together_where_items_share_a_picture(backend: AnyHome) -> None:
+    """Catalogs have the same picture for several sizes; Qdrant alone would show some twice and others never."""
     copies, count = TIES, 5 * TIES
-    reader = home.open(fill(home, items(count), np.repeat(rows(count // copies), copies, axis=0)).name)
+    reader = backend.open(fill(backend, items(count), np.repeat(rows(count // copies), copies, axis=0)).name)
     query = rows(1, seed=3)
     whole = found(reader, query, count)
     for limit in (1, 5, 12):
@@ -506,7 +506,7 @@ FILTERS = st.dictionaries(NAMES, CONDITIONS, max_size=3)
 @given(FILTERS)
 def test_filters_mean_what_they_say(reader: Reader, asked: dict[str, Any]) -> None:
     filter = Filter.model_validate(asked)
-    expected = {one.id for one in CATALOGUE if fits(one, asked)}
+    expected = {one.id for one in CATALOG if fits(one, asked)}
     assert {one.id for one in browsed(reader, 20, filter)} == expected
     assert reader.count(filter) == len(expected)
     hits = found(reader, rows(1), COUNT, filter=filter)
@@ -539,8 +539,8 @@ def test_some_filters_by_hand(asked: dict[str, Any], count: int, reader: Reader)
 
 def test_browsing_shows_each_item_once_in_an_order_that_stays(reader: Reader) -> None:
     whole = browsed(reader, COUNT)
-    assert sorted(one.id for one in whole) == sorted(one.id for one in CATALOGUE)
-    assert {one.id: one for one in whole} == {one.id: one for one in CATALOGUE}
+    assert sorted(one.id for one in whole) == sorted(one.id for one in CATALOG)
+    assert {one.id: one for one in whole} == {one.id: one for one in CATALOG}
     for limit in (1, 7, COUNT - 1, COUNT + 1):
         assert browsed(reader, limit) == whole
     red = Filter({"colour": "red"})
@@ -556,7 +556,7 @@ def test_a_cursor_that_is_none_is_refused(reader: Reader) -> None:
 
 def test_items_and_features_by_id(reader: Reader) -> None:
     asked = ["item3", "nobody", "item0", "item3"]
-    assert reader.items(asked) == {"item0": CATALOGUE[0], "item3": CATALOGUE[3]}
+    assert reader.items(asked) == {"item0": CATALOG[0], "item3": CATALOG[3]}
     features = reader.features(asked)
     assert set(features) == {"item0", "item3"}
     for name, feature in features.items():
@@ -567,12 +567,12 @@ def test_items_and_features_by_id(reader: Reader) -> None:
 
 
 def test_digests_of_all(reader: Reader) -> None:
-    assert reader.digests() == {one.id: one.digest() for one in CATALOGUE}
+    assert reader.digests() == {one.id: one.digest() for one in CATALOG}
 
 
-def test_a_generation_with_more_items_than_a_page_holds(home: AnyHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generation_with_more_items_than_a_page_holds(backend: AnyHome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cirray.index.reader._PAGE", 4)
-    reader = home.open(fill(home, items(11), rows(11)).name)
+    reader = backend.open(fill(backend, items(11), rows(11)).name)
     assert set(reader.digests()) == {one.id for one in items(11)}
     reader.close()
 
@@ -610,11 +610,11 @@ def test_a_bundle_that_did_not_make_the_index_is_refused() -> None:
 
 
 @pytest.fixture
-def edge_home(tmp_path: Path) -> EdgeHome:
-    return EdgeHome(tmp_path / "index")
+def edge_home(tmp_path: Path) -> EdgeBackend:
+    return EdgeBackend(tmp_path / "index")
 
 
-def test_edge_begins_with_a_copy_of_the_published_generation(edge_home: EdgeHome) -> None:
+def test_edge_begins_with_a_copy_of_the_published_generation(edge_home: EdgeBackend) -> None:
     features = rows(6)
     old = fill(edge_home, items(4), features[:4], attributes=KNOWN, indexed=["price"])
     writer = edge_home.create(plan(attributes=KNOWN, indexed=["price"]))
@@ -640,14 +640,14 @@ def test_edge_begins_with_a_copy_of_the_published_generation(edge_home: EdgeHome
         reader.close()
 
 
-def test_edge_begins_with_nothing_for_another_fingerprint(edge_home: EdgeHome) -> None:
+def test_edge_begins_with_nothing_for_another_fingerprint(edge_home: EdgeBackend) -> None:
     edge_home.publish(fill(edge_home, items(4), rows(4)).name)
     writer = edge_home.create(plan(image_fingerprint="cd" * 32))
     assert writer.state() == {}
     writer.close()
 
 
-def test_edge_has_one_writer_at_a_time(edge_home: EdgeHome) -> None:
+def test_edge_has_one_writer_at_a_time(edge_home: EdgeBackend) -> None:
     writer = edge_home.create(plan())
     writer.upload(items(2), rows(2))
     holder = (edge_home.root / "writer.lock").read_text()
@@ -663,7 +663,7 @@ def test_edge_has_one_writer_at_a_time(edge_home: EdgeHome) -> None:
     edge_home.create(plan()).close()
 
 
-def test_edge_forgets_what_was_given_up(edge_home: EdgeHome) -> None:
+def test_edge_forgets_what_was_given_up(edge_home: EdgeBackend) -> None:
     writer = edge_home.create(plan())
     writer.upload(items(2), rows(2))
     writer.close()
@@ -676,7 +676,7 @@ def test_edge_forgets_what_was_given_up(edge_home: EdgeHome) -> None:
     writer.close()
 
 
-def test_edge_copies_no_temporary_files_of_readers(edge_home: EdgeHome) -> None:
+def test_edge_copies_no_temporary_files_of_readers(edge_home: EdgeBackend) -> None:
     done = fill(edge_home, items(2), rows(2))
     edge_home.publish(done.name)
     (edge_home.root / "generations" / done.name / "shard" / ".atomicwriteXYZ").mkdir()
@@ -687,8 +687,8 @@ def test_edge_copies_no_temporary_files_of_readers(edge_home: EdgeHome) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.test_index_homes import EdgeHome, items, plan, rows
-writer = EdgeHome(Path(sys.argv[1])).create(plan(name="20000101t000000000-killed"))
+from tests.test_index_backends import EdgeBackend, items, plan, rows
+writer = EdgeBackend(Path(sys.argv[1])).create(plan(name="20000101t000000000-killed"))
 writer.upload(items(4)[2:], rows(4)[2:])
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -706,7 +706,7 @@ def python(script: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_edge_after_a_writer_was_killed(edge_home: EdgeHome) -> None:
+def test_edge_after_a_writer_was_killed(edge_home: EdgeBackend) -> None:
     done = fill(edge_home, items(2), rows(2))
     edge_home.publish(done.name)
     killed = python(KILLED, str(edge_home.root))
@@ -731,9 +731,9 @@ READER = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from cirray.index.edge import EdgeHome
-home = EdgeHome(Path(sys.argv[1]))
-reader = home.open(home.published())
+from cirray.index.edge import EdgeBackend
+backend = EdgeBackend(Path(sys.argv[1]))
+reader = backend.open(backend.published())
 print("ready", flush=True)
 queries = np.array(json.loads(sys.stdin.readline()))
 answers = [reader.search(query, 5)[0] for _ in range(20) for query in queries]
@@ -748,7 +748,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_edge_is_read_by_several_processes_at_once(edge_home: EdgeHome) -> None:
+def test_edge_is_read_by_several_processes_at_once(edge_home: EdgeBackend) -> None:
     done = fill(edge_home, items(30), rows(30))
     edge_home.publish(done.name)
     before = contents(edge_home.root)
@@ -772,7 +772,7 @@ def test_edge_is_read_by_several_processes_at_once(edge_home: EdgeHome) -> None:
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8"])
-def test_edge_with_a_graph(quantization: str, edge_home: EdgeHome) -> None:
+def test_edge_with_a_graph(quantization: str, edge_home: EdgeBackend) -> None:
     count, features = 400, rows(400)
     build = Indexing(hnsw=Hnsw(threshold_kb=1), quantization=quantization)
     done = fill(edge_home, [item(n, half=n % 2) for n in range(count)], features, settings=build)
@@ -794,7 +794,7 @@ def test_edge_with_a_graph(quantization: str, edge_home: EdgeHome) -> None:
     reader.close()
 
 
-def test_edge_after_most_items_were_replaced(edge_home: EdgeHome) -> None:
+def test_edge_after_most_items_were_replaced(edge_home: EdgeBackend) -> None:
     build = Indexing(hnsw=Hnsw(threshold_kb=1))
     edge_home.publish(fill(edge_home, items(300), rows(300), settings=build).name)
     writer = edge_home.create(plan(settings=build))
@@ -811,7 +811,7 @@ def test_edge_after_most_items_were_replaced(edge_home: EdgeHome) -> None:
     reader.close()
 
 
-def test_edge_answers_no_more_once_closed(edge_home: EdgeHome) -> None:
+def test_edge_answers_no_more_once_closed(edge_home: EdgeBackend) -> None:
     reader = edge_home.open(fill(edge_home, items(2), rows(2)).name)
     reader.close()
     reader.close()
@@ -820,7 +820,7 @@ def test_edge_answers_no_more_once_closed(edge_home: EdgeHome) -> None:
             call()
 
 
-def test_edge_with_a_damaged_manifest(edge_home: EdgeHome) -> None:
+def test_edge_with_a_damaged_manifest(edge_home: EdgeBackend) -> None:
     done = fill(edge_home, items(2), rows(2))
     path = edge_home.root / "generations" / done.name / "generation.json"
     for content in (path.read_text()[:50], "{}", path.read_text().replace('"format": 1', '"format": 2')):
@@ -831,7 +831,7 @@ def test_edge_with_a_damaged_manifest(edge_home: EdgeHome) -> None:
             edge_home.open(done.name)
 
 
-def test_edge_with_a_damaged_pointer(edge_home: EdgeHome) -> None:
+def test_edge_with_a_damaged_pointer(edge_home: EdgeBackend) -> None:
     done = fill(edge_home, items(2), rows(2))
     edge_home.publish(done.name)
     pointer = edge_home.root / "published.json"
@@ -843,7 +843,7 @@ def test_edge_with_a_damaged_pointer(edge_home: EdgeHome) -> None:
     assert edge_home.published() is None
 
 
-def test_edge_with_files_that_are_gone(edge_home: EdgeHome) -> None:
+def test_edge_with_files_that_are_gone(edge_home: EdgeBackend) -> None:
     done = fill(edge_home, items(2), rows(2))
     edge_home.publish(done.name)
     folder = edge_home.root / "generations" / done.name
@@ -852,7 +852,7 @@ def test_edge_with_files_that_are_gone(edge_home: EdgeHome) -> None:
         edge_home.open(done.name)
 
 
-def test_edge_goes_on_after_the_published_generation_was_deleted_by_hand(edge_home: EdgeHome) -> None:
+def test_edge_goes_on_after_the_published_generation_was_deleted_by_hand(edge_home: EdgeBackend) -> None:
     done = fill(edge_home, items(2), rows(2))
     edge_home.publish(done.name)
     folder = edge_home.root / "generations" / done.name
@@ -865,25 +865,25 @@ def test_edge_goes_on_after_the_published_generation_was_deleted_by_hand(edge_ho
     assert edge_home.generations() == [new]
 
 
-def test_edge_is_no_live_home(edge_home: EdgeHome) -> None:
-    assert not isinstance(edge_home, LiveHome)
+def test_edge_is_no_live_home(edge_home: EdgeBackend) -> None:
+    assert not isinstance(edge_home, WritableBackend)
 
 
-# The server's home alone
+# The server's backend alone
 
 
 @pytest.fixture(params=["memory", "server"])
-def server_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerHome]:
+def server_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerBackend]:
     with home_of(request.param, tmp_path, request) as opened:
-        assert isinstance(opened, ServerHome)
+        assert isinstance(opened, ServerBackend)
         yield opened
 
 
-def collections(home: ServerHome) -> list[str]:
-    return sorted(entry.name for entry in home._rest.client.get_collections().collections)
+def collections(backend: ServerBackend) -> list[str]:
+    return sorted(entry.name for entry in backend._rest.client.get_collections().collections)
 
 
-def test_a_server_goes_on_with_what_a_killed_job_left(server_home: ServerHome) -> None:
+def test_a_server_goes_on_with_what_a_killed_job_left(server_home: ServerBackend) -> None:
     old = fill(server_home, items(1), rows(1))
     server_home.publish(old.name)
     killed = server_home.create(plan(attributes=KNOWN, indexed=["price"]))
@@ -891,7 +891,7 @@ def test_a_server_goes_on_with_what_a_killed_job_left(server_home: ServerHome) -
     news = [*KNOWN, Attribute(name="size", kind="keyword")]
     writer = server_home.create(plan(attributes=news, indexed=["price"]))
     assert writer.generation.name == killed.generation.name
-    assert writer.generation.attributes == news  # of today's catalogue, not of the killed run's
+    assert writer.generation.attributes == news  # of today's catalog, not of the killed run's
     assert writer.state() == {one.id: one.digest() for one in items(3)}
     writer.remove(["item0"])
     writer.upload(items(5)[3:], rows(5)[3:])
@@ -901,7 +901,7 @@ def test_a_server_goes_on_with_what_a_killed_job_left(server_home: ServerHome) -
     assert server_home.published() == old.name
 
 
-def test_a_server_throws_away_what_does_not_fit(server_home: ServerHome) -> None:
+def test_a_server_throws_away_what_does_not_fit(server_home: ServerBackend) -> None:
     done = fill(server_home, items(1), rows(1))
     left = server_home.create(plan(image_fingerprint="cd" * 32))
     left.upload(items(3), rows(3))
@@ -913,12 +913,12 @@ def test_a_server_throws_away_what_does_not_fit(server_home: ServerHome) -> None
 
 
 def test_a_server_creates_payload_indexes_that_a_killed_job_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    with memory_home() as home:
-        client, made = home._rest.client, []
+    with memory_home() as backend:
+        client, made = backend._rest.client, []
         monkeypatch.setattr(client, "create_payload_index", lambda *arguments: made.append(arguments[1:]))
-        home.create(plan(attributes=KNOWN, indexed=["price", "sale"]))
+        backend.create(plan(attributes=KNOWN, indexed=["price", "sale"]))
         made.clear()
-        home.create(plan(attributes=KNOWN, indexed=["price", "sale"]))
+        backend.create(plan(attributes=KNOWN, indexed=["price", "sale"]))
         assert made == [
             ("attributes.price", models.PayloadSchemaType.FLOAT),
             ("attributes.sale", models.PayloadSchemaType.BOOL),
@@ -926,25 +926,25 @@ def test_a_server_creates_payload_indexes_that_a_killed_job_left_out(monkeypatch
 
 
 def test_a_server_leaves_alone_what_it_cannot_read() -> None:
-    with memory_home() as home:
-        client = home._rest.client
+    with memory_home() as backend:
+        client = backend._rest.client
         size = models.VectorParams(size=2, distance=models.Distance.DOT)
         later = {**plan().model_dump(mode="json"), "format": 2}
         client.create_collection("test--of another version", size, metadata={"manifest": later, "complete": True})
         client.create_collection("test--foreign", size)
         client.create_collection("other--x", size)
-        done = fill(home, items(1), rows(1))
-        home.publish(done.name)
-        assert home.generations() == [done]
-        assert home.collect(1) == []
-        assert set(collections(home)) == {
+        done = fill(backend, items(1), rows(1))
+        backend.publish(done.name)
+        assert backend.generations() == [done]
+        assert backend.collect(1) == []
+        assert set(collections(backend)) == {
             "test--of another version", "test--foreign", "other--x", f"test--{done.name}"
         }  # fmt: skip
 
 
 def test_homes_of_one_server_do_not_meet() -> None:
     client = QdrantClient(":memory:")
-    one, other = (ServerHome(client, client, name, "memory") for name in ("shop", "shop.two"))
+    one, other = (ServerBackend(client, client, name, "memory") for name in ("shop", "shop.two"))
     first, second = fill(one, items(1), rows(1)), fill(other, items(2), rows(2))
     one.publish(first.name)
     other.publish(second.name)
@@ -954,8 +954,8 @@ def test_homes_of_one_server_do_not_meet() -> None:
 
 
 def test_a_collection_made_twice_because_an_answer_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    with memory_home() as home:
-        client = home._rest.client
+    with memory_home() as backend:
+        client = backend._rest.client
         create = client.create_collection
 
         def lose_the_answer(name: str, **settings: Any) -> None:
@@ -963,30 +963,30 @@ def test_a_collection_made_twice_because_an_answer_was_lost(monkeypatch: pytest.
             raise UnexpectedResponse(409, "Conflict", b"already exists", httpx.Headers())
 
         monkeypatch.setattr(client, "create_collection", lose_the_answer)
-        done = fill(home, items(2), rows(2))
-        assert home.generations() == [done]
+        done = fill(backend, items(2), rows(2))
+        assert backend.generations() == [done]
         with pytest.raises(SearchIndexError, match="already exists"):  # the name was taken before
-            home.create(done)
-        assert home.generations() == [done]
+            backend.create(done)
+        assert backend.generations() == [done]
 
 
 def test_a_collection_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise UnexpectedResponse(400, "Bad Request", b"disk full", httpx.Headers())
 
-    with memory_home() as home:
-        monkeypatch.setattr(home._rest.client, "create_collection", refuse)
+    with memory_home() as backend:
+        monkeypatch.setattr(backend._rest.client, "create_collection", refuse)
         with pytest.raises(SearchIndexError, match=r"create_collection: .*400"):
-            home.create(plan())
+            backend.create(plan())
 
 
 def test_finishing_waits_for_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_GREEN_EVERY_S", 0.001)
-    with memory_home() as home:
-        client = home._rest.client
+    with memory_home() as backend:
+        client = backend._rest.client
         ask, change, changes = client.get_collection, client.update_collection, []
         status = iter([models.CollectionStatus.YELLOW, models.CollectionStatus.GREY, models.CollectionStatus.YELLOW])
-        writer = home.create(plan())
+        writer = backend.create(plan())
         writer.upload(items(2), rows(2))
 
         def answer(name: str) -> Any:
@@ -1005,9 +1005,9 @@ def test_finishing_waits_for_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_collection_that_failed_is_not_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    with memory_home() as home:
-        client = home._rest.client
-        writer = home.create(plan())
+    with memory_home() as backend:
+        client = backend._rest.client
+        writer = backend.create(plan())
         red = client.get_collection(f"test--{writer.generation.name}").model_copy(
             update={"status": models.CollectionStatus.RED}
         )
@@ -1016,8 +1016,8 @@ def test_a_collection_that_failed_is_not_finished(monkeypatch: pytest.MonkeyPatc
             writer.finish({})
 
 
-def test_a_server_is_changed_item_by_item(server_home: ServerHome) -> None:
-    assert isinstance(server_home, LiveHome)
+def test_a_server_is_changed_item_by_item(server_home: ServerBackend) -> None:
+    assert isinstance(server_home, WritableBackend)
     for change in (lambda: server_home.put("none", items(1), rows(1)), lambda: server_home.delete("none", ["item0"])):
         with pytest.raises(SearchIndexError, match="none is not published any more, None is"):
             change()
@@ -1032,7 +1032,7 @@ def test_a_server_is_changed_item_by_item(server_home: ServerHome) -> None:
     reader.close()
 
 
-def test_a_server_keeps_two_jobs_apart(server_home: ServerHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_keeps_two_jobs_apart(server_home: ServerBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "BEAT_S", 0.0)
     first = server_home.create(plan())
     first.upload(items(2), rows(2))
@@ -1043,17 +1043,17 @@ def test_a_server_keeps_two_jobs_apart(server_home: ServerHome, monkeypatch: pyt
     assert len(server_home.create(plan()).state()) == 2
 
 
-# Which home
+# Which backend
 
 
 def test_without_a_server_the_home_is_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QDRANT_URL", raising=False)
-    home = open_home(Indexing(path=str(tmp_path / "here")))
-    assert isinstance(home, EdgeHome)
-    assert home.where == str(tmp_path / "here")
+    backend = open_backend(Indexing(path=str(tmp_path / "here")))
+    assert isinstance(backend, EdgeBackend)
+    assert backend.where == str(tmp_path / "here")
     monkeypatch.setenv("CIRRAY_HOME", str(tmp_path))
     monkeypatch.setenv("QDRANT_URL", "")
-    assert open_home(Indexing()).where == str(tmp_path / "index")
+    assert open_backend(Indexing()).where == str(tmp_path / "index")
 
 
 def test_a_server_that_cannot_be_reached_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1061,7 +1061,7 @@ def test_a_server_that_cannot_be_reached_is_never_replaced(tmp_path: Path, monke
     monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:9")
     monkeypatch.delenv("QDRANT_API_KEY", raising=False)
     with pytest.raises(IndexUnavailableError, match="check that Qdrant runs there and that QDRANT_URL is right"):
-        open_home(Indexing(path=str(tmp_path / "here"), timeout_s=1.0))
+        open_backend(Indexing(path=str(tmp_path / "here"), timeout_s=1.0))
     assert not (tmp_path / "here").exists()
     gc.collect()
 
@@ -1070,4 +1070,4 @@ def test_a_server_that_cannot_be_reached_is_never_replaced(tmp_path: Path, monke
 def test_an_address_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDRANT_URL", url)
     with pytest.raises(SearchIndexError, match=r"QDRANT_URL is .*set it like http://localhost:6333"):
-        open_home(Indexing())
+        open_backend(Indexing())

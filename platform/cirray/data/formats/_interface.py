@@ -1,0 +1,54 @@
+"""What every dataset format provides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from cirray.config.schema import Data
+from cirray.data import records
+from cirray.data.formats._annotations import Annotations
+from cirray.data.parsing import Record, Source
+from cirray.data.records import Split, Triplet
+
+
+class DatasetFormat(Protocol):
+    """A module of this package.
+
+    Attributes:
+        EXPECTED: what `data.root` must hold, for error messages.
+    """
+
+    EXPECTED: str
+
+    def read(self, data: Data, splits: Sequence[str]) -> Annotations:
+        """Reads the annotation files of some of the splits "train", "val" and "test"."""
+        ...
+
+    def protocol(self, data: Data) -> records.Protocol:
+        """Returns how the dataset is scored."""
+        ...
+
+    def ranking_files(
+        self, split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
+    ) -> dict[str, Any]:
+        """Returns a split's rankings in the dataset's own layout: file name -> JSON content.
+
+        Args:
+            ranked: for each triplet the names of the best images, best first.
+            within: the same, of its image set only; as many empty lists where there are no image sets.
+        """
+        ...
+
+    def recognizes(self, record: Record, in_array: bool) -> bool:
+        """Whether a record is from an annotation file of this format.
+
+        Args:
+            in_array: the file is one JSON array; otherwise JSON Lines.
+        """
+        ...
+
+    def read_annotation_file(self, source: Source, path: Path) -> Iterator[Triplet]:
+        """Yields the triplets of one annotation file, without the image lists beside it; targets may be missing."""
+        ...

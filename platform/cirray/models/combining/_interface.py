@@ -1,0 +1,49 @@
+"""What every combining function is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+
+class CombiningFunction(nn.Module, ABC):
+    """Combines raw image and text features to unit query features.
+
+    Shapes: B queries, d feature width.
+
+    Attributes:
+        has_text_weight: whether the function mixes text and image in a convex combination, whose text weight can be
+            read and set.
+    """
+
+    has_text_weight: ClassVar[bool]
+
+    @abstractmethod
+    def compose(self, image: Tensor, text: Tensor, text_weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Combines raw features and returns the text weights beside the result.
+
+        Args:
+            image: raw image features [B, d].
+            text: raw text features [B, d].
+            text_weight: [B, 1], in place of the text weights that the function chooses.
+
+        Returns:
+            Unit query features [B, d], and the text weights [B, 1]; None if the function has none.
+
+        Raises:
+            ValueError: a text weight was given to a function that has none.
+        """
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        """Combines raw features [B, d] to unit query features [B, d]."""
+        return self.compose(image, text)[0]
+
+    def is_trainable(self) -> bool:
+        """Whether there are parameters to train."""
+        return next(self.parameters(), None) is not None
+
+    def _refuse_text_weight(self, text_weight: Tensor | None) -> None:
+        if text_weight is not None:
+            raise ValueError(f"{type(self).__name__} has no text weight to set")
