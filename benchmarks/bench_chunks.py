@@ -13,7 +13,8 @@ from multiprocessing import get_context
 import torch
 import torch.nn.functional as F
 
-from cirray.config.schema import Backbone, Preprocess
+from cirray.config.backbone import Backbone
+from cirray.config.data import Preprocess
 from cirray.models.build import build_encoder
 from cirray.models.combining.sum import Sum
 from cirray.models.losses import contrastive_loss

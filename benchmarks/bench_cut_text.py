@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import torch
 
-from cirray.config.schema import Backbone, Preprocess
+from cirray.config.backbone import Backbone
+from cirray.config.data import Preprocess
 from cirray.models.build import build_encoder
 from cirray.models.clip import Encoder
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from cirray.config.schema import Indexing
+from cirray.config.indexing import Indexing
 from cirray.data.attributes import Attribute
 from cirray.index.backend import Generation, new_name
 from cirray.index.edge import EdgeBackend

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cirray.config.schema import Backbone, Preprocess
+from cirray.config.backbone import Backbone
+from cirray.config.data import Preprocess
 from cirray.evaluation.ranking import target_ranks
 from cirray.features.embed import EmbedImages
 from cirray.features.store import FeatureStore

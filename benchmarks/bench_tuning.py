@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from cirray.cluster.board import Poster
 from cirray.cluster.session import connect
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Config, load_recipe
+from cirray.config.recipe import load_recipe
+from cirray.config.schema import Config
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.storage.metrics_log import MetricsLog

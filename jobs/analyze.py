@@ -17,7 +17,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
 from cirray.config.command_line import main, parse
-from cirray.config.schema import Config, load_recipe
+from cirray.config.recipe import load_recipe
+from cirray.config.schema import Config
 from cirray.errors import ConfigError, RunError
 
 

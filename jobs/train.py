@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
 from cirray.config.command_line import main, parse
-from cirray.config.schema import load_recipe, recipe_names
+from cirray.config.recipe import load_recipe, recipe_names
 from cirray.errors import ConfigError
 
 

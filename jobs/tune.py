@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a s
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cirray.config.command_line import main, parse
-from cirray.config.schema import load_recipe, recipe_names
+from cirray.config.recipe import load_recipe, recipe_names
 from cirray.errors import ConfigError
 
 SHORT = ("budget", "trials", "workers_per_trial", "space")

@@ -11,7 +11,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from cirray.config.schema import Serving
+from cirray.config.serving import Serving
 from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.index.backend import IndexBackend, check_fingerprint

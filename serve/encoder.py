@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from ray import serve
 
-from cirray.config.schema import Serving
+from cirray.config.serving import Serving
 from cirray.console.log import log
 from cirray.errors import BundleError
 from cirray.models.bundle_manifest import MANIFEST, read_bundle

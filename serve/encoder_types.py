@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cirray.config.schema import Preprocess
+from cirray.config.data import Preprocess
 
 
 @dataclass(frozen=True, slots=True)

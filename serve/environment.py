@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cirray.config.schema import Indexing, Serving
+from cirray.config.indexing import Indexing
+from cirray.config.serving import Serving
 from cirray.errors import ConfigError
 from cirray.index import open_backend
 from cirray.index.backend import IndexBackend

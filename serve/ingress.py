@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cirray.config.schema import Serving
+from cirray.config.serving import Serving
 from serve.access import Access
 from serve.catalog import Catalog
 from serve.environment import PATIENCE, DeploymentEnvironment, open_index

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from cirray.client import schemas
-from cirray.config.schema import Serving
+from cirray.config.serving import Serving
 from cirray.console.log import log
 from cirray.data.captions import query_caption
 from cirray.data.filters import Filter

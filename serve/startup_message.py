@@ -6,7 +6,7 @@ import json
 import os
 
 from cirray.client import Client, ServiceError
-from cirray.config.schema import Serving
+from cirray.config.serving import Serving
 
 STOP = "Ctrl-C stops it."
 

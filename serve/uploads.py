@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cirray.config.schema import Preprocess
+from cirray.config.data import Preprocess
 from cirray.data.images import content_pixels
 from cirray.storage.files import replacing
 from serve.errors import UnfitRequestError

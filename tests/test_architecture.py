@@ -194,7 +194,7 @@ def test_the_platform_folder_is_no_package() -> None:
     "statement",
     [
         "import cirray; assert cirray.load and cirray.__version__",
-        "import cirray.config.schema, cirray.config.command_line, cirray.errors, cirray.storage.files",
+        "import cirray.config.recipe, cirray.config.command_line, cirray.errors, cirray.storage.files",
         "import cirray.data.load",
         "import cirray.evaluation.ranked_lists, cirray.evaluation.ranking_files",
         "import cirray.client",

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import cirray
+from cirray.config.data import Preprocess
 from cirray.config.registry import COMBINING_FUNCTIONS
-from cirray.config.schema import CombiningSettings, Preprocess
+from cirray.config.training import CombiningSettings
 from cirray.data.images import PictureError, open_rgb, pixels
 from cirray.errors import BundleError
 from cirray.models import bundle

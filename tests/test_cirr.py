@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 from cirray.data.formats import cirr
 from cirray.data.records import Triplet
 from tests.support.data_fixtures import cirr_record, write_json, write_picture

@@ -19,7 +19,9 @@ from torch import Tensor
 
 import cirray
 import jobs.convert
-from cirray.config.schema import Backbone, CombiningSettings, load_recipe
+from cirray.config.backbone import Backbone
+from cirray.config.recipe import load_recipe
+from cirray.config.training import CombiningSettings
 from cirray.errors import CheckpointError, ConfigError
 from cirray.interop.clip4cir import archive, checkpoint
 from cirray.interop.clip4cir.checkpoint import read_checkpoint

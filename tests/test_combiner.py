@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cirray.config.schema import CombiningSettings
+from cirray.config.training import CombiningSettings
 from cirray.models.combining import build_combining
 from cirray.models.combining.combiner import Combiner
 from cirray.models.combining.gated import Gated

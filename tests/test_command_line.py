@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cirray.config.command_line import STOPPED, field_help, main, parse
-from cirray.config.schema import fields
+from cirray.config.recipe import fields
 from cirray.errors import ConfigError, DataError
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cirray.config.schema import Config, fields, load_recipe, recipe_names
+from cirray.config.recipe import fields, load_recipe, recipe_names
+from cirray.config.schema import Config
 from cirray.errors import ConfigError
 
 

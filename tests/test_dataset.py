@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 from cirray.data.load import load_dataset
 from cirray.errors import ConfigError, DataError
 from tests.support.data_fixtures import (

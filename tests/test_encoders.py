@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from cirray.config.schema import Preprocess
+from cirray.config.data import Preprocess
 from cirray.errors import BundleError
 from cirray.models.clip import Encoder, load_encoder, load_trained, save_encoder
 from cirray.models.encoder_manifest import DEFINITION, MANIFEST, WEIGHTS, read_manifest

@@ -22,7 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Compute, Config, load_recipe
+from cirray.config.compute import Compute
+from cirray.config.recipe import load_recipe
+from cirray.config.schema import Config
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import build_table
 from cirray.features.embed import DecodePixels, EmbedImages, EmbedTexts, pixels_fingerprint, text_key

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 from cirray.data.formats import fashioniq
 from cirray.data.records import Triplet
 from tests.support.data_fixtures import pair, write_fashioniq, write_json

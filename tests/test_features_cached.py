@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cirray.config.schema import Preprocess
+from cirray.config.data import Preprocess
 from cirray.data.images import PictureError, open_rgb, pixels
 from cirray.features.embed import DecodePixels, Embed, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
 from cirray.features.store import FeatureStore

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 from torchvision.transforms import functional as F
 
-from cirray.config.schema import Preprocess
+from cirray.config.data import Preprocess
 from cirray.data import images
 from cirray.data.images import PictureError, decode_rgb, open_rgb, pixels, square_pad, target_pad
 from cirray.errors import DataError

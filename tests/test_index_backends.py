@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from cirray.config.schema import Hnsw, Indexing
+from cirray.config.indexing import Hnsw, Indexing
 from cirray.data.attributes import Attribute
 from cirray.data.filters import Filter
 from cirray.errors import IndexUnavailableError, SearchIndexError

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cirray.config.schema import Indexing
+from cirray.config.indexing import Indexing
 from cirray.errors import LocationError, SearchIndexError
 from cirray.index import open_backend, remote
 from cirray.index.backend import Generation

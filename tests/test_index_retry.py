@@ -19,7 +19,7 @@ import pytest
 from qdrant_client import QdrantClient
 from qdrant_client import grpc as wire
 
-from cirray.config.schema import Indexing
+from cirray.config.indexing import Indexing
 from cirray.data.filters import Filter
 from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.index import retry

@@ -20,7 +20,9 @@ import pytest
 import yaml
 
 from cirray.config.command_line import parse
-from cirray.config.schema import Config, Serving, load_recipe
+from cirray.config.recipe import load_recipe
+from cirray.config.schema import Config
+from cirray.config.serving import Serving
 from tests.support.environments import locked
 from tests.support.k8s_schema.specs import SPECS, Metadata, closed, nodes
 from tests.support.manifests import RAY_KINDS, ROOT, Object, built, cluster_of, groups_of, of_kind

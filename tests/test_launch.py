@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cirray.config.schema import load_recipe
+from cirray.config.recipe import load_recipe
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import build_table
 from cirray.errors import RunError

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from cirray.cluster.board import Poster
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Compute, Optimisation
+from cirray.config.compute import Compute
+from cirray.config.training import Optimisation
 from cirray.evaluation.metrics import Recall
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.average import WeightAverage

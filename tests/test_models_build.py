@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cirray.config.schema import Backbone, Preprocess
+from cirray.config.backbone import Backbone
+from cirray.config.data import Preprocess
 from cirray.errors import BackboneError
 from cirray.models.build import build_encoder
 from cirray.models.clip import Encoder, load_encoder, save_encoder

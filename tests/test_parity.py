@@ -20,7 +20,8 @@ from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 from torchvision.transforms import functional as TF
 
 import cirray
-from cirray.config.schema import Preprocess, load_recipe
+from cirray.config.data import Preprocess
+from cirray.config.recipe import load_recipe
 from cirray.data.images import content_pixels, file_pixels, image_pixels, open_rgb, pixels
 from cirray.errors import ConfigError
 from cirray.models.combining.combiner import Combiner

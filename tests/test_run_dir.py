@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cirray.config.schema import Config, load_recipe
+from cirray.config.recipe import load_recipe
+from cirray.config.schema import Config
 from cirray.errors import ConfigError, RunError
 from cirray.training.run_dir import CONFIG, open_output
 

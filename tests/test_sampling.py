@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Compute
+from cirray.config.compute import Compute
 from cirray.training.sampling import Sampler, seed_epoch
 from cirray.training.stages.combine import _padded
 from cirray.training.stages.finetune import _draw

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from cirray.client.feedback import export_triplets
-from cirray.config.schema import Serving, load_recipe
+from cirray.config.recipe import load_recipe
+from cirray.config.serving import Serving
 from cirray.index.build import build_index
 from cirray.index.edge import EdgeBackend
 from cirray.storage.location import Remote, mirror_of, push

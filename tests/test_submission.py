@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import cirray
-from cirray.config.schema import Data, load_recipe
+from cirray.config.data import Data
+from cirray.config.recipe import load_recipe
 from cirray.data.formats import cirr, fashioniq, load_format
 from cirray.data.formats._annotations import Annotations
 from cirray.data.records import Dataset, Triplet

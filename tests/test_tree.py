@@ -12,7 +12,8 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from cirray.config.schema import Data, Embedding, Preprocess
+from cirray.config.compute import Embedding
+from cirray.config.data import Data, Preprocess
 from cirray.data.catalog import read_catalog
 from cirray.data.images import PictureError, open_rgb
 from cirray.data.load import load_dataset

@@ -1,6 +1,6 @@
 import pytest
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 from cirray.data.formats import triplets
 from cirray.data.records import Triplet
 from tests.support.data_fixtures import triplet, write_catalog, write_lines

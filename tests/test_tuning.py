@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cirray.config.schema import Config, load_recipe, overridden
+from cirray.config.recipe import load_recipe, overridden
+from cirray.config.schema import Config
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.errors import ConfigError

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from cirray.config.schema import Config, check_field, overridden
+from cirray.config.recipe import check_field, overridden
+from cirray.config.schema import Config
 from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.storage.files import write_json, write_text

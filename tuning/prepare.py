@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
-from cirray.config.schema import Config, overridden
+from cirray.config.recipe import overridden
+from cirray.config.schema import Config
 from cirray.data.table import TripletTable, build_table
 from cirray.features.embed import text_key
 from cirray.features.ensure import Embedder, pictures_of

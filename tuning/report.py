@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from cirray.config.schema import Config, overridden
+from cirray.config.recipe import overridden
+from cirray.config.schema import Config
 from cirray.storage.files import replacing, write_text
 from tuning.outcome import Candidate, spread
 from tuning.search import Trial

@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from cirray.config.schema import Config, overridden
+from cirray.config.recipe import overridden
+from cirray.config.schema import Config
 from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.models.encoder_manifest import WEIGHTS as ENCODER_WEIGHTS

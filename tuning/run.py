@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cirray.config.schema import Config, overridden
+from cirray.config.recipe import overridden
+from cirray.config.schema import Config
 from cirray.console.log import log
 from cirray.errors import ConfigError, RunError
 from cirray.storage.files import write_json, write_text

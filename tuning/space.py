@@ -22,7 +22,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from cirray.config.schema import Config, check_field, overridden
+from cirray.config.recipe import check_field, overridden
+from cirray.config.schema import Config
 from cirray.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "spaces"

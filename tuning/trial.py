@@ -11,7 +11,7 @@ import torch
 from ray import tune
 
 from cirray.cluster.worker import Worker
-from cirray.config.schema import overridden
+from cirray.config.recipe import overridden
 from tuning.group import run_group
 from tuning.prepare import Start
 from tuning.trial_task import build_task, train

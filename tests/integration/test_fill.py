@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cirray.config.schema import Embedding, Preprocess
+from cirray.config.compute import Embedding
+from cirray.config.data import Preprocess
 from cirray.data.images import PictureError
 from cirray.features.embed import DecodePixels
 from cirray.features.fill import fill

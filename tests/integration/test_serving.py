@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from cirray.client import Client
-from cirray.config.schema import load_recipe
+from cirray.config.recipe import load_recipe
 from cirray.data.load import load_dataset
 from cirray.evaluation.bundle import evaluate_bundle
 from tests.support.bundles import write_bundle

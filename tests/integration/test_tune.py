@@ -20,7 +20,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from cirray.config.command_line import STOPPED
-from cirray.config.schema import load_recipe
+from cirray.config.recipe import load_recipe
 from cirray.models.encoder_manifest import WEIGHTS
 from cirray.storage.location import Remote
 from tests.support.runs import REPOSITORY, job, small_settings, wait_for

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from cirray.config.schema import CombiningSettings
+from cirray.config.training import CombiningSettings
 from cirray.models import bundle
 from cirray.models.clip import Encoder, save_encoder
 from cirray.models.combining import build_combining

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 
 
 def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (12, 9)) -> Path:

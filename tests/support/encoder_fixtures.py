@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from cirray.config.schema import Backbone, Preprocess
+from cirray.config.backbone import Backbone
+from cirray.config.data import Preprocess
 from cirray.models.build import build_encoder
 from cirray.models.clip import Encoder
 

@@ -20,7 +20,8 @@ from qdrant_client import QdrantClient
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cirray.config.schema import Serving, load_recipe
+from cirray.config.recipe import load_recipe
+from cirray.config.serving import Serving
 from cirray.index.backend import IndexBackend
 from cirray.index.build import build_index
 from cirray.index.edge import EdgeBackend

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cirray.capacity.model import Model, fit_model
 from cirray.capacity.points import Point
-from cirray.config.schema import Section
+from cirray.config.section import Section
 
 # The first formula of the graph, without `linked`: its largest error at a point with a graph that was left out of the
 # fit (disk at 100,000 x 128). Left out, 10,000 x 128 is 82% off in memory: no other point shows the fixed part.

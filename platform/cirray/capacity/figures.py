@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cirray.config.schema import Section
+from cirray.config.section import Section
 
 Basis = Literal["measured", "vendor", "formula", "assumed", "given"]
 

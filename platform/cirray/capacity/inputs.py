@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from cirray.config.schema import Hnsw, Indexing, Section
+from cirray.config.indexing import Hnsw, Indexing
+from cirray.config.section import Section
 from cirray.errors import ConfigError
 
 Quantization = Literal["none", "int8", "binary"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from cirray.capacity.formulas import quantized_bytes, vector_bytes
 from cirray.capacity.inputs import PlanInputs
 from cirray.capacity.model import Model
-from cirray.config.schema import Section
+from cirray.config.section import Section
 from cirray.errors import ConfigError
 
 GB = 1e9

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from cirray.capacity.formulas import graph_bytes, has_graph, payload_disk_bytes, quantized_bytes, vector_bytes
 from cirray.capacity.inputs import PlanInputs
 from cirray.capacity.points import Point
-from cirray.config.schema import Section
+from cirray.config.section import Section
 
 
 class Model(Section):

@@ -14,7 +14,7 @@ from cirray.capacity.model import Model, fit_model
 from cirray.capacity.points import Point, Points
 from cirray.capacity.serving import recall_figure, serving_figures
 from cirray.capacity.sizes import disk_figures, memory_figures
-from cirray.config.schema import Section
+from cirray.config.section import Section
 
 # The published anchor: 1M x 1536, int8 and rescoring, 8 CPUs, ef 64: 1,235 requests/s from 100 threads.
 ANCHOR_ITEMS, ANCHOR_DIM, ANCHOR_EF, ANCHOR_CORE_S = 1_000_000, 1536, 64, 8 / 1235

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cirray.capacity.formulas import has_graph
 from cirray.capacity.inputs import Positive, Quantization
-from cirray.config.schema import Section
+from cirray.config.section import Section
 from cirray.errors import ConfigError
 from cirray.storage.files import read_json
 

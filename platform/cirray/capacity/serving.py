@@ -11,7 +11,7 @@ from cirray.capacity.inputs import PlanInputs
 from cirray.capacity.layout import Layout
 from cirray.capacity.model import Model
 from cirray.capacity.points import Point
-from cirray.config.schema import Serving
+from cirray.config.serving import Serving
 
 HOURS_A_MONTH = 730.0
 # Recall@10 at 100,000 items where no point of ours says it; int8 before rescoring, so a lower bound.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ray
 
-from cirray.config.schema import Compute
+from cirray.config.compute import Compute
 
 
 def use_gpu(compute: Compute, workers: int) -> bool:

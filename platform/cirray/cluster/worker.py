@@ -19,7 +19,7 @@ import torch.distributed.nn.functional
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cirray.config.schema import Compute
+from cirray.config.compute import Compute
 
 
 class Worker:

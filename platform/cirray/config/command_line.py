@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cirray.config.schema import fields
+from cirray.config.recipe import fields
 from cirray.errors import CirrayError, ConfigError
 
 STOPPED = 130  # what shells say of a command that Ctrl-C ended

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cirray.config.schema import Preprocess
+from cirray.config.data import Preprocess
 from cirray.errors import DataError
 from cirray.storage.location import Remote, Stamp, is_remote
 

@@ -11,7 +11,7 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 from cirray.data.audit import audit_pictures
 from cirray.data.formats import load_format
 from cirray.data.images import Background

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 from cirray.data.formats import all_formats, load_format
 from cirray.data.parsing import Source, listing
 from cirray.data.records import Protocol, Triplet

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cirray.config.schema import Preprocess
+from cirray.config.data import Preprocess
 from cirray.data.images import file_pixels, reading_threads
 from cirray.models.encoder_manifest import MANIFEST
 from cirray.storage.location import fetch

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cirray.config.schema import Embedding
+from cirray.config.compute import Embedding
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable
 from cirray.features.embed import EmbedImages, EmbedTexts, text_key

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayTaskError
 from tqdm import tqdm
 
-from cirray.config.schema import Embedding
+from cirray.config.compute import Embedding
 from cirray.console.bars import bar
 from cirray.errors import CirrayError
 from cirray.features.embed import Embed

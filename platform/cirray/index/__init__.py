@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cirray.config.schema import Indexing
+from cirray.config.indexing import Indexing
 from cirray.errors import SearchIndexError
 from cirray.index.backend import IndexBackend
 from cirray.storage.location import is_remote

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from cirray.config.schema import Indexing
+from cirray.config.indexing import Indexing
 from cirray.data.attributes import Attribute
 from cirray.data.filters import Filter
 from cirray.errors import SearchIndexError

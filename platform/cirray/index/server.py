@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import ValidationError
 from qdrant_client import QdrantClient, models
 
-from cirray.config.schema import Indexing
+from cirray.config.indexing import Indexing
 from cirray.console.log import log
 from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.index.backend import Generation, same_build

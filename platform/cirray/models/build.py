@@ -15,7 +15,8 @@ import open_clip
 import torch
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
-from cirray.config.schema import Backbone, Preprocess
+from cirray.config.backbone import Backbone
+from cirray.config.data import Preprocess
 from cirray.errors import BackboneError
 from cirray.models.clip import Encoder, ImageInput
 

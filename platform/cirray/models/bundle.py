@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cirray.config.schema import CombiningSettings
+from cirray.config.training import CombiningSettings
 from cirray.data.images import file_pixels, image_pixels
 from cirray.errors import BundleError
 from cirray.models.bundle_manifest import COMBINING, FORMAT, MANIFEST, read_bundle

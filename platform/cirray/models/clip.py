@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cirray.config.schema import Preprocess
+from cirray.config.data import Preprocess
 from cirray.errors import BundleError
 from cirray.models.causal_text import causal_text_tower
 from cirray.models.encoder_manifest import DEFINITION, MANIFEST, WEIGHTS, read_manifest

@@ -17,7 +17,8 @@ from torch import Tensor
 from cirray.cluster.board import BoardLog, Poster, new_board, read_board
 from cirray.cluster.device import use_gpu
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Config, Optimisation
+from cirray.config.schema import Config
+from cirray.config.training import Optimisation
 from cirray.console.progress import shown
 from cirray.errors import RunError
 from cirray.storage.files import read_json, replacing, write_json

@@ -11,7 +11,8 @@ import torch
 
 from cirray.cluster.board import Poster
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Compute, Optimisation
+from cirray.config.compute import Compute
+from cirray.config.training import Optimisation
 from cirray.storage.metrics_log import Log
 from cirray.training.average import WeightAverage
 from cirray.training.checkpoints import Progress, read_checkpoint, write_checkpoint

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cirray.config.schema import GalleryLoss
+from cirray.config.training import GalleryLoss
 from cirray.data.table import TripletTable
 from cirray.evaluation.ranking import gallery_positions, top_k
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 from cirray.data import records
 from cirray.data.formats._annotations import Annotations
 from cirray.data.parsing import Record, Source

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 from cirray.data.captions import is_empty
 from cirray.data.formats._annotations import Annotations
 from cirray.data.images import Picture

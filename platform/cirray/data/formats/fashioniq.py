@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 from cirray.data.captions import without_empty
 from cirray.data.formats._annotations import Annotations
 from cirray.data.images import Picture

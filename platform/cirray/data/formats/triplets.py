@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cirray.config.schema import Data
+from cirray.config.data import Data
 from cirray.data.captions import is_empty
 from cirray.data.formats._annotations import Annotations
 from cirray.data.images import Picture

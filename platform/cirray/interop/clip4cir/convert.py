@@ -10,7 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from cirray.config.schema import Backbone, CombiningSettings, Config, Preprocess
+from cirray.config.backbone import Backbone
+from cirray.config.data import Preprocess
+from cirray.config.schema import Config
+from cirray.config.training import CombiningSettings
 from cirray.errors import CheckpointError, ConfigError
 from cirray.interop.clip4cir.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from cirray.interop.clip4cir.shapes import (

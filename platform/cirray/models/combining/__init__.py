@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from cirray.config.schema import CombiningSettings
+from cirray.config.training import CombiningSettings
 from cirray.models.combining._interface import CombiningFunction
 
 __all__ = ["CombiningFunction", "build_combining"]

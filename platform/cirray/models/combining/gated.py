@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cirray.config.schema import CombiningSettings
+from cirray.config.training import CombiningSettings
 from cirray.models.combining._interface import CombiningFunction
 from cirray.models.combining._layers import two_layers
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cirray.config.schema import CombiningSettings
+from cirray.config.training import CombiningSettings
 from cirray.models.combining._interface import CombiningFunction
 
 

@@ -1,0 +1,21 @@
+"""Which CLIP."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from cirray.config.section import Section
+
+
+class Backbone(Section):
+    """Which CLIP. Weights come from `pretrained`, or from a local `weights` file, or are random (neither)."""
+
+    model: str = Field("RN50", description="open_clip name, a definition of ours (cirray-tiny), or a .json file")
+    pretrained: str | None = Field(None, description="open_clip tag of published weights, such as openai")
+    weights: str | None = Field(None, description="local weights file (.safetensors, or .pt read with weights_only)")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Backbone:
+        if self.pretrained and self.weights:
+            raise ValueError("give pretrained or weights, not both")
+        return self
