@@ -15,7 +15,7 @@ from cirray.index import open_backend, remote
 from cirray.index.backend import Generation
 from cirray.index.remote import RemoteEdgeBackend
 from cirray.storage.location import Remote
-from tests.test_index_backends import fill, found, item, items, plan, rows
+from tests.support.index_backends import fill, found, item, items, plan, rows
 
 
 class Machines:
