@@ -97,6 +97,7 @@ def _command(process: psutil.Process) -> list[str]:
     return []
 
 
+@pytest.mark.filterwarnings("ignore:The reported value is ignored because:UserWarning")  # epochs of a resumed trial
 def test_a_killed_search_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
     arguments = search(tmp_path, trials="10", **{"tune.scheduler": "none"})
     with job(command("tune", arguments), tmp_path / "log", environment()) as process:
