@@ -23,8 +23,8 @@ from cirray.config.command_line import STOPPED
 from cirray.config.recipe import load_recipe
 from cirray.models.encoder_manifest import WEIGHTS
 from cirray.storage.location import Remote
-from tests.support.jobs import REPOSITORY, options, run_job, succeed
-from tests.support.runs import job, kill_driver, small_settings, wait_for
+from tests.support.jobs import run_job, succeed
+from tests.support.runs import REPOSITORY, job, kill_driver, options, small_settings, wait_for
 from tests.support.small_catalog import write_small_catalog
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
