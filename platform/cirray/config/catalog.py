@@ -1,0 +1,47 @@
+"""How a catalog or product feed is read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from cirray.config.registry import CATALOG_PRESETS, one_of
+from cirray.config.section import Section
+
+
+class CatalogSettings(Section):
+    """How a catalog file is read. What is `auto` is found out from the file, and reported."""
+
+    preset: Annotated[str, *one_of(("auto", "none", *CATALOG_PRESETS))] = Field(
+        "auto", description="column names of a shop system's export; auto recognizes them"
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="name -> column of the file; id, image, title and group are the item's own, others are attributes",
+    )
+    encoding: str = Field("auto", description="text encoding of CSV files, such as utf-8 or cp1252")
+    delimiter: str = Field("auto", description="character between the cells of CSV files; tab for a tab")
+    quote: str = Field("auto", description="character around cells of CSV files that hold the delimiter")
+    decimal: Literal["auto", ".", ","] = Field("auto", description="decimal mark of amounts in CSV files")
+    allow_private: bool = Field(
+        False, description="download pictures from private and loopback addresses too (http://10.0.0.7, localhost)"
+    )
+
+    @field_validator("delimiter", "quote")
+    @classmethod
+    def _is_one_character(cls, value: str) -> str:
+        value = {"tab": "\t", "\\t": "\t"}.get(value, value)
+        if value != "auto" and len(value) != 1:
+            raise ValueError("must be one character, or auto")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value != "auto":
+            try:
+                "".encode(value)
+            except LookupError:
+                raise ValueError("must be the name of a text encoding, such as utf-8 or cp1252") from None
+        return value
