@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from cirray.data.catalog.cells import Column, is_missing
+from cirray.data.catalog.cells import Column, is_missing, is_no_value
 from cirray.data.catalog.entry import Value
 
 _CURRENCIES = {
@@ -20,19 +20,22 @@ _CURRENCIES = {
     "zł": "PLN",
     "kr": "SEK",
 }
-_SIGN = "|".join(map(re.escape, _CURRENCIES))
+_CODES = re.findall(
+    r"[A-Z]{3}",
+    "AED ARS AUD BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KES KRW KWD MAD MXN MYR "
+    "NGN NOK NZD PEN PHP PLN QAR RON RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR",
+)
+_SIGN = "|".join(map(re.escape, (*_CODES, *_CURRENCIES)))
 _AMOUNT = r"-?[0-9][0-9.,'’\u00a0\u202f ]*"
-_PRICE = re.compile(rf"(?P<before>[A-Z]{{3}}|{_SIGN})?\s*(?P<amount>{_AMOUNT})\s*(?P<after>[A-Z]{{3}}|{_SIGN})?")
+_PRICE = re.compile(rf"(?P<before>{_SIGN})?\s*(?P<amount>{_AMOUNT})\s*(?P<after>{_SIGN})?")
 _GROUPED = re.compile(r"-?[0-9]{1,3}([., '’\u00a0\u202f][0-9]{3})+([.,][0-9]+)?")
 _PLAIN = re.compile(r"-?(0|[1-9][0-9]{0,14})([.,][0-9]+)?")
 
 
 def has_currency(cells: Sequence[Any]) -> bool:
     """Whether a cell has an amount with a currency sign or code."""
-    return any(isinstance(cell, str) and any(sign in cell for sign in _CURRENCIES) for cell in cells) or any(
-        isinstance(cell, str) and re.fullmatch(rf"\s*({_AMOUNT}\s*[A-Z]{{3}}|[A-Z]{{3}}\s*{_AMOUNT})\s*", cell)
-        for cell in cells
-    )
+    matches = (_PRICE.fullmatch(cell.strip()) for cell in cells if isinstance(cell, str))
+    return any(match is not None and (match["before"] or match["after"]) for match in matches)
 
 
 def parse_prices(cells: Sequence[Any], decimal: str = "auto", needs_sign: bool = False) -> Column | None:
