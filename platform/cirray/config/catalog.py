@@ -7,7 +7,20 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from cirray.config.registry import CATALOG_PRESETS, one_of
-from cirray.config.section import Section
+from cirray.config.section import Positive, Section
+
+
+class DownloadSettings(Section):
+    """How pictures at http(s) addresses are downloaded."""
+
+    folder: str = Field("", description="folder of downloaded pictures; empty = $CIRRAY_HOME/downloads or ~/.cache/...")
+    connections: Positive = Field(16, description="downloads at a time")
+    per_host_per_s: float = Field(20.0, gt=0.0, description="requests a second to one host, at most")
+    timeout_s: float = Field(30.0, gt=0.0, description="longest time for one picture")
+    max_mb: float = Field(20.0, gt=0.0, description="largest picture")
+    attempts: Positive = Field(5, description="tries of a picture whose server fails or is busy")
+    first_wait_s: float = Field(1.0, ge=0.0, description="mean wait before the second try; each further one doubles it")
+    max_age_h: float = Field(24.0, ge=0.0, description="hours after which a picture is asked for again, by its ETag")
 
 
 class CatalogSettings(Section):
@@ -24,9 +37,8 @@ class CatalogSettings(Section):
     delimiter: str = Field("auto", description="character between the cells of CSV files; tab for a tab")
     quote: str = Field("auto", description="character around cells of CSV files that hold the delimiter")
     decimal: Literal["auto", ".", ","] = Field("auto", description="decimal mark of amounts in CSV files")
-    allow_private: bool = Field(
-        False, description="download pictures from private and loopback addresses too (http://10.0.0.7, localhost)"
-    )
+    allow_private: bool = Field(False, description="also download pictures from private and loopback addresses")
+    download: DownloadSettings = DownloadSettings()
 
     @field_validator("delimiter", "quote")
     @classmethod
