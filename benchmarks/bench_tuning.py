@@ -19,7 +19,7 @@ from cirray.cluster.board import Poster
 from cirray.cluster.session import connect
 from cirray.cluster.worker import Worker
 from cirray.config.recipe import load_recipe
-from cirray.config.schema import Config
+from cirray.config.tuning import TuneConfig
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.storage.metrics_log import MetricsLog
@@ -45,7 +45,7 @@ def table(seed: int) -> TripletTable:
     return TripletTable(rows[0], rows[1] % 2_000, ("x",), variants, texts, categories, subset, torch.arange(2_000))
 
 
-def start(config: Config) -> Start:
+def start(config: TuneConfig) -> Start:
     """Random features: 200,000 pictures."""
     images = torch.randn(IMAGES, WIDTH)
     captions = torch.randn(CAPTIONS, WIDTH)
@@ -94,7 +94,7 @@ class Memory(threading.Thread):
 def main() -> None:
     """Prints the ratios."""
     changes = {"stage2.optimisation.epochs": 4, "stage2.optimisation.validate_every": 1, "tune.scheduler": "none"}
-    config = load_recipe("tiny", changes)
+    config = load_recipe(TuneConfig, "tiny", changes)
     connect(2)
     begin = start(config)
     size = sum(array.nbytes for array in begin.frozen.values()) / 2**20
@@ -106,7 +106,7 @@ def main() -> None:
     lr = config.stage2.optimisation.lr
     space = Space("bench", {"stage2.optimisation.lr": Domain("uniform", (lr, lr * 1.0001))})
     for concurrent in (1, 2):
-        tuned = load_recipe("tiny", {**changes, "tune.concurrent": concurrent, "tune.trials": 4})
+        tuned = load_recipe(TuneConfig, "tiny", {**changes, "tune.concurrent": concurrent, "tune.trials": 4})
         memory = Memory()
         memory.start()
         with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 """Serves a catalog: the search page and the HTTP interface.
 
-    python -m serve --serve.bundle OUTPUT/bundle [--serve.index DIR] [--serve.port 8000] [--any.field VALUE]
+    python -m serve --serve.bundle OUTPUT/bundle [--serve.index DIR] [--serve.port 8000] [--serve.FIELD VALUE]
 
 The index is the one that jobs/index.py has published: embedded in --serve.index, or on the Qdrant server that
 QDRANT_URL names. Runs until Ctrl-C; requests that a replica has begun are finished then. New generations, and a new
@@ -13,22 +13,26 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.config.command_line import main, parse
-from cirray.config.recipe import load_recipe
-from cirray.config.serving import Serving
+from cirray.config.command import Command
+from cirray.config.command_line import main
+from cirray.config.help import help_text
+from cirray.config.options import Options
+from cirray.config.serving import ServeConfig, Serving
 from cirray.console.log import log
 
 NAME = "cirray"
+COMMAND = Command(__doc__ or "", Options, ServeConfig)
 
 
 def run(argv: Sequence[str]) -> None:
     """Parses, checks, starts, says where to look, waits for the end."""
-    settings = load_recipe("default", parse(argv)).serve
+    settings = COMMAND.read(argv)[1].serve
     from serve.app import build_app  # a wrong setting fails before Ray is started
 
     _start(build_app(settings), settings)
@@ -64,4 +68,4 @@ def _start(application: Any, settings: Serving) -> None:
 
 
 if __name__ == "__main__":
-    main(run, __doc__ or "")
+    main(run, partial(help_text, COMMAND))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexAccess
 from cirray.config.serving import Serving
 from cirray.errors import ConfigError
 from cirray.index import open_backend
@@ -47,5 +47,5 @@ def open_index(settings: Serving) -> IndexBackend:
     """Opens the index as a search service does: with less patience than an indexing job."""
     patience = settings.timeout_s * PATIENCE
     return open_backend(
-        Indexing(path=settings.index, collection=settings.collection, timeout_s=patience, attempts=_ATTEMPTS)
+        IndexAccess(path=settings.index, collection=settings.collection, timeout_s=patience, attempts=_ATTEMPTS)
     )

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from cirray.config.recipe import check_field, overridden
-from cirray.config.schema import Config
+from cirray.config.recipe import overridden
+from cirray.config.tuning import TrialsConfig
+from cirray.config.unknown import check_field
 from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.storage.files import write_json, write_text
@@ -24,7 +25,7 @@ _FREE = tuple(field for field in FREE if field != "tune")
 RESULT = "ablation.json"
 
 
-def load_changes(name: str, config: Config) -> dict[str, dict[str, Any]]:
+def load_changes(name: str, config: TrialsConfig) -> dict[str, dict[str, Any]]:
     """Reads named changes, a mapping of names to fields and values, and tries each with a configuration.
 
     Raises:
@@ -40,7 +41,7 @@ def load_changes(name: str, config: Config) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"{path} must map names to the fields that they change, and their values")
     for label, change in content.items():
         for field in change:
-            check_field(field)
+            check_field(type(config), field)
             if field.partition(".")[0] not in TRAINED_ANEW:
                 raise ConfigError(f"{path}: {label} changes {field}, but only stages 1 and 2 are trained anew")
         changed = overridden(config, change)
@@ -50,7 +51,7 @@ def load_changes(name: str, config: Config) -> dict[str, dict[str, Any]]:
     return {str(label): dict(change) for label, change in content.items()}
 
 
-def ablate(config: Config, changes: str) -> dict[str, Any]:
+def ablate(config: TrialsConfig, changes: str) -> dict[str, Any]:
     """Trains the recipe and each change of it with `tune.seeds` seeds; takes up what was stopped.
 
     The stages before the first that is changed run once. Epochs are chosen on triplets held back from train; val is
@@ -59,7 +60,7 @@ def ablate(config: Config, changes: str) -> dict[str, Any]:
     Returns:
         The JSON result: of each row its changed fields, and its numbers by seed.
     """
-    config = overridden(held_back(config), {"ablation": False, "tune.stage": "stage2"})
+    config = overridden(held_back(config), {"ablation": False})
     named = {RECIPE: {}, **load_changes(changes, config)}
     output = open_output(config, _FREE)
     write_text(output.folder / CONFIG, config.to_yaml())
@@ -74,7 +75,7 @@ def ablate(config: Config, changes: str) -> dict[str, Any]:
     return _write(output, config, compared)
 
 
-def _stage2(config: Config, named: Mapping[str, Mapping[str, Any]], output: Output) -> Sequence[Any]:
+def _stage2(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Output) -> Sequence[Any]:
     """Trains stage 2 of every row as trials that share the frozen features."""
     from tuning.outcome import candidates
     from tuning.prepare import prepare
@@ -84,14 +85,14 @@ def _stage2(config: Config, named: Mapping[str, Mapping[str, Any]], output: Outp
     return candidates(compare(config, list(named.values()), config.tune.seeds, start, output, "rows"), named)
 
 
-def _both_stages(config: Config, named: Mapping[str, Mapping[str, Any]], output: Output) -> Sequence[Any]:
+def _both_stages(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Output) -> Sequence[Any]:
     """Trains stages 1 and 2 of every row, from one backbone."""
     from tuning.rows import train_rows
 
     return train_rows(config, named, output)
 
 
-def _write(output: Output, config: Config, compared: Sequence[Any]) -> dict[str, Any]:
+def _write(output: Output, config: TrialsConfig, compared: Sequence[Any]) -> dict[str, Any]:
     rows: list[Mapping[str, Any]] = [
         {"name": row.name, "params": row.params, "selection": row.selection, "reported": row.reported}
         for row in compared

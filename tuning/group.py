@@ -12,13 +12,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Config
+from cirray.config.tuning import TrialsConfig
 from tuning.prepare import Start
 from tuning.trial_task import build_task
 from tuning.trial_task import train as train_task
 
 
-def run_group(config: Config, start: Start, scored: bool) -> None:
+def run_group(config: TrialsConfig, start: Start, scored: bool) -> None:
     """Trains one candidate on `tune.workers_per_trial` workers; worker 0's reports reach Ray Tune."""
     gpu = bool(ray.cluster_resources().get("GPU", 0) >= config.tune.workers_per_trial)
     folder = Path(tune.get_context().get_trial_dir())
@@ -33,7 +33,7 @@ def run_group(config: Config, start: Start, scored: bool) -> None:
 
 
 def _member(job: dict[str, Any]) -> None:
-    config: Config = job["config"]
+    config: TrialsConfig = job["config"]
     worker = Worker.current(config.compute, keeps_checkpoints=False)
     task = build_task(config, ray.get(job["start"]), worker, job["scored"])
     train_task(task, config, worker, Path(job["folder"]), train.report)

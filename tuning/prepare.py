@@ -11,7 +11,7 @@ from torch import Tensor
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.recipe import overridden
-from cirray.config.schema import Config
+from cirray.config.tuning import TrialsConfig
 from cirray.data.table import TripletTable, build_table
 from cirray.features.embed import text_key
 from cirray.features.ensure import Embedder, pictures_of
@@ -47,14 +47,21 @@ class Start:
     frozen: dict[str, np.ndarray]
     reported: Reported | None
 
+    @property
+    def config(self) -> TrialsConfig:
+        """The configuration that trials change."""
+        config = self.inputs.config
+        assert isinstance(config, TrialsConfig)
+        return config
 
-def prepare(config: Config, base: Output) -> Start:
+
+def prepare(config: TrialsConfig, base: Output) -> Start:
     """Runs the stages before the searched one in `base`, or takes them up again, and reads their features.
 
     Args:
         config: with `data.holdout` set: the stages before choose their epochs on the selection split too.
     """
-    stage = config.tune.stage
+    stage = config.trial_stage
     off = {"ablation": False, "stage2.enabled": False, "output": base.place}
     if stage == "stage1":
         off["stage1.enabled"] = False
@@ -99,6 +106,6 @@ def shared_tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
 
 
-def with_config(start: Start, config: Config) -> StageInputs:
+def with_config(start: Start, config: TrialsConfig) -> StageInputs:
     """Returns the inputs of one trial."""
     return replace(start.inputs, config=config)

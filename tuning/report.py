@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from cirray.config.recipe import overridden
-from cirray.config.schema import Config
+from cirray.config.tuning import TuneConfig
 from cirray.storage.files import replacing, write_text
 from tuning.outcome import Candidate, spread
 from tuning.search import Trial
@@ -49,7 +49,7 @@ def write_results(path: Path, phases: dict[str, Sequence[Trial]]) -> None:
         parquet.write_table(pa.table(columns), temporary)
 
 
-def write_best(path: Path, config: Config, best: Candidate) -> Config:
+def write_best(path: Path, config: TuneConfig, best: Candidate) -> TuneConfig:
     """Writes the complete configuration of the best candidate, as a recipe; returns it."""
     name = f"{config.recipe}-tuned" if best.params else config.recipe
     tuned = overridden(config, {**best.params, "output": "", "recipe": name})

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from cirray.config.recipe import overridden
-from cirray.config.schema import Config
+from cirray.config.tuning import TrialsConfig
 from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.models.encoder_manifest import WEIGHTS as ENCODER_WEIGHTS
@@ -32,7 +32,7 @@ class Run(NamedTuple):
     reported: Mapping[str, float]
 
 
-def train_rows(config: Config, named: Mapping[str, Mapping[str, Any]], output: Output) -> list[Candidate]:
+def train_rows(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Output) -> list[Candidate]:
     """Trains every row with `tune.seeds` seeds, one run after the other, in `output`/rows; finished runs are read.
 
     A seed also draws which triplets are held back. Rows that train stage 1 alike train it once.
@@ -65,7 +65,7 @@ def train_rows(config: Config, named: Mapping[str, Mapping[str, Any]], output: O
     return [_candidate(name, change, found[name]) for name, change in named.items()]
 
 
-def _backbone(config: Config, base: Output) -> dict[str, Any]:
+def _backbone(config: TrialsConfig, base: Output) -> dict[str, Any]:
     """Runs what comes before stage 1 in `base`; returns the fields that start from what it made."""
     off = {"stage1.enabled": False, "stage2.enabled": False, "output": base.place}
     if not config.stage0.enabled:
@@ -75,7 +75,7 @@ def _backbone(config: Config, base: Output) -> dict[str, Any]:
     return {"stage0.enabled": False, "backbone.pretrained": None, "backbone.weights": str(weights)}
 
 
-def _run(config: Config, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
+def _run(config: TrialsConfig, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
     """Trains a row with one seed; returns whether it was done before, and its result.
 
     Args:
@@ -94,12 +94,12 @@ def _run(config: Config, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
     return finished, Run(float(read_json(last / DONE)["best"]), recall)
 
 
-def _stage1(config: Config) -> str:
+def _stage1(config: TrialsConfig) -> str:
     """Returns what the training of stage 1 depends on where all else is shared; `blend` comes after it."""
     return f"{config.seed} {config.stage1.model_copy(update={'blend': 1.0}).model_dump_json()}"
 
 
-def _copy_stage1(config: Config, source: Path, output: Output) -> None:
+def _copy_stage1(config: TrialsConfig, source: Path, output: Output) -> None:
     """Takes the trained tensors of another run for this one's, with the file that says so last."""
     target = output.step("stage1")
     target.mkdir(parents=True, exist_ok=True)

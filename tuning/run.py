@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from cirray.config.recipe import overridden
-from cirray.config.schema import Config
+from cirray.config.tuning import TrialsConfig, TuneConfig
 from cirray.console.log import log
 from cirray.errors import ConfigError, RunError
 from cirray.storage.files import write_json, write_text
@@ -21,8 +21,10 @@ _FREE = tuple(field for field in FREE if field != "tune")
 RESULTS = ("results.parquet", "report.png", "report.html", "best.yaml", "tune.json")
 _TEMPERATURE = "stage2.loss.temperature"
 
+C = TypeVar("C", bound=TrialsConfig)
 
-def tune(config: Config) -> dict[str, Any]:
+
+def tune(config: TuneConfig) -> dict[str, Any]:
     """Searches, compares the finalists over seeds, writes reports and `best.yaml`. Takes up what was stopped.
 
     Returns:
@@ -43,7 +45,7 @@ def tune(config: Config) -> dict[str, Any]:
     return Search(config, space, output).run()
 
 
-def settle(config: Config) -> Config:
+def settle(config: TuneConfig) -> TuneConfig:
     """Completes a configuration for searching.
 
     Raises:
@@ -64,7 +66,7 @@ def settle(config: Config) -> Config:
     return overridden(config, {f"{settings.stage}.optimisation.validate_every": 1, "ablation": False})
 
 
-def held_back(config: Config) -> Config:
+def held_back(config: C) -> C:
     """Returns a configuration that holds triplets back: its own part, or the default one."""
     if config.data.holdout:
         return config
@@ -75,7 +77,7 @@ def held_back(config: Config) -> Config:
 class Search:
     """One search in one output."""
 
-    def __init__(self, config: Config, space: Space, output: Output) -> None:
+    def __init__(self, config: TuneConfig, space: Space, output: Output) -> None:
         self.config = config
         self.space = space
         self.output = output

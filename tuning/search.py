@@ -20,7 +20,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from cirray.config.schema import Config
+from cirray.config.tuning import TrialsConfig, TuneConfig
 from cirray.storage.location import join
 from cirray.training.launch import optimisation_of
 from cirray.training.run_dir import Output
@@ -54,7 +54,7 @@ class Trial:
     full: bool
 
 
-def search(config: Config, space: Space, start: Start, output: Output) -> list[Trial]:
+def search(config: TuneConfig, space: Space, start: Start, output: Output) -> list[Trial]:
     """Searches the space until the budget or the trials are spent; returns all trials."""
     settings = config.tune
     budget = Budget(settings.seconds, output)
@@ -82,7 +82,7 @@ def search(config: Config, space: Space, start: Start, output: Output) -> list[T
 
 
 def compare(
-    config: Config,
+    config: TrialsConfig,
     candidates: Sequence[Mapping[str, Any]],
     seeds: int,
     start: Start,
@@ -106,7 +106,7 @@ def compare(
     return _run(final_trial, start, space, tune_config, output, name, [watch, *watchers], None, config)
 
 
-def concurrent(config: Config) -> int:
+def concurrent(config: TrialsConfig) -> int:
     """Returns how many trials run at a time."""
     if config.tune.concurrent:
         return config.tune.concurrent
@@ -124,7 +124,7 @@ def _run(
     name: str,
     callbacks: list[tune.Callback],
     stop: tune.Stopper | None,
-    config: Config,
+    config: TrialsConfig,
 ) -> list[Trial]:
     # By itself Ray Tune takes the first Ctrl-C for the end of the search, and hands over what there is as its result.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -138,7 +138,7 @@ def _run(
     else:
         tuner = tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=quiet)
     grid = tuner.fit()
-    epochs = optimisation_of(config, config.tune.stage).epochs
+    epochs = optimisation_of(config, config.trial_stage).epochs
     return [_trial(result, epochs) for result in grid]
 
 
@@ -156,18 +156,18 @@ def _trial(result: tune.Result, epochs: int) -> Trial:
     )
 
 
-def _sampler(config: Config) -> BaseSampler:
+def _sampler(config: TuneConfig) -> BaseSampler:
     if config.tune.sampler == "random":
         return RandomSampler(seed=config.seed)
     return TPESampler(seed=config.seed, multivariate=True, constant_liar=True)
 
 
-def _scheduler(config: Config) -> TrialScheduler:
+def _scheduler(config: TuneConfig) -> TrialScheduler:
     settings = config.tune
     if settings.workers_per_trial > 1:
         return FIFOScheduler()  # stopped from outside, a trial would leave its workers and their CPUs behind
     if settings.scheduler == "asha":
-        epochs = optimisation_of(config, settings.stage).epochs
+        epochs = optimisation_of(config, config.trial_stage).epochs
         return ASHAScheduler(
             time_attr="epoch",
             max_t=epochs,
@@ -179,14 +179,14 @@ def _scheduler(config: Config) -> TrialScheduler:
     return FIFOScheduler()
 
 
-def _resources(config: Config) -> Any:
+def _resources(config: TrialsConfig) -> Any:
     gpus = ray.cluster_resources().get("GPU", 0) and config.compute.device != "cpu"
     if config.tune.workers_per_trial > 1:
         return {"memory": 1}  # one byte: something must be asked for, and CPUs are its workers' to ask for
     return {"CPU": 1, "GPU": 1} if gpus else {"CPU": 1}
 
 
-def field_value(config: Config, field: str) -> Any:
+def field_value(config: TrialsConfig, field: str) -> Any:
     """Returns a field of a configuration by its dotted name."""
     value: Any = config
     for part in field.split("."):

@@ -22,8 +22,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from cirray.config.recipe import check_field, overridden
-from cirray.config.schema import Config
+from cirray.config.recipe import overridden
+from cirray.config.tuning import TuneConfig
+from cirray.config.unknown import check_field
 from cirray.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "spaces"
@@ -84,7 +85,7 @@ def space_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load_space(name: str, config: Config) -> Space:
+def load_space(name: str, config: TuneConfig) -> Space:
     """Reads a search space and tries its ends with a configuration, before anything is started.
 
     Raises:
@@ -101,9 +102,9 @@ def load_space(name: str, config: Config) -> Space:
     if not isinstance(content, dict) or not content:
         raise ConfigError(f"search space {path} must be a mapping of fields to domains, and not empty")
     domains = {str(field): _domain(path, str(field), given) for field, given in content.items()}
-    stage = config.tune.stage
+    stage = config.trial_stage
     for field, domain in domains.items():
-        check_field(field)
+        check_field(type(config), field)
         if not field.startswith(f"{stage}."):
             raise ConfigError(f"search space {path}: {field} is not of {stage}, which is searched (tune.stage)")
         for value in domain.values:

@@ -31,7 +31,7 @@ def final_trial(params: Mapping[str, Any], start: Start) -> None:
 
 def run(params: Mapping[str, Any], start: Start, scored: bool) -> None:
     """Trains one candidate in this process, or on Ray Train workers of its own."""
-    config = overridden(start.inputs.config, dict(params))
+    config = overridden(start.config, dict(params))
     if config.tune.workers_per_trial > 1:
         run_group(config, start, scored)
         return

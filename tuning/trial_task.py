@@ -8,7 +8,7 @@ from typing import Any
 
 from cirray.cluster.board import Poster
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Config
+from cirray.config.tuning import TrialsConfig
 from cirray.evaluation.metrics import evaluate
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.launch import optimisation_of
@@ -23,7 +23,7 @@ METRIC = "selection"
 class Scored(CombiningTask):
     """Stage 2 that also remembers how the best epoch so far ranks the val split, which chooses nothing."""
 
-    def __init__(self, start: Start, config: Config, worker: Worker) -> None:
+    def __init__(self, start: Start, config: TrialsConfig, worker: Worker) -> None:
         super().__init__(with_config(start, config), worker, as_frozen(start.frozen))
         assert start.reported is not None
         self._table = start.reported.table
@@ -45,9 +45,9 @@ class Scored(CombiningTask):
         return {f"val R@{k}": value for k, value in average.recall.items()}
 
 
-def build_task(config: Config, start: Start, worker: Worker, scored: bool) -> Task:
+def build_task(config: TrialsConfig, start: Start, worker: Worker, scored: bool) -> Task:
     """Builds the searched stage."""
-    if config.tune.stage == "stage1":
+    if config.trial_stage == "stage1":
         from cirray.training.stages.finetune import FineTuneTask
 
         return FineTuneTask(with_config(start, config), worker)
@@ -56,7 +56,7 @@ def build_task(config: Config, start: Start, worker: Worker, scored: bool) -> Ta
     return CombiningTask(with_config(start, config), worker, as_frozen(start.frozen))
 
 
-def train(task: Task, config: Config, worker: Worker, folder: Path, report: Any) -> None:
+def train(task: Task, config: TrialsConfig, worker: Worker, folder: Path, report: Any) -> None:
     """Runs the loop to its end; each validation becomes a report."""
     best, began = float("-inf"), time.monotonic()
 
@@ -69,6 +69,6 @@ def train(task: Task, config: Config, worker: Worker, folder: Path, report: Any)
         report({**metrics, **seen})
 
     worker.send = send
-    settings = optimisation_of(config, config.tune.stage)
-    log = MetricsLog(folder / "metrics.jsonl", config.tune.stage)
+    settings = optimisation_of(config, config.trial_stage)
+    log = MetricsLog(folder / "metrics.jsonl", config.trial_stage)
     Loop(task, settings, config.compute, config.seed, worker, log, Poster(None)).run()

@@ -1,16 +1,13 @@
-"""What a plan starts from: typed parameters, each with its default and its meaning, and how wrong ones are named."""
+"""What a plan starts from: typed parameters, each with its default and its meaning."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from cirray.config.indexing import Hnsw, Indexing
 from cirray.config.section import Section
-from cirray.errors import ConfigError
 
 Quantization = Literal["none", "int8", "binary"]
 Positive = Annotated[int, Field(ge=1)]
@@ -77,38 +74,3 @@ class PlanInputs(Section):
         if self.quantization != "auto":
             return self.quantization
         return "int8" if self.items >= INT8_FROM else "none"
-
-
-def arguments() -> list[tuple[str, Any, str]]:
-    """Returns (argument, default, meaning) of every field of `PlanInputs`."""
-    return [
-        (f"--{name.replace('_', '-')}", None if field.is_required() else field.default, field.description or "")
-        for name, field in PlanInputs.model_fields.items()
-    ]
-
-
-def check_inputs(values: Mapping[str, Any]) -> PlanInputs:
-    """Checks arguments (names without dashes).
-
-    Raises:
-        ConfigError: an unknown one, with the nearest name; one that is missing or wrong, by its name.
-    """
-    known = list(PlanInputs.model_fields)
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f" Did you mean --{near[0].replace('_', '-')}?" if near else ""
-            raise ConfigError(f"no argument is named --{name.replace('_', '-')}.{hint} See --help")
-    try:
-        return PlanInputs.model_validate(dict(values))
-    except ValidationError as error:
-        raise ConfigError("\n".join(_sentence(dict(item)) for item in error.errors())) from None
-
-
-def _sentence(item: Mapping[str, Any]) -> str:
-    if not item["loc"]:
-        return str(item["msg"]).removeprefix("Value error, ")
-    name = "--" + ".".join(str(part) for part in item["loc"]).replace("_", "-")
-    if item["type"] == "missing":
-        return f"{name} is missing: {PlanInputs.model_fields[str(item['loc'][0])].description}"
-    return f"{name}: {item['msg'][0].lower()}{item['msg'][1:]} (given: {item['input']!r})"

@@ -8,7 +8,7 @@ from typing import Any
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
-from cirray.config.schema import Config
+from cirray.config.evaluation import EvaluateConfig
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
@@ -34,7 +34,7 @@ class Prepared:
     combining: CombiningFunction
 
 
-def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dict[str, Any], str]:
+def evaluate_bundle(bundle: Path | str, config: EvaluateConfig, split: str) -> tuple[dict[str, Any], str]:
     """Scores a bundle's combining function, and Sum beside it, on one split.
 
     Returns:
@@ -53,13 +53,13 @@ def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dic
         "dataset": dataset.name,
         "protocol": dataset.protocol.name,
         "skipped": [str(problem) for problem in dataset.skipped],
-        "provenance": provenance(config.seed),
+        "provenance": provenance(),
         "results": [result.to_json() for result in results],
     }
     return report, text_table(results, dataset.protocol)
 
 
-def prepare(bundle: Path | str, config: Config, split: str, needs_targets: bool) -> Prepared:
+def prepare(bundle: Path | str, config: EvaluateConfig, split: str, needs_targets: bool) -> Prepared:
     """Reads the bundle and the split, and computes the features that the store lacks.
 
     Raises:

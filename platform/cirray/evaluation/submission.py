@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cirray.config.schema import Config
+from cirray.config.evaluation import EvaluateConfig
 from cirray.data.formats import load_format
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
@@ -25,7 +25,7 @@ TOP = 50
 
 
 @torch.inference_mode()
-def rank_bundle(bundle: Path | str, config: Config, split: str, top: int = TOP) -> dict[str, Any]:
+def rank_bundle(bundle: Path | str, config: EvaluateConfig, split: str, top: int = TOP) -> dict[str, Any]:
     """Ranks every query of a split with a bundle and writes the dataset's ranking files to `config.output`.
 
     Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexAccess
 from cirray.errors import SearchIndexError
 from cirray.index.backend import IndexBackend
 from cirray.storage.location import is_remote
 
 
-def open_backend(settings: Indexing) -> IndexBackend:
+def open_backend(settings: IndexAccess) -> IndexBackend:
     """Returns the server's backend when QDRANT_URL is set, else the embedded one: a folder's, or a URI's.
 
     Never one in place of the other.

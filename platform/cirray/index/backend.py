@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexShape
 from cirray.data.attributes import Attribute
 from cirray.data.filters import Filter
 from cirray.errors import SearchIndexError
@@ -31,7 +31,7 @@ class Generation(BaseModel):
         name: sorts by time of creation.
         image_fingerprint: the image side that made its vectors; queries of another are refused.
         dim: d, the width of the vectors.
-        settings: how it was built.
+        settings: what shaped it.
         count: items, once complete.
         attributes: what is known of the items' attributes.
         indexed: attributes with a payload index.
@@ -44,11 +44,19 @@ class Generation(BaseModel):
     name: str
     image_fingerprint: str
     dim: int
-    settings: Indexing
+    settings: IndexShape
     count: int = 0
     attributes: list[Attribute] = []
     indexed: list[str] = []
     details: dict[str, Any] = {}
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _take_the_shape(cls, value: Any) -> Any:
+        """Drops what an older version wrote beside it: paths, timeouts and other settings of the job."""
+        if not isinstance(value, Mapping):
+            return value
+        return {name: value[name] for name in IndexShape.model_fields if name in value}
 
 
 class Reader(Protocol):

@@ -17,7 +17,7 @@ import numpy as np
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
-from cirray.config.schema import Config
+from cirray.config.indexing import IndexConfig
 from cirray.console.bars import bar
 from cirray.console.log import log
 from cirray.data.attributes import Attribute
@@ -48,7 +48,7 @@ class Change:
     removed: list[str]
 
 
-def build_index(bundle: Path | str, catalog: Path | str, config: Config) -> dict[str, Any]:
+def build_index(bundle: Path | str, catalog: Path | str, config: IndexConfig) -> dict[str, Any]:
     """Indexes a catalog with a bundle's image side and publishes the result. Both may be at a URI.
 
     Returns:
@@ -66,7 +66,7 @@ def build_index(bundle: Path | str, catalog: Path | str, config: Config) -> dict
 
 
 def _build(
-    backend: IndexBackend, bundle: Path, manifest: Mapping[str, Any], catalog: Path | str, config: Config
+    backend: IndexBackend, bundle: Path, manifest: Mapping[str, Any], catalog: Path | str, config: IndexConfig
 ) -> dict[str, Any]:
     items, bad, attributes = _read(catalog, manifest["preprocess"]["background"], config)
     plan = _plan(manifest, attributes, config)
@@ -97,7 +97,7 @@ def _build(
         "bad": [{"where": problem.where, "what": problem.what} for problem in bad],
         "bundle": str(bundle),
         "image_fingerprint": plan.image_fingerprint,
-        "provenance": provenance(config.seed),
+        "provenance": provenance(),
     }
 
 
@@ -112,7 +112,9 @@ def difference(wanted: Mapping[str, str], present: Mapping[str, str]) -> Change:
     )
 
 
-def _read(catalog: Path | str, background: Any, config: Config) -> tuple[list[Item], list[Problem], list[Attribute]]:
+def _read(
+    catalog: Path | str, background: Any, config: IndexConfig
+) -> tuple[list[Item], list[Problem], list[Attribute]]:
     """Returns the usable items, what is wrong with the others, and what is known of the attributes."""
     entries, problems = read_catalog(catalog)
     log(f"{len(entries)} entries in {catalog}")
@@ -134,7 +136,7 @@ def _check_share(catalog: Path | str, bad: Sequence[Problem], total: int, most: 
         raise DataError(with_problems(head, bad, _SHOWN))
 
 
-def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: Config) -> Generation:
+def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: IndexConfig) -> Generation:
     known = [attribute.name for attribute in attributes]
     indexed = known if config.index.filters is None else list(config.index.filters)
     unknown = [name for name in indexed if name not in known]
@@ -147,7 +149,7 @@ def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: Conf
         name=new_name(),
         image_fingerprint=manifest["image_fingerprint"],
         dim=manifest["dim"],
-        settings=config.index,
+        settings=config.index.shape(),
         attributes=attributes,
         indexed=indexed,
     )
@@ -178,7 +180,7 @@ def _digests(backend: IndexBackend, name: str) -> dict[str, str]:
         reader.close()
 
 
-def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: Config) -> tuple[FeatureStore, int]:
+def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: IndexConfig) -> tuple[FeatureStore, int]:
     """Computes what the store lacks; a catalog with few new pictures starts no Ray."""
     pictures = {item.content: item.image for item in items}
     store = store_location(config.store)
@@ -199,7 +201,7 @@ def _fill(
     items: Sequence[Item],
     wanted: Mapping[str, str],
     images: FeatureStore,
-    config: Config,
+    config: IndexConfig,
 ) -> Generation:
     """Builds a complete generation; uploads only what it does not hold already."""
     writer = backend.create(plan)
@@ -215,7 +217,7 @@ def _fill(
         if missing.removed:
             writer.remove(missing.removed)
         log("building the graph and the payload indexes")
-        return writer.finish(provenance(config.seed))
+        return writer.finish(provenance())
     finally:
         writer.close()
 

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import ValidationError
 from qdrant_client import QdrantClient, models
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexAccess
 from cirray.console.log import log
 from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.index.backend import Generation, same_build
@@ -53,7 +53,7 @@ _KINDS = {
 }
 
 
-def connect_backend(url: str, api_key: str | None, settings: Indexing, grpc_port: int = GRPC_PORT) -> ServerBackend:
+def connect_backend(url: str, api_key: str | None, settings: IndexAccess, grpc_port: int = GRPC_PORT) -> ServerBackend:
     """Connects to a Qdrant server: REST for searches; for bulk uploads gRPC, where its port can be reached, else REST.
 
     Raises:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from cirray.cluster.session import connect
-from cirray.config.schema import Config
+from cirray.config.evaluation import EvaluateConfig
 from cirray.console.log import log
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset, Split
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.figures import queries_png
+from cirray.models.encoder_manifest import read_manifest
 from cirray.storage.files import write_json, write_text
 from cirray.storage.location import store_location
 from cirray.storage.provenance import provenance
@@ -34,7 +35,7 @@ Groups = dict[str, dict[str, tuple[int, float]]]
 
 
 @torch.inference_mode()
-def study(stages: Sequence[Stage], name: str, config: Config, split: str) -> dict[str, Any]:
+def study(stages: Sequence[Stage], name: str, config: EvaluateConfig, split: str) -> dict[str, Any]:
     """Measures every variant on a split; writes study.html, study.json and config.yaml to `config.output`.
 
     Args:
@@ -48,7 +49,8 @@ def study(stages: Sequence[Stage], name: str, config: Config, split: str) -> dic
     """
     if not config.output:
         raise ConfigError("output is not set: give --output DIR, the folder for the report")
-    dataset = load_dataset(config.data, store_location(config.store), config.preprocess.background, (split,))
+    background = read_manifest(stages[0].encoder)["preprocess"]["background"]
+    dataset = load_dataset(config.data, store_location(config.store), background, (split,))
     table = build_table(dataset, split)
     if bool((table.target < 0).any()):
         raise ConfigError(f"split {split} of {dataset.name} keeps its targets secret: study another one")
@@ -63,13 +65,13 @@ def study(stages: Sequence[Stage], name: str, config: Config, split: str) -> dic
     grouped = _grouped(scores, dataset.splits[split], table, k)
     pictures = _plots(compared, findings, scores, grouped, k)
     last = compared[-1]
-    pictures["failure_plot"] = _failures(last, scores[last.name], dataset, table, split, config)
+    pictures["failure_plot"] = _failures(last, scores[last.name], dataset, table, split, background)
     title = f"{name}: {dataset.name}, {split}, {len(table):,} queries; {dataset.protocol.name}"
     result = {
         "title": title,
         "claim": statement,
         **_numbers(findings, agreed, grouped),
-        "provenance": provenance(config.seed),
+        "provenance": provenance(),
     }
     folder = Path(config.output)
     write_page(folder / PAGE, title, findings, statement, last.name, pictures)
@@ -119,9 +121,9 @@ def _plots(
 
 
 def _failures(
-    variant: Variant, scores: Scores, dataset: Dataset, table: TripletTable, split: str, config: Config
+    variant: Variant, scores: Scores, dataset: Dataset, table: TripletTable, split: str, background: Any
 ) -> bytes:
     """Draws the worst queries of each relation."""
     worst = failures(scores.place, relations(dataset.splits[split]), _FAILURES) or [int(scores.place.argmax())]
     shown = examples(worst, scores.place, variant, dataset, table, split)
-    return queries_png(shown, f"{variant.name}: failures", config.preprocess.background)
+    return queries_png(shown, f"{variant.name}: failures", background)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cirray.cluster.device import use_gpu
-from cirray.config.schema import Config
+from cirray.config.evaluation import EvaluateConfig
+from cirray.config.training import CombiningSettings
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable
 from cirray.errors import RunError
@@ -63,7 +64,7 @@ class Variant:
     recall: list[Recall]
 
 
-def stages_of_run(run: Path, config: Config) -> list[Stage]:
+def stages_of_run(run: Path) -> list[Stage]:
     """Returns what the steps of a training left behind: before stage 1 and after it.
 
     Raises:
@@ -75,11 +76,11 @@ def stages_of_run(run: Path, config: Config) -> list[Stage]:
         raise RunError(f"{run} holds no finished training (report.json is missing): give the output of jobs/train.py")
     stages = [Stage(first, {"image only": ImageOnly(), "text only": TextOnly(), "Sum": Sum()})]
     if (after / ENCODER_MANIFEST).is_file():
-        stages[0].functions.update(_trained("Combiner", run / "stage2-frozen", run, config))
+        stages[0].functions.update(_trained("Combiner", run / "stage2-frozen", run))
         stages.append(Stage(after, {"FT Sum": Sum()}))
-        stages[1].functions.update(_trained("FT Combiner", run / "stage2", run, config))
+        stages[1].functions.update(_trained("FT Combiner", run / "stage2", run))
     else:
-        stages[0].functions.update(_trained("Combiner", run / "stage2", run, config))
+        stages[0].functions.update(_trained("Combiner", run / "stage2", run))
     return stages
 
 
@@ -99,7 +100,7 @@ def stages_of_bundle(bundle: Path | str) -> list[Stage]:
 
 
 @torch.inference_mode()
-def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, config: Config) -> list[Variant]:
+def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, config: EvaluateConfig) -> list[Variant]:
     """Computes the features that the store lacks, and every variant's queries and recall."""
     found = []
     for stage in stages:
@@ -122,12 +123,12 @@ def _variant(
     return Variant(name, gallery, query, None if share is None else share.flatten(), recall)
 
 
-def _trained(name: str, folder: Path, run: Path, config: Config) -> dict[str, CombiningFunction]:
+def _trained(name: str, folder: Path, run: Path) -> dict[str, CombiningFunction]:
     if not is_done(folder):
         return {}
     prefix = "combining."
     tensors = {key.removeprefix(prefix): t for key, t in read_weights(folder).items() if key.startswith(prefix)}
-    dim = read_bundle(run / "bundle")["dim"]
-    combining = build_combining(dim, config.stage2.combining)
+    manifest = read_bundle(run / "bundle")
+    combining = build_combining(manifest["dim"], CombiningSettings.model_validate(manifest["combining"]))
     combining.load_state_dict(tensors)
     return {name: combining}

@@ -17,8 +17,7 @@ from torch import Tensor
 from cirray.cluster.board import BoardLog, Poster, new_board, read_board
 from cirray.cluster.device import use_gpu
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Config
-from cirray.config.training import Optimisation
+from cirray.config.training import Optimisation, TrainConfig
 from cirray.console.progress import shown
 from cirray.errors import RunError
 from cirray.storage.files import read_json, replacing, write_json
@@ -48,7 +47,7 @@ def _task(stage: StageName) -> Callable[[StageInputs, Worker], Task]:
             return CombiningTask
 
 
-def optimisation_of(config: Config, stage: StageName) -> Optimisation:
+def optimisation_of(config: TrainConfig, stage: StageName) -> Optimisation:
     """Returns how a stage of `config` is optimised."""
     settings: Optimisation = getattr(config, stage).optimisation
     return settings

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
-from cirray.config.schema import Config
+from cirray.config.training import TrainConfig
 from cirray.console.log import log
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.load import load_dataset
@@ -44,7 +44,7 @@ from cirray.training.task import StageInputs
 EXAMPLES, SHOWN = 6, 6
 
 
-def train(config: Config) -> dict[str, Any]:
+def train(config: TrainConfig) -> dict[str, Any]:
     """Runs or continues the whole training; returns what report.json says.
 
     Raises:
@@ -66,7 +66,7 @@ def train(config: Config) -> dict[str, Any]:
     return Training(config, output, dataset, encoder).run()
 
 
-def read_data(config: Config) -> Dataset:
+def read_data(config: TrainConfig) -> Dataset:
     """Reads and checks the data, and holds triplets back if told to.
 
     Raises:
@@ -78,7 +78,7 @@ def read_data(config: Config) -> Dataset:
     return hold_back(dataset, config.data.holdout, config.seed) if config.data.holdout else dataset
 
 
-def check_settings(config: Config, dataset: Dataset) -> None:
+def check_settings(config: TrainConfig, dataset: Dataset) -> None:
     """Refuses settings that this data cannot be trained with.
 
     Raises:
@@ -100,7 +100,7 @@ def check_settings(config: Config, dataset: Dataset) -> None:
         raise ConfigError("stage0.enabled needs images with titles, and this data has none: set it to false")
 
 
-def start_encoder(config: Config, folder: Path) -> Encoder:
+def start_encoder(config: TrainConfig, folder: Path) -> Encoder:
     """Builds the backbone, or loads the one that an earlier try of this run wrote to `folder`; writes nothing.
 
     Raises:
@@ -123,7 +123,7 @@ def start_encoder(config: Config, folder: Path) -> Encoder:
 class Training:
     """The steps of one run, in order."""
 
-    def __init__(self, config: Config, output: Output, dataset: Dataset, encoder: Encoder) -> None:
+    def __init__(self, config: TrainConfig, output: Output, dataset: Dataset, encoder: Encoder) -> None:
         self.config = config
         self.output = output
         self.dataset = dataset
@@ -295,7 +295,7 @@ def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries
     return examples
 
 
-def _purpose(config: Config, stage: StageName) -> str:
+def _purpose(config: TrainConfig, stage: StageName) -> str:
     settings = getattr(config, stage).optimisation
     what = {
         "stage0": "image-title pre-training",

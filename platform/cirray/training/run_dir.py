@@ -20,7 +20,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from cirray.config.schema import Config
+from cirray.config.recipe import completed, own_fields
+from cirray.config.training import TrainConfig
 from cirray.data.records import Dataset
 from cirray.errors import ConfigError, RunError
 from cirray.storage.files import read_json, write_json, write_text
@@ -42,7 +43,6 @@ FREE = (
     "compute.device",
     "index",
     "tune",
-    "serve",
 )
 
 
@@ -78,7 +78,7 @@ class Output:
             push(path, self.location_of(name), last)
 
 
-def open_output(config: Config, free: tuple[str, ...] = FREE) -> Output:
+def open_output(config: TrainConfig, free: tuple[str, ...] = FREE) -> Output:
     """Checks that the folder is new or belongs to the same configuration.
 
     Args:
@@ -97,7 +97,7 @@ def open_output(config: Config, free: tuple[str, ...] = FREE) -> Output:
         if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise RunError(f"{folder} holds something that is not a cirray run: give --output a new or empty folder")
         return Output(config.output)
-    differences = _differences(_read(folder / CONFIG), config.model_dump(mode="json"), free)
+    differences = _differences(_read(folder / CONFIG, type(config)), config.model_dump(mode="json"), free)
     if differences:
         raise RunError(
             f"{folder} belongs to a run with other settings:\n"
@@ -107,7 +107,7 @@ def open_output(config: Config, free: tuple[str, ...] = FREE) -> Output:
     return Output(config.output)
 
 
-def claim(output: Output, config: Config, dataset: Dataset) -> None:
+def claim(output: Output, config: TrainConfig, dataset: Dataset) -> None:
     """Writes the configuration and provenance beside the output, or checks that the data is still the same.
 
     Raises:
@@ -142,13 +142,14 @@ def data_digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _read(file: Path) -> Any:
+def _read(file: Path, root: type[TrainConfig]) -> Any:
     """Returns the configuration of a run; fields that it does not know, since they came later, are as by default."""
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    settings = own_fields(root, content)
     try:
-        return Config.model_validate(content).model_dump(mode="json")
+        return completed(root, settings).model_dump(mode="json")
     except ValidationError:
-        return content
+        return settings
 
 
 def _differences(before: Any, after: Any, free: tuple[str, ...], name: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from cirray.config.schema import Config
+from cirray.config.training import TrainConfig
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.evaluation.metrics import Recall
@@ -30,7 +30,7 @@ class StageInputs:
         titled: image rows that have a title, with their titles (stage 0).
     """
 
-    config: Config
+    config: TrainConfig
     encoder: str
     store: str
     image_keys: tuple[str, ...]

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from cirray.config.backbone import Backbone
+from cirray.config.conversion import ConvertConfig
 from cirray.config.data import Preprocess
-from cirray.config.schema import Config
 from cirray.config.training import CombiningSettings
 from cirray.errors import CheckpointError, ConfigError
 from cirray.interop.clip4cir.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -40,7 +40,7 @@ COMBINER_FILE = "combiner.pt"
 _TRANSFORM = {"target": "targetpad", "square": "squarepad", "none": "clip"}
 
 
-def import_bundle(clip: Path | None, combiner: Path | None, config: Config) -> dict[str, Any]:
+def import_bundle(clip: Path | None, combiner: Path | None, config: ConvertConfig) -> dict[str, Any]:
     """Makes a bundle at `config.output` of CLIP4Cir's checkpoints; returns what was found in them.
 
     Args:
@@ -55,7 +55,7 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: Config) -> d
     """
     if not config.output:
         raise ConfigError("--output BUNDLE is missing: the folder or URI that gets the bundle")
-    combining, settings, second = _read_combiner(combiner, config)
+    combining, settings, second = _read_combiner(combiner)
     encoder, name, first = _read_clip(clip, config) if clip else _published(config)
     if isinstance(combining, Combiner) and combining.text_projection_layer.in_features != encoder.dim:
         raise CheckpointError(
@@ -73,7 +73,7 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: Config) -> d
         "fine_tuned": clip is not None,
         "metrics": {},
         "clip4cir": found,
-        "provenance": provenance(config.seed),
+        "provenance": provenance(),
     }
     folder = mirror_of(config.output)
     with tempfile.TemporaryDirectory() as scratch:
@@ -91,7 +91,7 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: Config) -> d
     }
 
 
-def _read_clip(path: Path, config: Config) -> tuple[Encoder, str, Checkpoint]:
+def _read_clip(path: Path, config: ConvertConfig) -> tuple[Encoder, str, Checkpoint]:
     checkpoint = read_checkpoint(path, "CLIP")
     definition = clip_definition(str(path), checkpoint.state)
     state, filled = fitted(str(path), checkpoint.state, definition)
@@ -114,26 +114,25 @@ def _built(name: str | None, definition: Mapping[str, Any], preprocess: Preproce
         return build_encoder(Backbone(model=str(file)), preprocess, 0)
 
 
-def _published(config: Config) -> tuple[Encoder, str, Checkpoint]:
+def _published(config: ConvertConfig) -> tuple[Encoder, str, Checkpoint]:
     if not config.backbone.pretrained:
         raise ConfigError(
             "--clip FILE is missing. For a Combiner trained on OpenAI's CLIP as it is, name that instead: "
             "--backbone.model RN50x4 --backbone.pretrained openai"
         )
-    encoder = build_encoder(config.backbone, config.preprocess, config.seed)
+    encoder = build_encoder(config.backbone, config.preprocess, 0)
     return encoder, config.backbone.model, Checkpoint({}, None, ())
 
 
-def _read_combiner(path: Path | None, config: Config) -> tuple[CombiningFunction, CombiningSettings, Checkpoint]:
-    settings = config.stage2.combining
+def _read_combiner(path: Path | None) -> tuple[CombiningFunction, CombiningSettings, Checkpoint]:
     if path is None:
-        return Sum(), settings.model_copy(update={"function": "sum"}), Checkpoint({}, None, ())
+        return Sum(), CombiningSettings(function="sum"), Checkpoint({}, None, ())
     checkpoint = read_checkpoint(path, "Combiner")
     sizes = combiner_sizes(str(path), checkpoint.state)
     combining = Combiner(sizes.dim, sizes.projection, sizes.hidden)
     combining.load_state_dict(checkpoint.state)
-    found = {"function": "combiner", "projection": sizes.projection, "hidden": sizes.hidden}
-    return combining, settings.model_copy(update=found), checkpoint
+    settings = CombiningSettings(function="combiner", projection=sizes.projection, hidden=sizes.hidden)
+    return combining, settings, checkpoint
 
 
 def export_bundle(place: str, output: Path) -> dict[str, Any]:
