@@ -44,7 +44,8 @@ COMMAND = Command(__doc__ or "", Options, Configuration)
 def run(argv: Sequence[str]) -> None:
     """Parses, plans, prints."""
     options, _ = COMMAND.read(argv)
-    inputs = PlanInputs(**{name: getattr(options, name) for name in PlanInputs.model_fields})
+    given = options.model_dump(include=set(PlanInputs.model_fields), exclude_unset=True)  # figures tell what was given
+    inputs = PlanInputs.model_validate(given)
     plan = make_plan(inputs, read_points(Path(options.points) if options.points else None))
     print(as_json(plan) if options.format == "json" else as_text(plan))
 

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 from cirray.capacity import formulas
 from cirray.capacity.accuracy import UNSEEN, check_points, error_bar, held_out_error
-from cirray.capacity.inputs import PlanInputs, check_inputs
+from cirray.capacity.inputs import PlanInputs
 from cirray.capacity.layout import GB, lay_out
 from cirray.capacity.model import Model, fit_model, fit_two
 from cirray.capacity.plan import Plan, make_plan
 from cirray.capacity.points import Point, read_points
+from cirray.config.help import help_text
+from cirray.config.options import check_values
 from cirray.errors import ConfigError
-from jobs.plan import run, usage
+from jobs.plan import COMMAND, run
 
 MEASURED = read_points()
 MODEL = fit_model(MEASURED.points)
@@ -248,9 +250,9 @@ def test_notes_say_what_is_not_met() -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--dim", "640", "--qps", "1"], "--items is missing: items in the catalog"),
-        (["--item", "5", "--dim", "640", "--qps", "1"], "no argument is named --item. Did you mean --items?"),
-        (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"no argument is named --zzz\. See"),
+        (["--dim", "640", "--qps", "1"], "--items N is missing: items in the catalog"),
+        (["--item", "5", "--dim", "640", "--qps", "1"], "no option is named --item. Did you mean --items?"),
+        (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"no option is named --zzz\. See"),
         (["--items", "0", "--dim", "640", "--qps", "1"], r"--items: input should be greater than .* \(given: 0\)"),
         (["--items", "1.5", "--dim", "640", "--qps", "1"], "--items: input should be a valid integer"),
         (["--items", "5", "--dim", "640", "--qps", "-1"], "--qps: input should be greater than 0"),
@@ -259,7 +261,7 @@ def test_notes_say_what_is_not_met() -> None:
         (["--items", "5", "--dim", "6", "--qps", "1", "--quantization", "int4"], "--quantization: input should be"),
         (["--items", "5", "--dim", "6", "--qps", "1", "--utilisation", "1"], "--utilisation: input should be less"),
         (["--items", "5", "--dim", "6", "--qps", "1", "--linked", "5"], "--linked is 5, more than --indexed, 4"),
-        (["--items", "5", "--dim", "6", "--qps", "1", "--format", "xml"], "--format is text or json, not 'xml'"),
+        (["--items", "5", "--dim", "6", "--qps", "1", "--format", "xml"], "--format: input should be 'text' or 'json'"),
         (["--items", "5", "--dim", "6", "--qps", "1", "--points", "gone.json"], "--points gone.json does not exist"),
         (["--items", "5", "--dim", "6", "--qps", "1", "--node-ram-gb", "0.001"], "--node-ram-gb 0.001: not even"),
     ],
@@ -271,7 +273,7 @@ def test_wrong_inputs_are_named(argv: list[str], message: str) -> None:
 
 def test_all_wrong_inputs_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        check_inputs({"items": 0, "dim": 0, "qps": 1, "ram_share": 2})
+        check_values(PlanInputs, {"items": 0, "dim": 0, "qps": 1, "ram_share": 2})
     assert str(caught.value).count("\n") == 2
 
 
@@ -316,4 +318,5 @@ def test_text_says_all_that_json_says(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_help_names_every_argument() -> None:
-    assert all(f"--{name.replace('_', '-')} (" in usage() for name in PlanInputs.model_fields)
+    text = help_text(COMMAND)
+    assert all(f"--{name.replace('_', '-')} " in text for name in PlanInputs.model_fields)

@@ -20,6 +20,7 @@ from torch import Tensor
 import cirray
 import jobs.convert
 from cirray.config.backbone import Backbone
+from cirray.config.conversion import ConvertConfig
 from cirray.config.recipe import load_recipe
 from cirray.config.training import CombiningSettings
 from cirray.errors import CheckpointError, ConfigError
@@ -55,7 +56,7 @@ def imported(folder: Path, clip: State | None, combiner: State | None, **setting
     return import_bundle(
         saved(folder / "clip.pt", "CLIP", clip) if clip else None,
         saved(folder / "combiner.pt", "Combiner", combiner, 12) if combiner else None,
-        load_recipe("clip4cir", {"output": str(folder / "bundle"), **settings}),
+        load_recipe(ConvertConfig, "clip4cir", {"output": str(folder / "bundle"), **settings}),
     )
 
 
@@ -110,7 +111,7 @@ def test_round_trip_of_the_papers_backbones(sizes: Sizes, name: str, openai: str
     assert found["exported"]["clip_model_name"] == openai
     # Training goes on from it as docs/clip4cir.md says.
     start = Backbone(model=name, weights=str(tmp_path / "bundle" / "encoder" / WEIGHTS))
-    again = build_encoder(start, load_recipe("clip4cir").preprocess, 0)
+    again = build_encoder(start, load_recipe(ConvertConfig, "clip4cir").preprocess, 0)
     manifest = cirray.load(tmp_path / "bundle").manifest
     assert {f"{tower}_fingerprint": again.fingerprint(tower) for tower in ("image", "text")}.items() <= manifest.items()
 
@@ -414,10 +415,10 @@ def test_the_job_imports_and_exports(tmp_path: Path, capsys: pytest.CaptureFixtu
         (("import", "--clip", "x.pt"), "--output BUNDLE is missing"),
         (("import", "--clip", "x.pt", "--backbone.model", "RN50", "--output", "x"), "not both"),
         (("import", "--clip", "nowhere.pt", "--output", "x"), "nowhere.pt does not exist"),
-        (("import", "--clip", "--output", "x"), "--clip must name a file"),
+        (("import", "--clip", "--output", "x"), "--clip: input should be a valid string"),
         (("import", "--klip", "x", "--output", "x"), "klip"),
-        (("export", "--output", "x"), "--bundle is missing"),
-        (("export", "--bundle", "x", "--combiner", "y", "--output", "x"), "unknown argument --combiner"),
+        (("export", "--output", "x"), "--bundle DIR is missing"),
+        (("export", "--bundle", "x", "--combiner", "y", "--output", "x"), "no option is named --combiner"),
         (("port", "--output", "x"), "the first word is import or export, not 'port'"),
     ],
 )

@@ -24,7 +24,7 @@ from torch import Tensor
 from cirray.cluster.worker import Worker
 from cirray.config.compute import Compute
 from cirray.config.recipe import load_recipe
-from cirray.config.schema import Config
+from cirray.config.training import TrainConfig
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import build_table
 from cirray.features.embed import DecodePixels, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
@@ -67,11 +67,11 @@ class Case:
         told = [f"{name.rsplit('.', 1)[-1]}={value}" for name, value in self.settings]
         return "-".join([self.stage, *told, str(self.examples)])
 
-    def config(self) -> Config:
+    def config(self) -> TrainConfig:
         loss = {f"{self.stage}.loss.temperature": 0.05}
         chunk = {f"{self.stage}.optimisation.chunk": value for name, value in self.settings if name == "chunk"}
         rest = {f"{self.stage}.{name}": value for name, value in self.settings if name != "chunk"}
-        return load_recipe("default", {**SMALL, **loss, **chunk, **rest})
+        return load_recipe(TrainConfig, "default", {**SMALL, **loss, **chunk, **rest})
 
 
 def case(stage: str, examples: int, **settings: Any) -> Case:
@@ -154,7 +154,7 @@ def prepare(folder: Path) -> None:
     texts.write([text_key(caption) for caption in captions], EmbedTexts(source, "cpu")(captions))
 
 
-def stage_inputs(folder: Path, config: Config) -> StageInputs:
+def stage_inputs(folder: Path, config: TrainConfig) -> StageInputs:
     data = make_dataset(folder / "pictures")
     return StageInputs(
         config=config,

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from cirray.config.indexing import Hnsw, Indexing
+from cirray.config.indexing import Hnsw, IndexAccess, Indexing, IndexShape
 from cirray.data.attributes import Attribute
 from cirray.data.filters import Filter
 from cirray.errors import IndexUnavailableError, SearchIndexError
@@ -68,7 +68,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan(image_fingerprint: str = PRINT, **changes: Any) -> Generation:
-    content = {"name": new_name(), "image_fingerprint": image_fingerprint, "dim": DIM, "settings": Indexing()}
+    content = {"name": new_name(), "image_fingerprint": image_fingerprint, "dim": DIM, "settings": IndexShape()}
     return Generation(**{**content, **changes})
 
 
@@ -117,7 +117,7 @@ def real_server() -> Iterator[ServerBackend]:
     if not url:
         pytest.skip("no Qdrant server is at hand: set QDRANT_URL to its address")
     key = os.environ.get("QDRANT_API_KEY")
-    backend = connect_backend(url, key, Indexing(collection=f"test.{secrets.token_hex(6)}"))
+    backend = connect_backend(url, key, IndexAccess(collection=f"test.{secrets.token_hex(6)}"))
     yield backend
     client = QdrantClient(url=url, api_key=key)
     for entry in client.get_collections().collections:
@@ -587,15 +587,15 @@ def test_names_sort_by_time() -> None:
 def test_what_must_be_the_same_for_items_to_be_taken_over() -> None:
     base = plan(attributes=KNOWN, indexed=["price"])
     assert same_build(base, plan(attributes=list(reversed(KNOWN)), indexed=["price"], count=9))
-    assert same_build(base, plan(attributes=KNOWN, indexed=["price"], settings=Indexing(batch=3, keep=9)))
+    assert same_build(base, plan(attributes=KNOWN, indexed=["price"], settings=Indexing(batch=3, keep=9).shape()))
     texts = [Attribute(name="price", kind="keyword")]
     for other in (
         plan("cd" * 32, attributes=KNOWN, indexed=["price"]),
         plan(attributes=KNOWN, indexed=["price"], dim=9),
         plan(attributes=KNOWN, indexed=["price", "sale"]),
         plan(attributes=texts, indexed=["price"]),
-        plan(attributes=KNOWN, indexed=["price"], settings=Indexing(quantization="int8")),
-        plan(attributes=KNOWN, indexed=["price"], settings=Indexing(hnsw=Hnsw(m=17))),
+        plan(attributes=KNOWN, indexed=["price"], settings=IndexShape(quantization="int8")),
+        plan(attributes=KNOWN, indexed=["price"], settings=IndexShape(hnsw=Hnsw(m=17))),
     ):
         assert not same_build(base, other)
 
@@ -774,7 +774,7 @@ def test_edge_is_read_by_several_processes_at_once(edge_home: EdgeBackend) -> No
 @pytest.mark.parametrize("quantization", ["none", "int8"])
 def test_edge_with_a_graph(quantization: str, edge_home: EdgeBackend) -> None:
     count, features = 400, rows(400)
-    build = Indexing(hnsw=Hnsw(threshold_kb=1), quantization=quantization)
+    build = IndexShape(hnsw=Hnsw(threshold_kb=1), quantization=quantization)
     done = fill(edge_home, [item(n, half=n % 2) for n in range(count)], features, settings=build)
     files = {path.name for path in edge_home.root.rglob("*") if path.is_file()}
     assert any("graph" in name for name in files)
@@ -795,7 +795,7 @@ def test_edge_with_a_graph(quantization: str, edge_home: EdgeBackend) -> None:
 
 
 def test_edge_after_most_items_were_replaced(edge_home: EdgeBackend) -> None:
-    build = Indexing(hnsw=Hnsw(threshold_kb=1))
+    build = IndexShape(hnsw=Hnsw(threshold_kb=1))
     edge_home.publish(fill(edge_home, items(300), rows(300), settings=build).name)
     writer = edge_home.create(plan(settings=build))
     writer.remove([one.id for one in items(300)[:200]])
@@ -1048,12 +1048,12 @@ def test_a_server_keeps_two_jobs_apart(server_home: ServerBackend, monkeypatch: 
 
 def test_without_a_server_the_home_is_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QDRANT_URL", raising=False)
-    backend = open_backend(Indexing(path=str(tmp_path / "here")))
+    backend = open_backend(IndexAccess(path=str(tmp_path / "here")))
     assert isinstance(backend, EdgeBackend)
     assert backend.where == str(tmp_path / "here")
     monkeypatch.setenv("CIRRAY_HOME", str(tmp_path))
     monkeypatch.setenv("QDRANT_URL", "")
-    assert open_backend(Indexing()).where == str(tmp_path / "index")
+    assert open_backend(IndexAccess()).where == str(tmp_path / "index")
 
 
 def test_a_server_that_cannot_be_reached_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1061,7 +1061,7 @@ def test_a_server_that_cannot_be_reached_is_never_replaced(tmp_path: Path, monke
     monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:9")
     monkeypatch.delenv("QDRANT_API_KEY", raising=False)
     with pytest.raises(IndexUnavailableError, match="check that Qdrant runs there and that QDRANT_URL is right"):
-        open_backend(Indexing(path=str(tmp_path / "here"), timeout_s=1.0))
+        open_backend(IndexAccess(path=str(tmp_path / "here"), timeout_s=1.0))
     assert not (tmp_path / "here").exists()
     gc.collect()
 
@@ -1070,4 +1070,4 @@ def test_a_server_that_cannot_be_reached_is_never_replaced(tmp_path: Path, monke
 def test_an_address_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDRANT_URL", url)
     with pytest.raises(SearchIndexError, match=r"QDRANT_URL is .*set it like http://localhost:6333"):
-        open_backend(Indexing())
+        open_backend(IndexAccess())

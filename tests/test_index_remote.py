@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexAccess
 from cirray.errors import LocationError, SearchIndexError
 from cirray.index import open_backend, remote
 from cirray.index.backend import Generation
@@ -219,7 +219,7 @@ def test_two_readers_of_one_machine_fetch_at_the_same_time(machines: Machines, m
 
 def test_a_uri_is_opened_as_it_is_configured(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QDRANT_URL", raising=False)
-    backend = open_backend(Indexing(path=f"{bucket}/index/"))
+    backend = open_backend(IndexAccess(path=f"{bucket}/index/"))
     assert isinstance(backend, RemoteEdgeBackend)
     assert backend.where == f"{bucket}/index"
     assert backend.published() is None

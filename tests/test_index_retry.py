@@ -19,7 +19,7 @@ import pytest
 from qdrant_client import QdrantClient
 from qdrant_client import grpc as wire
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexAccess, IndexShape
 from cirray.data.filters import Filter
 from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.index import retry
@@ -228,28 +228,28 @@ def nobody() -> str:
 
 def test_connecting_where_nobody_listens() -> None:
     with pytest.raises(IndexUnavailableError, match=r"info failed 4 times \(ConnectError .*refused\): check that"):
-        connect_backend(nobody(), None, Indexing())
+        connect_backend(nobody(), None, IndexAccess())
 
 
 def test_connecting(fake: FakeQdrant) -> None:
-    backend = connect_backend(fake.url, None, Indexing(collection="shop"))
+    backend = connect_backend(fake.url, None, IndexAccess(collection="shop"))
     assert backend.where == f"{fake.url}, collection shop"
     assert backend.published() == "one"
-    assert connect_backend(fake.url, None, Indexing()).published() is None
+    assert connect_backend(fake.url, None, IndexAccess()).published() is None
 
 
 def test_uploads_go_by_rest_where_grpc_is_shut(fake: FakeQdrant, capsys: pytest.CaptureFixture[str]) -> None:
     shut = int(nobody().rsplit(":", 1)[1])
-    backend = connect_backend(fake.url, None, Indexing(collection="shop"), shut)
+    backend = connect_backend(fake.url, None, IndexAccess(collection="shop"), shut)
     assert backend._bulk.client is backend._rest.client
     assert f"gRPC port {shut} (QDRANT_GRPC_PORT): uploads go by REST" in capsys.readouterr().err
     with socket.create_server(("127.0.0.1", 0)) as open_port:
-        backend = connect_backend(fake.url, None, Indexing(collection="shop"), open_port.getsockname()[1])
+        backend = connect_backend(fake.url, None, IndexAccess(collection="shop"), open_port.getsockname()[1])
         assert backend._bulk.client is not backend._rest.client
 
 
 def test_connections_are_kept(fake: FakeQdrant) -> None:
-    backend = connect_backend(fake.url, None, Indexing(collection="shop"))
+    backend = connect_backend(fake.url, None, IndexAccess(collection="shop"))
     before = fake.connections
     for _ in range(20):
         backend.published()
@@ -259,24 +259,24 @@ def test_connections_are_kept(fake: FakeQdrant) -> None:
 def test_connecting_with_a_wrong_key(fake: FakeQdrant) -> None:
     fake.script = [(200, RIGHT["/"], {}), refusal(401)]  # Qdrant tells its version to anybody
     with pytest.raises(SearchIndexError, match="the key was refused: set QDRANT_API_KEY"):
-        connect_backend(fake.url, None, Indexing())
+        connect_backend(fake.url, None, IndexAccess())
 
 
 @pytest.mark.parametrize("version", ["1.15.5", "0.11.0", "1.9.0", "dev", ""])
 def test_a_server_that_is_too_old(version: str, fake: FakeQdrant) -> None:
     fake.script = [(200, json.dumps({"title": "qdrant", "version": version}), {})]
     with pytest.raises(SearchIndexError, match=rf"Qdrant {version} is too old: cirray needs 1\.16 or later"):
-        connect_backend(fake.url, None, Indexing())
+        connect_backend(fake.url, None, IndexAccess())
 
 
 @pytest.mark.parametrize("version", ["1.16.0", "1.17.1-dev", "1.100.0", "2.0.0", "1.16"])
 def test_a_server_that_is_new_enough(version: str, fake: FakeQdrant) -> None:
     fake.script = [(200, json.dumps({"title": "qdrant", "version": version}), {})]
-    connect_backend(fake.url, None, Indexing())
+    connect_backend(fake.url, None, IndexAccess())
 
 
 def generation() -> Generation:
-    return Generation(name="one", image_fingerprint="ab" * 32, dim=2, settings=Indexing(quantization="int8"))
+    return Generation(name="one", image_fingerprint="ab" * 32, dim=2, settings=IndexShape(quantization="int8"))
 
 
 def test_a_search_as_the_server_sees_it(fake: FakeQdrant, client: QdrantClient) -> None:

@@ -132,7 +132,8 @@ def test_weights_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     code = (
-        "from cirray.models.build import build_encoder\nfrom cirray.config.schema import Backbone, Preprocess\n"
+        "from cirray.models.build import build_encoder\nfrom cirray.config.backbone import Backbone\n"
+        "from cirray.config.data import Preprocess\n"
         "build_encoder(Backbone(model='RN50', pretrained='openai'), Preprocess(), 0)"
     )
     done = subprocess.run(

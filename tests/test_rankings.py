@@ -252,8 +252,11 @@ def test_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ((), "--ranks FILE is missing"),
         (("--ranks", "x"), "--annotations FILE is missing"),
         (("--ranks", "[x, y]", "--annotations", "z"), "2 files of --ranks and 1 of --annotations"),
-        (("--ranks", "x", "--annotations", "z", "--keep-reference", "5"), "--keep-reference is true or false"),
-        (("--rank", "x"), "unknown argument --rank"),
+        (
+            ("--ranks", "x", "--annotations", "z", "--keep-reference", "5"),
+            "--keep-reference: input should be a valid boolean",
+        ),
+        (("--rank", "x"), "no option is named --rank. Did you mean --ranks?"),
     ],
 )
 def test_the_job_refuses(arguments: Sequence[str], message: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from cirray.client.feedback import export_triplets
+from cirray.config.indexing import IndexConfig
 from cirray.config.recipe import load_recipe
 from cirray.config.serving import Serving
 from cirray.index.build import build_index
@@ -27,7 +28,7 @@ from tests.support.service_fixtures import Shop, ask
 
 def index(bucket: str) -> dict[str, Any]:
     """Runs the indexing job with nothing but URIs."""
-    config = load_recipe("default", {"index.path": f"{bucket}/index", "store": f"{bucket}/store"})
+    config = load_recipe(IndexConfig, "default", {"index.path": f"{bucket}/index", "store": f"{bucket}/store"})
     return build_index(f"{bucket}/bundle", f"{bucket}/shop/catalog.jsonl", config)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import cirray
 from cirray.config.data import Data
+from cirray.config.evaluation import EvaluateConfig
 from cirray.config.recipe import load_recipe
 from cirray.data.formats import cirr, fashioniq, load_format
 from cirray.data.formats._annotations import Annotations
@@ -204,7 +205,7 @@ def test_a_single_pair_is_ranked_like_many(ray_session: None, tmp_path: Path) ->
     pictures = [write_picture(tmp_path / f"dev/{name}.png", seed) for seed, name in enumerate(names)]
     place = write_bundle(tmp_path / "bundle")
     settings_ = {"data.format": "cirr", "data.root": str(tmp_path), "store": str(tmp_path / "store")}
-    config = load_recipe("default", {**settings_, "output": str(tmp_path / "ranks")})
+    config = load_recipe(EvaluateConfig, "default", {**settings_, "output": str(tmp_path / "ranks")})
 
     found = rank_bundle(place, config, "val")
 
@@ -219,6 +220,8 @@ def test_a_single_pair_is_ranked_like_many(ray_session: None, tmp_path: Path) ->
     scored = score_lists(pairs, read_rankings(Path(found["files"][1]), pairs))
     assert scored["recall_subset"] == evaluated["recall_subset"]
     with pytest.raises(ConfigError, match=r"data\.skip_bad cannot be used"):
-        rank_bundle(place, load_recipe("default", {**settings_, "data.skip_bad": True, "output": "x"}), "val")
+        rank_bundle(
+            place, load_recipe(EvaluateConfig, "default", {**settings_, "data.skip_bad": True, "output": "x"}), "val"
+        )
     with pytest.raises(ConfigError, match="--output DIR is missing"):
-        rank_bundle(place, load_recipe("default", settings_), "val")
+        rank_bundle(place, load_recipe(EvaluateConfig, "default", settings_), "val")

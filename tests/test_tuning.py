@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cirray.config.recipe import load_recipe, overridden
-from cirray.config.schema import Config
+from cirray.config.tuning import TuneConfig
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.errors import ConfigError
@@ -31,9 +31,9 @@ from tuning.watch import Watch
 LR, TEMPERATURE = "stage2.optimisation.lr", "stage2.loss.temperature"
 
 
-def config(**changes: Any) -> Config:
+def config(**changes: Any) -> TuneConfig:
     return load_recipe(
-        "tiny", {"tune.trials": 4, **{name.replace("__", "."): value for name, value in changes.items()}}
+        TuneConfig, "tiny", {"tune.trials": 4, **{name.replace("__", "."): value for name, value in changes.items()}}
     )
 
 
@@ -225,7 +225,7 @@ def test_an_unknown_ablation_is_told() -> None:
 def test_the_best_is_a_recipe_that_training_takes(tmp_path: Path) -> None:
     settled = settle(config(data__root="somewhere", output=str(tmp_path)))
     write_best(tmp_path / "best.yaml", settled, compared()[1])
-    loaded = load_recipe(str(tmp_path / "best.yaml"), {"output": "other"})
+    loaded = load_recipe(TuneConfig, str(tmp_path / "best.yaml"), {"output": "other"})
     assert loaded == overridden(settled, {LR: 0.002, "output": "other", "recipe": "tiny-tuned"})
 
 

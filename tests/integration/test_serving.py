@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from cirray.client import Client
+from cirray.config.evaluation import EvaluateConfig
 from cirray.config.recipe import load_recipe
 from cirray.data.load import load_dataset
 from cirray.evaluation.bundle import evaluate_bundle
@@ -58,7 +59,7 @@ def test_all_ingress_replicas_search_one_embedded_generation(service: Running, o
 
 def test_recall_over_http_is_that_of_the_evaluation(service: Running, own_shop: Shop) -> None:
     settings = {"data.root": str(own_shop.catalog.parent), "store": str(own_shop.store)}
-    config = load_recipe("default", settings)
+    config = load_recipe(EvaluateConfig, "default", settings)
     report, _ = evaluate_bundle(own_shop.bundle, config, "val")
     (expected,) = [row for row in report["results"] if row["combining"] == "combiner"]
     triplets = load_dataset(config.data, own_shop.store, "white", ("val",)).splits["val"].triplets

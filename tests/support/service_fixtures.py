@@ -20,6 +20,7 @@ from qdrant_client import QdrantClient
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from cirray.config.indexing import IndexConfig
 from cirray.config.recipe import load_recipe
 from cirray.config.serving import Serving
 from cirray.index.backend import IndexBackend
@@ -62,7 +63,7 @@ class Shop:
         """The configuration of the indexing job."""
         dotted = {name.replace("__", "."): value for name, value in settings.items()}
         places = {"index.path": str(self.index), "store": str(self.store)}
-        return load_recipe("default", {**places, **dotted})
+        return load_recipe(IndexConfig, "default", {**places, **dotted})
 
 
 def write_shop(folder: Path, **settings: Any) -> Shop:

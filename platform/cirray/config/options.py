@@ -123,5 +123,4 @@ def _sentence(options: type[Section], item: Mapping[str, Any]) -> str:
     name = str(item["loc"][0])
     if item["type"] == "missing":
         return str(missing(options, name))
-    where = typed(name, options.model_fields[name])
-    return f"{where}: {message[0].lower()}{message[1:]} (given: {item['input']!r})"
+    return f"{as_option(name)}: {message[0].lower()}{message[1:]} (given: {item['input']!r})"
