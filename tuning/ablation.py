@@ -14,8 +14,9 @@ from cirray.config.schema import Config
 from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.storage.files import write_json, write_text
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
-from cirray.training.run_dir import CONFIG, FREE, Output, open_output
+from cirray.training.run_dir import CONFIG, FREE, open_output
 from tuning.run import RECIPE, held_back
 
 TRAINED_ANEW = ("stage1", "stage2")
@@ -62,8 +63,8 @@ def ablate(config: Config, changes: str) -> dict[str, Any]:
     config = overridden(held_back(config), {"ablation": False, "tune.stage": "stage2"})
     named = {RECIPE: {}, **load_changes(changes, config)}
     output = open_output(config, _FREE)
-    write_text(output.folder / CONFIG, config.to_yaml())
-    output.keep(CONFIG)
+    write_text((output / CONFIG).local, config.to_yaml())
+    (output / CONFIG).push()
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables
     from tuning.outcome import table
 
@@ -74,30 +75,31 @@ def ablate(config: Config, changes: str) -> dict[str, Any]:
     return _write(output, config, compared)
 
 
-def _stage2(config: Config, named: Mapping[str, Mapping[str, Any]], output: Output) -> Sequence[Any]:
+def _stage2(config: Config, named: Mapping[str, Mapping[str, Any]], output: Location) -> Sequence[Any]:
     """Trains stage 2 of every row as trials that share the frozen features."""
     from tuning.outcome import candidates
     from tuning.prepare import prepare
     from tuning.search import compare
 
-    start = prepare(config, Output(output.location_of("base")))
+    start = prepare(config, output / "base")
     return candidates(compare(config, list(named.values()), config.tune.seeds, start, output, "rows"), named)
 
 
-def _both_stages(config: Config, named: Mapping[str, Mapping[str, Any]], output: Output) -> Sequence[Any]:
+def _both_stages(config: Config, named: Mapping[str, Mapping[str, Any]], output: Location) -> Sequence[Any]:
     """Trains stages 1 and 2 of every row, from one backbone."""
     from tuning.rows import train_rows
 
     return train_rows(config, named, output)
 
 
-def _write(output: Output, config: Config, compared: Sequence[Any]) -> dict[str, Any]:
+def _write(output: Location, config: Config, compared: Sequence[Any]) -> dict[str, Any]:
     rows: list[Mapping[str, Any]] = [
         {"name": row.name, "params": row.params, "selection": row.selection, "reported": row.reported}
         for row in compared
     ]
     result = {"seeds": config.tune.seeds, "rows": rows, "provenance": provenance(config.seed)}
-    write_json(output.step(RESULT), result)
-    output.keep(RESULT)
-    log(f"written to {output.location_of(RESULT)}")
+    file = output / RESULT
+    write_json(file.local, result)
+    file.push()
+    log(f"written to {file}")
     return result

@@ -11,8 +11,9 @@ from cirray.config.schema import Config
 from cirray.console.log import log
 from cirray.errors import ConfigError, RunError
 from cirray.storage.files import write_json, write_text
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
-from cirray.training.run_dir import CONFIG, FREE, Output, open_output
+from cirray.training.run_dir import CONFIG, FREE, open_output
 from tuning.space import Space, load_space
 
 HOLDOUT = 0.15
@@ -38,8 +39,8 @@ def tune(config: Config) -> dict[str, Any]:
     if swept and swept not in space.domains:
         raise ConfigError(f"tune.sweep {swept} is not in the space {space.name}: name one of its fields, or none")
     output = open_output(config, _FREE)
-    write_text(output.folder / CONFIG, config.to_yaml())
-    output.keep(CONFIG)
+    write_text((output / CONFIG).local, config.to_yaml())
+    (output / CONFIG).push()
     return Search(config, space, output).run()
 
 
@@ -75,7 +76,7 @@ def held_back(config: Config) -> Config:
 class Search:
     """One search in one output."""
 
-    def __init__(self, config: Config, space: Space, output: Output) -> None:
+    def __init__(self, config: Config, space: Space, output: Location) -> None:
         self.config = config
         self.space = space
         self.output = output
@@ -89,7 +90,7 @@ class Search:
 
         config, settings = self.config, self.config.tune
         log("preparing: the stages before the search run once")
-        start = prepare(config, Output(self.output.location_of("base")))
+        start = prepare(config, self.output / "base")
         log(f"searching {settings.stage} over {len(self.space.domains)} fields of the space {self.space.name}")
         trials = search(config, self.space, start, self.output)
         chosen = finalists(trials, settings.finalists)
@@ -123,7 +124,7 @@ class Search:
         from tuning.search import field_value
 
         config, field = self.config, self.config.tune.sweep
-        made = {name: self.output.step(name) for name in RESULTS}
+        made = {name: (self.output / name).local for name in RESULTS}
         write_results(made["results.parquet"], {"search": trials, "final": finals, "sweep": sweep})
         swept = (field, sweep, best.params.get(field), field_value(config, field)) if field and sweep else None
         draw_report(trials, self.space, config.tune.grace, swept, made["report.png"])
@@ -148,7 +149,7 @@ class Search:
         }
         write_json(made["tune.json"], result)
         for name in RESULTS:
-            self.output.keep(name)
-            log(f"{name:16} {self.output.location_of(name)}")
+            (self.output / name).push()
+            log(f"{name:16} {self.output / name}")
         log(f"train with it    python jobs/train.py --recipe {made['best.yaml']} --output DIR")
         return result

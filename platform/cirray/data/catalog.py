@@ -30,11 +30,12 @@ from pyarrow import parquet
 from cirray.data.attributes import MAX_ID, Attribute
 from cirray.data.filters import ATTRIBUTE, MAX_NUMBER, MAX_TEXT
 from cirray.data.formats.triplets import CATALOG
-from cirray.data.images import FORMATS, Picture
+from cirray.data.images import FORMATS
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Problem
 from cirray.errors import DataError
-from cirray.storage.location import is_remote
+from cirray.storage.location import Location
+from cirray.storage.tree import File
 
 Value = str | int | float | bool | list[str]
 
@@ -77,14 +78,14 @@ class Entry:
     """
 
     id: str
-    image: Picture
+    image: File
     title: str
     attributes: dict[str, Value]
     where: str
 
 
-def read_catalog(place: Path | str) -> tuple[list[Entry], list[Problem]]:
-    """Reads a catalog, a file or a folder, here or at a URI.
+def read_catalog(catalog: Path | str) -> tuple[list[Entry], list[Problem]]:
+    """Reads a catalog: a file or a folder, on this machine or at a URI.
 
     A text of more than 200 characters is no attribute, as nobody filters by it: it is left out, and the entry stays.
 
@@ -96,7 +97,8 @@ def read_catalog(place: Path | str) -> tuple[list[Entry], list[Problem]]:
         DataError: the catalog is missing, not readable as a whole, or empty.
         LocationError: its URI holds nothing, or cannot be reached.
     """
-    source, file = _remote(str(place)) if is_remote(place) else _local(Path(place))
+    location = Location.parse(catalog)
+    source, file = _remote(str(location)) if location.is_remote else _local(location.local)
     entries: list[Entry] = []
     places: dict[str, str] = {}
     misnamed: dict[str, Problem] = {}
@@ -133,12 +135,12 @@ def _description(name: str, values: Sequence[Any]) -> Attribute:
 
 def _remote(uri: str) -> tuple[Source, Path]:
     """Returns the files at a URI, and the one of them (or the folder) that is to be read."""
-    folder, _, name = uri.rstrip("/").rpartition("/")
+    folder, _, name = uri.rpartition("/")
     if not name.lower().endswith(tuple(_READERS)):
-        source = Source(uri)
+        source = Source(Location.parse(uri))
         file = source.root / CATALOG
         return source, file if source.tree.exists(file) else source.root
-    source = Source(folder)
+    source = Source(Location.parse(folder))
     if not source.tree.exists(source.root / name):
         raise DataError(f"{uri} does not exist: a catalog is {EXPECTED}")
     return source, source.root / name
@@ -146,7 +148,6 @@ def _remote(uri: str) -> tuple[Source, Path]:
 
 def _local(path: Path) -> tuple[Source, Path]:
     """Returns the files of a folder, and the one of them (or the folder) that is to be read."""
-    path = path.expanduser().absolute()
     try:
         if not path.exists():
             raise DataError(f"{path} does not exist: a catalog is {EXPECTED}")
@@ -155,7 +156,7 @@ def _local(path: Path) -> tuple[Source, Path]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if not file.is_dir() and file.suffix.lower() not in _READERS:
         raise DataError(f"{file} is no catalog: a catalog is {EXPECTED}")
-    return Source(str(file if file.is_dir() else file.parent)), file
+    return Source(Location.parse(file if file.is_dir() else file.parent)), file
 
 
 def _records(source: Source, file: Path) -> Iterator[Record]:
@@ -306,7 +307,7 @@ def _entry(record: Record, source: Source, places: dict[str, str], misnamed: dic
         return None
     if not _is_unicode([identifier, image, title, attributes]):
         record.note("has text that is not Unicode (an unpaired surrogate): correct its encoding")
-    picture = source.tree.picture(source.root / image)
+    picture = source.tree.file(source.root / image)
     return Entry(identifier, picture, (title or "").strip(), attributes, record.where)
 
 

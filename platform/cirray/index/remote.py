@@ -27,7 +27,8 @@ from cirray.errors import SearchIndexError
 from cirray.index.backend import Generation, name_at
 from cirray.index.edge import GENERATIONS, MANIFEST, POINTER, SHARD, EdgeBackend, EdgeWriter
 from cirray.storage.archive import SUFFIX, pack, unpack
-from cirray.storage.location import Remote, mirror_of
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 
 PACKED = f"{SHARD}{SUFFIX}"
 # What is unfinished for so long is nobody's work any more; younger, it may be another machine's.
@@ -41,10 +42,10 @@ class RemoteEdgeBackend(EdgeBackend):
         LocationError: from any call: the URI cannot be reached.
     """
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(mirror_of(uri))
-        self._remote = Remote(uri)
-        self.where = self._remote.uri
+    def __init__(self, location: Location) -> None:
+        super().__init__(location.local)
+        self._remote = Remote(str(location))
+        self.where = str(location)
         self._seen: str | None = None
 
     @contextmanager

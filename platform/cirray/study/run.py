@@ -17,7 +17,7 @@ from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.figures import queries_png
 from cirray.storage.files import write_json, write_text
-from cirray.storage.location import store_location
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 from cirray.study import plots
 from cirray.study.failures import examples, failures
@@ -48,7 +48,8 @@ def study(stages: Sequence[Stage], name: str, config: Config, split: str) -> dic
     """
     if not config.output:
         raise ConfigError("output is not set: give --output DIR, the folder for the report")
-    dataset = load_dataset(config.data, store_location(config.store), config.preprocess.background, (split,))
+    store = Location.configured(config.store, "store")
+    dataset = load_dataset(config.data, store, config.preprocess.background, (split,))
     table = build_table(dataset, split)
     if bool((table.target < 0).any()):
         raise ConfigError(f"split {split} of {dataset.name} keeps its targets secret: study another one")
