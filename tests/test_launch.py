@@ -24,7 +24,7 @@ def test_a_failed_stage_says_what_went_wrong(ray_session: None, tmp_path: Path) 
     config = load_recipe("tiny", {"workers": 1, "compute.max_failures": 0})
     run = Location.parse(tmp_path)
     inputs = StageInputs(config, run / "gone", run / "store", ("a", "b"), table, table, protocol)
-    with pytest.raises(RunError, match=r"^stage2 failed: .*gone.*\. The same command takes it up again$") as failure:
+    with pytest.raises(RunError, match=r"^stage2 failed: .*gone.*\. Run the same command again to resume$") as failure:
         run_stage("stage2", "stage2", inputs, run)
     assert "\n" not in str(failure.value)
     assert not is_done(tmp_path / "stage2")

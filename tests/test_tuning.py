@@ -21,7 +21,7 @@ from cirray.storage.location import Location
 from tuning.ablation import load_changes
 from tuning.budget import Budget
 from tuning.outcome import Candidate, candidates, finalists, table
-from tuning.plots import draw_report, importance
+from tuning.plots import Sweep, draw_report, importance
 from tuning.report import write_best, write_html, write_results
 from tuning.run import settle, tune
 from tuning.search import Trial
@@ -236,7 +236,7 @@ def test_reports_are_written(tmp_path: Path) -> None:
     text = f"{LR}: {{loguniform: [1.0e-5, 1.0e-1]}}\n{TEMPERATURE}: {{uniform: [0.01, 0.5]}}\n"
     space = load_space(write_space(tmp_path, text), config())
     sweep = [trial(f"s{n}", [30.0 - n], {"candidate": {TEMPERATURE: 0.01 * 2**n}, "seed": 0}) for n in range(4)]
-    draw_report(trials, space, 2, (TEMPERATURE, sweep, None, 0.05), tmp_path / "report.png")
+    draw_report(trials, space, 2, Sweep(TEMPERATURE, sweep, None, 0.05), tmp_path / "report.png")
     assert (tmp_path / "report.png").read_bytes()[:4] == b"\x89PNG"
     write_html(tmp_path / "report.html", tmp_path / "report.png", compared(), {"trials": "<13>"})
     page = (tmp_path / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""What single changes of a recipe are worth: each trained with several seeds from the same frozen features."""
+"""Ablation: single changes of a recipe, each trained with several seeds from the same frozen features."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def load_changes(name: str, config: Config) -> dict[str, dict[str, Any]]:
 
 
 def ablate(config: Config, changes: str) -> dict[str, Any]:
-    """Trains the recipe and each change of it with `tune.seeds` seeds; takes up what was stopped.
+    """Trains the recipe and each change of it with `tune.seeds` seeds; resumes an ablation that was stopped.
 
     The stages before the first that is changed run once. Epochs are chosen on triplets held back from train; val is
     only reported.

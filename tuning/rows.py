@@ -27,14 +27,14 @@ from tuning.watch import clock
 
 
 class Run(NamedTuple):
-    """What one run came to: its best selection value, and its recall on val: "val R@K" -> percent."""
+    """The result of one run: its best selection value, and its recall on val, "val R@K" -> percent."""
 
     selection: float
     reported: Mapping[str, float]
 
 
 def train_rows(config: Config, named: Mapping[str, Mapping[str, Any]], output: Location) -> list[Candidate]:
-    """Trains every row with `tune.seeds` seeds, one run after the other, in `output`/rows; finished runs are read.
+    """Trains every row with `tune.seeds` seeds, one run after the other, in `output`/rows; finished runs are only read.
 
     A seed also draws which triplets are held back. Rows that train stage 1 alike train it once.
 
@@ -81,17 +81,18 @@ def _run(config: Config, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
     """Trains a row with one seed; returns whether it was done before, and its result.
 
     Args:
-        fine_tuned: what stage 1 is told -> where a run has its result, of the runs before; gets this run's too.
+        fine_tuned: settings of stage 1 -> folder of a stage 1 that an earlier run trained with them; this run's is
+            added.
     """
     output = open_output(config)
     report_file = (output / REPORT).local
     finished = report_file.is_file()
-    told = _stage1(config)
-    if told in fine_tuned and not is_done((output / "stage1").local):
-        _copy_stage1(config, fine_tuned[told], output)
+    settings = _stage1(config)
+    if settings in fine_tuned and not is_done((output / "stage1").local):
+        _copy_stage1(config, fine_tuned[settings], output)
     report = read_json(report_file) if finished else train(config)
     if config.stage1.enabled:
-        fine_tuned.setdefault(told, (output / "stage1").local)
+        fine_tuned.setdefault(settings, (output / "stage1").local)
     steps = [(output / stage).local for stage in ("stage2", "stage1")]
     last = next(step for step in steps if is_done(step))
     recall = {f"val R@{k}": float(value) for k, value in report["results"][-1]["recall"].items()}
@@ -99,12 +100,12 @@ def _run(config: Config, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
 
 
 def _stage1(config: Config) -> str:
-    """Returns what the training of stage 1 depends on where all else is shared; `blend` comes after it."""
+    """Returns the settings that stage 1 depends on where all else is shared; `blend` is applied after training."""
     return f"{config.seed} {config.stage1.model_copy(update={'blend': 1.0}).model_dump_json()}"
 
 
 def _copy_stage1(config: Config, source: Path, output: Location) -> None:
-    """Takes the trained tensors of another run for this one's, with the file that says so last."""
+    """Copies the trained tensors of another run's stage 1 into this run, DONE last."""
     target = (output / "stage1").local
     target.mkdir(parents=True, exist_ok=True)
     write_text((output / CONFIG).local, config.to_yaml())  # first: it makes the folder ours

@@ -24,7 +24,7 @@ _TEMPERATURE = "stage2.loss.temperature"
 
 
 def tune(config: Config) -> dict[str, Any]:
-    """Searches, compares the finalists over seeds, writes reports and `best.yaml`. Takes up what was stopped.
+    """Searches, compares the finalists over seeds, writes reports and `best.yaml`. Resumes a search that was stopped.
 
     Returns:
         The JSON result.
@@ -61,7 +61,7 @@ def settle(config: Config) -> Config:
     if settings.sweep and not settings.sweep.startswith(f"{settings.stage}."):
         config = overridden(config, {"tune.sweep": None})
     config = held_back(config)
-    # Every epoch is looked at: trials are stopped by what it shows.
+    # Validate every epoch: early stopping needs it.
     return overridden(config, {f"{settings.stage}.optimisation.validate_every": 1, "ablation": False})
 
 
@@ -74,7 +74,7 @@ def held_back(config: Config) -> Config:
 
 
 class Search:
-    """One search in one output."""
+    """The steps of one search in its output."""
 
     def __init__(self, config: Config, space: Space, output: Location) -> None:
         self.config = config
@@ -82,8 +82,8 @@ class Search:
         self.output = output
 
     def run(self) -> dict[str, Any]:
-        """Runs what is not done yet."""
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables: we draw a line of ours
+        """Runs the steps that are not done yet."""
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # no tables of Ray Tune: Watch shows progress
         from tuning.outcome import candidates, finalists, table
         from tuning.prepare import prepare
         from tuning.search import compare, search
@@ -119,14 +119,14 @@ class Search:
     def _write(
         self, trials: Sequence[Any], finals: Sequence[Any], sweep: Sequence[Any], compared: Any, best: Any
     ) -> dict[str, Any]:
-        from tuning.plots import draw_report
+        from tuning.plots import Sweep, draw_report
         from tuning.report import write_best, write_html, write_results
         from tuning.search import field_value
 
         config, field = self.config, self.config.tune.sweep
         made = {name: (self.output / name).local for name in RESULTS}
         write_results(made["results.parquet"], {"search": trials, "final": finals, "sweep": sweep})
-        swept = (field, sweep, best.params.get(field), field_value(config, field)) if field and sweep else None
+        swept = Sweep(field, sweep, best.params.get(field), field_value(config, field)) if field and sweep else None
         draw_report(trials, self.space, config.tune.grace, swept, made["report.png"])
         stopped = sum(not trial.full for trial in trials)
         facts = {

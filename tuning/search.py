@@ -1,7 +1,7 @@
 """Runs trials with Ray Tune: the search itself, then the finalists with several seeds, then one field alone.
 
-Each of the three is an experiment in a folder of its own, which the same command takes up again after a kill: trials
-that have ended are not run again.
+Each of the three is an experiment in its own folder. The same command resumes it after a kill; trials that have ended
+are not run again.
 """
 
 from __future__ import annotations

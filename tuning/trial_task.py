@@ -1,4 +1,4 @@
-"""What a trial trains: the very loop of the stage, on shared features."""
+"""What a trial trains: the loop of the stage, on shared frozen features."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METRIC = "selection"
 
 
 class Scored(CombiningTask):
-    """Stage 2 that also remembers how the best epoch so far ranks the val split, which chooses nothing."""
+    """Stage 2 that also evaluates its best epoch so far on the val split, which selects nothing."""
 
     def __init__(self, start: Start, config: Config, worker: Worker) -> None:
         super().__init__(with_config(start, config), worker, start.features)

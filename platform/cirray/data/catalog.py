@@ -4,9 +4,9 @@
     .jsonl              {"id": str, "image": path relative to the file, "title": str (optional), attribute: value, ...}
     .csv, .parquet      the same as columns
 
-An attribute is a text, a number, true or false, or a list of texts; null and empty values are absent. A place is
-"file:line"; in Parquet files "file row i", counted from 0; in folders the picture's path. Picture files are not opened.
-Folders and files may be at a URI: its pictures are named by their URIs then.
+An attribute is a text, a number, true or false, or a list of texts; null and empty values are absent. A position
+is "file:line"; in Parquet files "file row i", counted from 0; in folders the picture's path. Picture files are not
+opened. A catalog may be at a URI: its pictures are then named by their URIs.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Entry:
         image: the picture file: its absolute path, or its URI.
         title: what people read, "" if there is none.
         attributes: name -> value; a name has values of one kind in the whole catalog.
-        where: the entry's place in the catalog.
+        where: the entry's position in the catalog.
     """
 
     id: str
@@ -100,11 +100,11 @@ def read_catalog(catalog: Path | str) -> tuple[list[Entry], list[Problem]]:
     location = Location.parse(catalog)
     source, file = _remote(str(location)) if location.is_remote else _local(location.local)
     entries: list[Entry] = []
-    places: dict[str, str] = {}
+    positions: dict[str, str] = {}
     misnamed: dict[str, Problem] = {}
     for record in _records(source, file):
         before = len(source.problems)
-        entry = _entry(record, source, places, misnamed)
+        entry = _entry(record, source, positions, misnamed)
         if noted := source.problems[before:]:
             source.problems[before:] = [Problem(record.where, "; ".join(problem.what for problem in noted))]
         elif entry is not None:
@@ -199,16 +199,16 @@ def _csv(source: Source, file: Path) -> Iterator[Record]:
         )
     _, names = rows[0]
     _check_columns(source, file, names)
-    places, complete = [], []
+    positions, complete = [], []
     for line, cells in rows[1:]:
         where = f"{source.name(file)}:{line}"
         if len(cells) == len(names):
-            places.append(where)
+            positions.append(where)
             complete.append(cells)
         else:
             source.note(where, f"has {len(cells)} cells, not {len(names)}: put cells with a comma in double quotes")
     columns = [_typed(name, [cells[i] for cells in complete]) for i, name in enumerate(names)]
-    for where, values in zip(places, zip(*columns, strict=True), strict=True):
+    for where, values in zip(positions, zip(*columns, strict=True), strict=True):
         yield Record(where, dict(zip(names, values, strict=True)), source.problems)
 
 
@@ -239,14 +239,14 @@ def _typed(name: str, cells: Sequence[str]) -> list[Value | None]:
 
 
 def _parquet(source: Source, file: Path) -> Iterator[Record]:
-    place = source.name(file)
+    where = source.name(file)
     columns: list[tuple[str, list[Any]]] = []
     try:
         table = parquet.ParquetFile(source.tree.local(file)).read()
         for name, column in zip(table.column_names, table.columns, strict=True):
             readable = _readable(column)
             if readable is None:
-                source.note(place, f"column {name!r} is {column.type}, and is left out: make it text, a number, ...")
+                source.note(where, f"column {name!r} is {column.type}, and is left out: make it text, a number, ...")
             else:
                 columns.append((name, [_plain(value) for value in readable.to_pylist()]))
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
@@ -254,7 +254,7 @@ def _parquet(source: Source, file: Path) -> Iterator[Record]:
     names = [name for name, _ in columns]
     _check_columns(source, file, names)
     for row, values in enumerate(zip(*(values for _, values in columns), strict=True)):
-        yield Record(f"{place} row {row}", dict(zip(names, values, strict=True)), source.problems)
+        yield Record(f"{where} row {row}", dict(zip(names, values, strict=True)), source.problems)
 
 
 def _readable(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -291,7 +291,7 @@ def _check_columns(source: Source, file: Path, names: Sequence[str]) -> None:
 _READERS = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
 
 
-def _entry(record: Record, source: Source, places: dict[str, str], misnamed: dict[str, Problem]) -> Entry | None:
+def _entry(record: Record, source: Source, positions: dict[str, str], misnamed: dict[str, Problem]) -> Entry | None:
     """Returns the entry of a record, unless id or image is missing; notes all else that is wrong."""
     identifier, image = _id(record), record.text("image")
     title = record.text("title") if record.value("title") not in (None, "") else None
@@ -300,7 +300,7 @@ def _entry(record: Record, source: Source, places: dict[str, str], misnamed: dic
         record.note(f"image {image!r} must be a path inside the catalog's folder, relative to it")
         image = None
     if identifier is not None:
-        first = places.setdefault(identifier, record.where)
+        first = positions.setdefault(identifier, record.where)
         if first != record.where:
             record.note(f"id {identifier!r} is there twice, first at {first}")
     if identifier is None or image is None:

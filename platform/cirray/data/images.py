@@ -32,7 +32,7 @@ MAX_SIDE = 16_384
 MAX_RATIO = 100
 # Picture formats only: Pillow also opens formats that start other programs (EPS) or have no fixed size.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-# Most of the time that an object store takes for a picture is waiting.
+# Reading from an object store is mostly waiting.
 REMOTE_THREADS = 16
 
 

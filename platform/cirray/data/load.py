@@ -2,7 +2,7 @@
 
     data = load_dataset(config.data, cache, config.preprocess.background)
 
-Everything is checked before work starts, and all that is wrong is told at once, with file and line.
+Everything is checked before work starts. One error lists all problems, with file and line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def load_dataset(
     Args:
         data: which dataset; with `skip_bad`, wrong records, broken pictures and the triplets that need them
             are left out and listed in the dataset's `skipped`.
-        cache: where the checks of good pictures are remembered: the feature store.
+        cache: where results of checks are cached: the feature store's location.
         background: what transparent pictures are laid on.
         splits: which of "train", "val" and "test" to read.
 

@@ -1,6 +1,6 @@
-"""JSON files in, values with their place out; what is wrong is noted, not raised.
+"""Reads JSON files record by record; collects problems with the position of each instead of raising them.
 
-A place is "file:line" in JSON Lines files, "file entry i" (counted from 0) in a file that is one JSON array,
+A position is "file:line" in JSON Lines files, "file entry i" (counted from 0) in a file that is one JSON array,
 and "file entry key" in one JSON object. Files are named relative to the dataset's root.
 """
 
@@ -123,7 +123,7 @@ class Source:
         return (self._text(path) or "").lstrip().startswith("[")
 
     def array(self, path: Path) -> list[tuple[str, Any]] | None:
-        """Returns (place, value) of each item of a file that is one JSON array."""
+        """Returns (position, value) of each item of a file that is one JSON array."""
         value = self._document(path)
         if value is None:
             return None

@@ -1,4 +1,4 @@
-"""Turns pictures and captions into rows: callables that any job can run, in a Ray actor or in process."""
+"""Embeds pictures and captions: callables that run in a Ray actor or in process."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ def text_key(caption: str) -> str:
 
 
 def pixels_fingerprint(size: int, preprocess: Preprocess) -> str:
-    """Returns the fingerprint of preprocessed pixels: all that decides them besides the picture."""
+    """Returns the fingerprint of preprocessed pixels: a hash of all that determines them besides the picture."""
     settings = {"size": size, **preprocess.identity()}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Makes sure that the feature store holds what a caller needs; computes only what is missing."""
+"""Computes the features that the store lacks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Fills a feature store on Ray.
 
-Actors compute what is missing and write their own shards, so that a kill costs at most the shards under way.
+Actors compute missing rows and write their own shards, so that a kill loses at most the shards in progress.
 """
 
 from __future__ import annotations

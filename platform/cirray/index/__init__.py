@@ -13,7 +13,7 @@ from cirray.storage.location import Location
 def open_backend(settings: Indexing) -> IndexBackend:
     """Returns the server's backend when QDRANT_URL is set, else the embedded one: a folder's, or a URI's.
 
-    Never one in place of the other.
+    There is no fallback from one to the other.
 
     Environment: QDRANT_URL, QDRANT_API_KEY, QDRANT_GRPC_PORT (6334).
     """

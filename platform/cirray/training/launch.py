@@ -1,4 +1,4 @@
-"""Runs one stage on Ray Train: N workers, restarts after a death, resume after a killed driver."""
+"""Runs one stage on Ray Train: N workers, restarts after a worker's death, resumes after the driver was killed."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def run_stage(stage: StageName, label: str, inputs: StageInputs, run: Location) 
         with shown(partial(read_board, board), label):
             result = trainer.fit()
     except TrainingFailedError as error:
-        raise RunError(f"{label} failed: {_cause(error)}. The same command takes it up again") from error
+        raise RunError(f"{label} failed: {_cause(error)}. Run the same command again to resume") from error
     if result.metrics and result.metrics.get("diverged"):
         raise RunError(
             f"{label}: the loss is not finite in epoch {result.metrics['diverged']}: lower "

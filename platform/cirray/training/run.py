@@ -129,7 +129,7 @@ class Training:
         self.output = output
         self.dataset = dataset
         self.encoder = encoder
-        self.encoder_at = output / "backbone"
+        self.encoder_location = output / "backbone"
         self.store = Location.configured(config.store, "store")
         self.train = build_table(dataset, "train")
         self.val = build_table(dataset, "val")
@@ -161,7 +161,7 @@ class Training:
         titles = self.dataset.titles
         return StageInputs(
             config=self.config,
-            encoder=self.encoder_at,
+            encoder=self.encoder_location,
             store=self.store,
             image_keys=image_keys(self.dataset),
             train=self.train,
@@ -183,7 +183,7 @@ class Training:
             trained.push(ENCODER_MANIFEST)
         else:
             self.encoder = load_encoder(trained.local)
-        self.encoder_at = trained
+        self.encoder_location = trained
 
     def _run_stage(self, stage: StageName, label: str) -> dict[str, Tensor]:
         tensors = run_stage(stage, label, self._inputs(), self.output)
@@ -209,12 +209,12 @@ class Training:
 
     def _ensure_features(self) -> tuple[FeatureStore, FeatureStore]:
         """Fills what is missing for the current encoder; only stage 2 needs the captions of the train split."""
-        ahead = self.config.stage1.enabled and self.encoder_at != self.output / "stage1" / "encoder"
+        ahead = self.config.stage1.enabled and self.encoder_location != self.output / "stage1" / "encoder"
         trains_here = self.config.ablation or not ahead
         captions = [*self.val.captions, *self.selection.captions, *(self.train.captions if trains_here else ())]
         config = self.config
         gpu = use_gpu(config.compute, config.workers)
-        embedder = Embedder(self.encoder_at, self.store, config.embed, config.workers, gpu)
+        embedder = Embedder(self.encoder_location, self.store, config.embed, config.workers, gpu)
         return embedder.images(pictures_of(self.dataset)), embedder.texts(captions)
 
     def _features(self) -> FrozenFeatures:
@@ -237,7 +237,7 @@ class Training:
             "metrics": {f"R@{k}": round(value, 4) for k, value in final.recall.items()},
             "provenance": provenance(self.config.seed),
         }
-        bundle.save((self.output / BUNDLE).local, self.encoder_at.local, combining, settings, details)
+        bundle.save((self.output / BUNDLE).local, self.encoder_location.local, combining, settings, details)
         self._draw(combining)
         report = {
             "recipe": self.config.recipe,

@@ -1,4 +1,4 @@
-"""The output folder of a run: what it holds, and whether a command may continue it.
+"""The output of a run: its layout, and whether a command may continue it.
 
 OUTPUT/
 ├── config.yaml       the complete configuration

@@ -73,7 +73,7 @@ def protocol(data: Data) -> Protocol:
 
 
 def _listed(source: Source, category: str, split: str) -> dict[str, str] | None:
-    """Returns id -> place of a split file, in its order; None if there is no such file."""
+    """Returns id -> position in a split file, in its order; None if there is no such file."""
     items = source.array(source.root / "image_splits" / f"split.{category}.{split}.json")
     if items is None:
         return None

@@ -88,8 +88,8 @@ def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, st
 def ranking_files(
     split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
 ) -> dict[str, dict[str, list[str]]]:
-    """Returns one file: the place of each triplet in its file, counted from 0 -> ranked ids."""
-    return {f"{split.name}.ranks.json": {str(place): list(names) for place, names in enumerate(ranked)}}
+    """Returns one file: the position of each triplet in its file, counted from 0 -> ranked ids."""
+    return {f"{split.name}.ranks.json": {str(row): list(names) for row, names in enumerate(ranked)}}
 
 
 def recognizes(record: Record, in_array: bool) -> bool:
