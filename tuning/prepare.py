@@ -10,7 +10,7 @@ from cirray.config.recipe import overridden
 from cirray.config.schema import Config
 from cirray.data.table import TripletTable, build_table
 from cirray.features.ensure import Embedder, image_keys, pictures_of
-from cirray.features.frozen import FrozenFeatures, read_features
+from cirray.features.frozen import FrozenFeatures
 from cirray.models.encoder_manifest import MANIFEST
 from cirray.storage.location import Location
 from cirray.training.run import read_data, train
@@ -63,13 +63,12 @@ def prepare(config: Config, base: Location) -> Start:
     )
     gpu = use_gpu(config.compute, config.workers)
     embedder = Embedder(encoder, inputs.store, config.embed, config.workers, gpu)
-    images = embedder.images(pictures_of(dataset))
     if stage == "stage1":
+        embedder.images(pictures_of(dataset))
         return Start(inputs, None, None)
     reported = build_table(dataset, "val")
-    tables = {"train": inputs.train, "val": inputs.val, REPORTED: reported}
-    texts = embedder.texts([caption for table in tables.values() for caption in table.captions])
-    return Start(inputs, read_features(images, texts, inputs.image_keys, tables), reported)
+    features = embedder.features(dataset, {"train": inputs.train, "val": inputs.val, REPORTED: reported})
+    return Start(inputs, features, reported)
 
 
 def with_config(start: Start, config: Config) -> StageInputs:

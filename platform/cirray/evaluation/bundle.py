@@ -14,8 +14,8 @@ from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.evaluate import score, text_table
-from cirray.features.ensure import Embedder, image_keys, pictures_of
-from cirray.features.frozen import FrozenFeatures, read_features
+from cirray.features.ensure import Embedder
+from cirray.features.frozen import FrozenFeatures
 from cirray.models.bundle import load_combining
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.models.combining import CombiningFunction
@@ -81,6 +81,5 @@ def prepare(bundle: Path | str, config: Config, split: str, needs_targets: bool)
     connect(config.workers)
     gpu = use_gpu(config.compute, config.workers)
     embedder = Embedder(Location.parse(folder / "encoder"), store, config.embed, config.workers, gpu)
-    images, texts = embedder.images(pictures_of(dataset)), embedder.texts(table.captions)
-    features = read_features(images, texts, image_keys(dataset), {split: table})
+    features = embedder.features(dataset, {split: table})
     return Prepared(manifest, dataset, table, features, load_combining(folder, manifest))

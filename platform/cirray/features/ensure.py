@@ -8,8 +8,10 @@ from functools import partial
 
 from cirray.config.compute import Embedding
 from cirray.data.records import Dataset
+from cirray.data.table import TripletTable
 from cirray.features.embed import EmbedImages, EmbedTexts, text_key
 from cirray.features.fill import fill
+from cirray.features.frozen import FrozenFeatures, read_features
 from cirray.features.store import FeatureStore
 from cirray.models.encoder_manifest import read_manifest
 from cirray.storage.location import Location
@@ -53,6 +55,12 @@ class Embedder:
         inline = self.settings.inline_captions
         fill(store, items, make, self.settings, self.actors, "caption features", inline, float(self.gpu))
         return store
+
+    def features(self, dataset: Dataset, tables: Mapping[str, TripletTable]) -> FrozenFeatures:
+        """Computes the features that the store lacks, and reads those of a dataset's images and of tables' captions."""
+        images = self.images(pictures_of(dataset))
+        texts = self.texts([caption for table in tables.values() for caption in table.captions])
+        return read_features(images, texts, image_keys(dataset), tables)
 
     @property
     def _device(self) -> str:

@@ -19,8 +19,8 @@ from cirray.data.table import TripletTable
 from cirray.errors import RunError
 from cirray.evaluation.baselines import ImageOnly, TextOnly
 from cirray.evaluation.metrics import Recall, evaluate
-from cirray.features.ensure import Embedder, image_keys, pictures_of
-from cirray.features.frozen import FrozenFeatures, read_features
+from cirray.features.ensure import Embedder
+from cirray.features.frozen import FrozenFeatures
 from cirray.models.bundle import load_combining
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.models.combining import CombiningFunction, build_combining
@@ -108,8 +108,7 @@ def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, con
         gpu = use_gpu(config.compute, config.workers)
         store = Location.configured(config.store, "store")
         embedder = Embedder(Location.parse(stage.encoder), store, config.embed, config.workers, gpu)
-        images, texts = embedder.images(pictures_of(dataset)), embedder.texts(table.captions)
-        features = read_features(images, texts, image_keys(dataset), {_SPLIT: table})
+        features = embedder.features(dataset, {_SPLIT: table})
         found += [_variant(name, function, features, dataset, table) for name, function in stage.functions.items()]
     return found
 
