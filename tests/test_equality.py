@@ -366,7 +366,8 @@ def test_stage_2_with_hard_negatives(pair: Path) -> None:
     query, images, inputs, wanted, task = composed(pair, one)
     train, rows = inputs.train, inputs.train.gallery.tolist()
     with torch.no_grad():
-        ranked = task.combining(task.frozen.images[train.reference], task.frozen.captions[train.query]) @ images.T
+        captions = task.frozen.captions["train"][train.query]
+        ranked = task.combining(task.frozen.images[train.reference], captions) @ images.T
     terms = []
     for place, row in enumerate(global_batch(6).rows.tolist()):
         others = sorted((r for r in rows if r != int(train.target[row])), key=lambda r: -float(ranked[row, r]))
@@ -381,8 +382,8 @@ def composed(pair: Path, one: Case) -> tuple[Tensor, Tensor, StageInputs, Tensor
     inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
     task = CombiningTask(inputs, Worker.single())
     rows = [inputs.train.captions.index(text) for text in drawn_texts(inputs, batch)]
-    query = task.combining(task.frozen.images[inputs.train.reference[batch.rows]], task.frozen.captions[rows])
-    return query, task.frozen.gallery, inputs, inputs.train.target[batch.rows], task
+    query = task.combining(task.frozen.images[inputs.train.reference[batch.rows]], task.frozen.captions["train"][rows])
+    return query, task.frozen.unit_images, inputs, inputs.train.target[batch.rows], task
 
 
 def gradients(task: CombiningTask, loss: Tensor) -> dict[str, Tensor]:
