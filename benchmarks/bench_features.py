@@ -16,6 +16,7 @@ from cirray.features.embed import EmbedImages
 from cirray.features.store import FeatureStore
 from cirray.models.build import build_encoder
 from cirray.models.clip import save_encoder
+from cirray.storage.location import Location
 
 PICTURES, QUERIES, GALLERY, DIM = 64, 2000, 6000, 640
 
@@ -37,8 +38,8 @@ def cached_features(folder: Path) -> float:
     paths = [str(folder / f"{row}.jpg") for row in range(PICTURES)]
     for path in paths:
         Image.fromarray(random.integers(0, 255, (300, 400, 3), dtype=np.uint8)).save(path)
-    embed = EmbedImages(str(folder / "encoder"), "cpu")
-    store = FeatureStore(folder / "store", "image", "0" * 64)
+    embed = EmbedImages(Location.parse(folder / "encoder"), "cpu")
+    store = FeatureStore(Location.parse(folder / "store"), "image", "0" * 64)
     store.write(paths, embed(paths))
     return seconds(lambda: embed(paths)) / seconds(lambda: store.read(paths))
 

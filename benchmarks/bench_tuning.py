@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import psutil
 import ray
 import torch
-import torch.nn.functional as F
 
 from cirray.cluster.board import Poster
 from cirray.cluster.session import connect
@@ -22,11 +21,13 @@ from cirray.config.recipe import load_recipe
 from cirray.config.tuning import TuneConfig
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
+from cirray.features.frozen import FrozenFeatures
+from cirray.storage.location import Location
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.loop import Loop
 from cirray.training.stages.combine import CombiningTask
 from cirray.training.task import StageInputs
-from tuning.prepare import Reported, Start, as_frozen, with_config
+from tuning.prepare import REPORTED, Start, with_config
 from tuning.search import search
 from tuning.space import Domain, Space
 
@@ -46,14 +47,14 @@ def table(seed: int) -> TripletTable:
 
 
 def start(config: TuneConfig) -> Start:
-    """Random features: 200,000 pictures."""
+    """Random features of 400,000 pictures."""
     images = torch.randn(IMAGES, WIDTH)
     captions = torch.randn(CAPTIONS, WIDTH)
-    arrays = {"images": images, "gallery": F.normalize(images, dim=-1), "captions": captions, "val_captions": captions}
+    features = FrozenFeatures.of(images, {"train": captions, "val": captions, REPORTED: captions})
     protocol = Protocol("random", exclude_reference=False)
-    inputs = StageInputs(config, "", "", (), table(0), table(1), protocol)
-    shared = {name: tensor.numpy() for name, tensor in arrays.items()}
-    return Start(inputs, shared, Reported(table(2), captions.numpy()))
+    nowhere = Location.parse(".")
+    inputs = StageInputs(config, nowhere, nowhere, (), table(0), table(1), protocol)
+    return Start(inputs, features, table(2))
 
 
 @ray.remote(num_cpus=1)
@@ -61,8 +62,8 @@ def bare(begin: Start) -> tuple[float, float]:
     """Trains without Ray Tune; returns seconds, and MiB of memory of its own."""
     config = begin.inputs.config
     worker = Worker.trial(config.compute, torch.device("cpu"))
-    task = CombiningTask(with_config(begin, config), worker, as_frozen(begin.frozen))
-    log = MetricsLog(Path(tempfile.mkdtemp()) / "metrics.jsonl", "bare")
+    task = CombiningTask(with_config(begin, config), worker, begin.features)
+    log = MetricsLog(Location.parse(tempfile.mkdtemp()) / "metrics.jsonl", "bare")
     began = time.monotonic()
     Loop(task, config.stage2.optimisation, config.compute, 0, worker, log, Poster(None)).run()
     return time.monotonic() - began, anonymous(os.getpid())
@@ -97,7 +98,8 @@ def main() -> None:
     config = load_recipe(TuneConfig, "tiny", changes)
     connect(2)
     begin = start(config)
-    size = sum(array.nbytes for array in begin.frozen.values()) / 2**20
+    assert begin.features is not None
+    size = begin.features.nbytes / 2**20
     ref = ray.put(begin)
     ray.get(bare.remote(ref))
     runs = [ray.get(bare.remote(ref)) for _ in range(3)]
@@ -110,7 +112,7 @@ def main() -> None:
         memory = Memory()
         memory.start()
         with tempfile.TemporaryDirectory() as folder:
-            trials = search(tuned, space, begin, Path(folder))
+            trials = search(tuned, space, begin, Location.parse(folder))
         memory.over.set()
         spent = sorted(float(trial.last["seconds"]) for trial in trials)
         print(

@@ -44,12 +44,12 @@ def run(argv: Sequence[str]) -> None:
     print(table)
     if config.output:
         from cirray.storage.files import write_json
-        from cirray.training.run_dir import Output
+        from cirray.storage.location import Location
 
-        output = Output(config.output)
-        write_json(output.step("evaluation.json"), report)
-        output.keep("evaluation.json")
-        log(f"written to {output.location_of('evaluation.json')}")
+        file = Location.parse(config.output) / "evaluation.json"
+        write_json(file.local, report)
+        file.push()
+        log(f"written to {file}")
     else:
         print(json.dumps(report["results"]))
 

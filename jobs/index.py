@@ -8,7 +8,7 @@
 The index is embedded, in --index.path, or on the Qdrant server that QDRANT_URL (and QDRANT_API_KEY) name. A new
 generation is built beside the published one, verified, and published in one step; run again, the same command embeds
 and uploads only what is new, changed or gone. With --output DIR writes DIR/index.json and DIR/config.yaml.
-Bundle, catalog, index, store and output may be s3:// or gs:// addresses.
+All paths may be s3:// or gs:// URIs.
 """
 
 import json
@@ -94,13 +94,13 @@ def _write(result: dict[str, Any], config: IndexConfig) -> None:
     print(json.dumps(result, indent=2))
     if config.output:
         from cirray.storage.files import write_json, write_text
-        from cirray.training.run_dir import Output
+        from cirray.storage.location import Location
 
-        output = Output(config.output)
-        write_text(output.step("config.yaml"), config.to_yaml())
-        write_json(output.step("index.json"), result)
+        output = Location.parse(config.output)
+        write_text((output / "config.yaml").local, config.to_yaml())
+        write_json((output / "index.json").local, result)
         for name in ("config.yaml", "index.json"):
-            output.keep(name)
+            (output / name).push()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.index.backend import IndexBackend, check_fingerprint
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
-from cirray.storage.location import fetch
+from cirray.storage.location import Location
 from serve.access import Access
 from serve.encoder import Encoder
 from serve.environment import DeploymentEnvironment, open_index
@@ -49,7 +49,7 @@ def check(settings: Serving) -> tuple[IndexBackend, str]:
     """
     if not settings.bundle:
         raise ConfigError("bundle is not set: give the bundle folder of a finished training, OUTPUT/bundle")
-    image_fingerprint = str(read_bundle(fetch(settings.bundle, MANIFEST))["image_fingerprint"])
+    image_fingerprint = str(read_bundle(Location.parse(settings.bundle).fetch(MANIFEST))["image_fingerprint"])
     Access.from_environment()
     backend = open_index(settings)
     published = backend.published()

@@ -19,7 +19,7 @@ from cirray.config.serving import Serving
 from cirray.console.log import log
 from cirray.errors import BundleError
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
-from cirray.storage.location import fetch
+from cirray.storage.location import Location
 from serve.batches import by_bundle, compose, encode_images
 from serve.encoder_types import Counts, EncodedQuery, ModelInfo, QueryInput
 from serve.loaded_bundle import Loaded, stamp
@@ -48,7 +48,7 @@ class Encoder:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self._settings = settings
-        self._place = settings.bundle
+        self._location = Location.parse(settings.bundle)
         self._device = "cuda" if settings.gpus else "cpu"
         self._image_fingerprint = image_fingerprint
         self._loaded = self._load()
@@ -113,7 +113,7 @@ class Encoder:
         while True:
             await asyncio.sleep(self._settings.poll_s)
             try:
-                found = stamp(self._place)
+                found = stamp(self._location)
                 if found != self._seen:
                     await asyncio.to_thread(self._take_over)
                     self._seen = found
@@ -121,18 +121,18 @@ class Encoder:
                 self._refused, self._seen = str(error), found
                 log(f"refused: {error}")
             except Exception as error:  # half copied, or no memory just now: the next look may succeed
-                self._refused = f"the bundle at {self._place} cannot be loaded: {error or type(error).__name__}"
+                self._refused = f"the bundle at {self._location} cannot be loaded: {error or type(error).__name__}"
 
     def _take_over(self) -> None:
         self._loaded = self._load()
         self._refused = ""
-        log(f"serving bundle {self._loaded.info.name} from {self._place}")
+        log(f"serving bundle {self._loaded.info.name} from {self._location}")
 
     def _load(self) -> Loaded:
         """Loads the bundle that is there now, unless it has another image side."""
-        if read_bundle(fetch(self._place, MANIFEST))["image_fingerprint"] != self._image_fingerprint:
+        if read_bundle(self._location.fetch(MANIFEST))["image_fingerprint"] != self._image_fingerprint:
             raise WrongImageSideError(
-                f"the bundle at {self._place} has another image side than the index: it is not taken over. Index "
+                f"the bundle at {self._location} has another image side than the index: it is not taken over. Index "
                 f"the catalog with it into an index of its own, and deploy bundle and index together"
             )
-        return Loaded(self._place, self._device)
+        return Loaded(self._location, self._device)

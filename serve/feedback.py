@@ -14,8 +14,8 @@ from typing import Protocol
 from cirray.client.schemas import Feedback
 from cirray.console.log import log
 from cirray.errors import LocationError
-from cirray.storage.files import cache_folder
-from cirray.storage.location import Remote, is_remote
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 from serve.errors import FeedbackFullError
 
 _COUNT_EVERY_S = 60.0
@@ -35,10 +35,9 @@ class Log(Protocol):
 
 
 def open_log(setting: str, max_bytes: int) -> Log:
-    """Returns the log at the place that a configuration names, a folder or a URI, or at the default one."""
-    if is_remote(setting):
-        return RemoteFeedbackLog(setting, max_bytes)
-    return FeedbackLog(cache_folder(setting, "feedback"), max_bytes)
+    """Returns the log at the location that a configuration names, or at the default one."""
+    location = Location.configured(setting, "feedback")
+    return RemoteFeedbackLog(location, max_bytes) if location.is_remote else FeedbackLog(location.local, max_bytes)
 
 
 class FeedbackLog:
@@ -82,12 +81,12 @@ class RemoteFeedbackLog:
     """Writes an object a feedback, as objects cannot be appended to.
 
     Args:
-        uri: the folder of the objects.
+        location: the folder of the objects, at a URI.
         max_bytes: what they may grow to together; they are counted once a minute.
     """
 
-    def __init__(self, uri: str, max_bytes: int) -> None:
-        self._remote = Remote(uri)
+    def __init__(self, location: Location, max_bytes: int) -> None:
+        self._remote = Remote(str(location))
         self._max_bytes = max_bytes
         self._used = 0
         self._counted: float | None = None
@@ -120,6 +119,6 @@ def _record(feedback: Feedback, model: str) -> tuple[str, bytes]:
     return identifier, (json.dumps(record, ensure_ascii=False) + "\n").encode()
 
 
-def _refusal(place: str, error: Exception) -> FeedbackFullError:
-    log(f"feedback is refused, {place}: {error}; export it with jobs/feedback.py and move it away")
+def _refusal(location: str, error: Exception) -> FeedbackFullError:
+    log(f"feedback is refused, {location}: {error}; export it with jobs/feedback.py and move it away")
     return FeedbackFullError("no feedback can be kept just now")

@@ -6,6 +6,7 @@ import pytest
 
 from cirray.data import audit
 from cirray.data.audit import CACHE_NAME, audit_pictures
+from cirray.storage.location import Location
 from tests.support.data_fixtures import write_picture
 
 
@@ -16,7 +17,7 @@ def images(tmp_path):
 
 def check(images, tmp_path):
     listed = {name: f"catalog.jsonl line {number}" for number, name in enumerate(images, 1)}
-    return audit_pictures(images, listed, tmp_path / "cache", "white")
+    return audit_pictures(images, listed, Location.parse(tmp_path / "cache"), "white")
 
 
 def forbid_decoding(monkeypatch):

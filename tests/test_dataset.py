@@ -7,6 +7,7 @@ import pytest
 from cirray.config.data import Data
 from cirray.data.load import load_dataset
 from cirray.errors import ConfigError, DataError
+from cirray.storage.location import Location
 from tests.support.data_fixtures import (
     cirr_record,
     pair,
@@ -20,7 +21,7 @@ from tests.support.data_fixtures import (
 
 
 def load(data, tmp_path, **options):
-    return load_dataset(data, tmp_path / "cache", "white", **options)
+    return load_dataset(data, Location.parse(tmp_path / "cache"), "white", **options)
 
 
 def skipping(data):

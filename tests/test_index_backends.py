@@ -35,6 +35,7 @@ from cirray.index.edge import EdgeBackend
 from cirray.index.items import TIES, Item
 from cirray.index.remote import RemoteEdgeBackend
 from cirray.index.server import SEPARATOR, ServerBackend, connect_backend
+from cirray.storage.location import Location
 from tests.support.object_store import new_bucket
 
 DIM = 8
@@ -132,7 +133,7 @@ def home_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator
         yield EdgeBackend(folder / "index")
     elif kind == "remote":
         with new_bucket(request.getfixturevalue("s3_server"), folder) as bucket:
-            yield RemoteEdgeBackend(f"{bucket}/index")
+            yield RemoteEdgeBackend(Location.parse(f"{bucket}/index"))
     else:
         with memory_home() if kind == "memory" else real_server() as backend:
             yield backend

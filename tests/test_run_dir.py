@@ -27,9 +27,9 @@ def begun(tmp_path: Path) -> Path:
 
 
 def test_a_new_or_empty_folder_is_taken(tmp_path: Path) -> None:
-    assert open_output(config(tmp_path)).folder == tmp_path / "run"
+    assert open_output(config(tmp_path)).local == tmp_path / "run"
     (tmp_path / "run").mkdir()
-    assert open_output(config(tmp_path)).folder == tmp_path / "run"
+    assert open_output(config(tmp_path)).local == tmp_path / "run"
 
 
 def test_how_it_runs_may_change_and_what_it_trains_may_not(begun: Path) -> None:

@@ -23,7 +23,8 @@ from cirray.features.embed import DecodePixels, pixels_fingerprint
 from cirray.features.ensure import pictures_of
 from cirray.features.fill import fill
 from cirray.features.store import FeatureStore
-from cirray.storage.location import Remote, mirror_of
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 from tests.support.data_fixtures import (
     cirr_record,
     pair,
@@ -55,7 +56,7 @@ def cirr(root: Path) -> Data:
 
 
 def loaded(data: Data, cache: Path | str) -> Dataset:
-    return load_dataset(data, cache, "white")
+    return load_dataset(data, Location.parse(cache), "white")
 
 
 @pytest.mark.parametrize("write", [write_catalog, fashioniq, cirr])
@@ -69,7 +70,7 @@ def test_a_dataset_is_the_same_at_a_uri(write: Callable[[Path], Data], bucket: s
         name: f"{bucket}/data/{Path(str(picture)).relative_to(tmp_path / 'data').as_posix()}"
         for name, picture in expected.images.items()
     }
-    mirrored = [path.suffix for path in mirror_of(f"{bucket}/data").rglob("*") if path.is_file()]
+    mirrored = [path.suffix for path in Location.parse(f"{bucket}/data").local.rglob("*") if path.is_file()]
     assert set(mirrored) <= {".json", ".jsonl"}, "pictures stay where they are"
 
 
@@ -81,7 +82,7 @@ def test_what_is_known_of_pictures_is_kept_at_the_store_for_other_machines(
     data, store = Data(format="triplets", root=f"{bucket}/data"), f"{bucket}/store"
     first = loaded(data, store)
     assert "checking pictures" in capsys.readouterr().err
-    assert Remote(store).has("pictures.json")
+    assert Remote(store).stamp("pictures.json")
     monkeypatch.setenv("CIRRAY_HOME", str(tmp_path / "another"))
     assert loaded(data, store) == first
     assert "checking pictures" not in capsys.readouterr().err
@@ -94,13 +95,13 @@ def test_what_is_known_of_pictures_is_kept_at_the_store_for_other_machines(
 def test_changed_annotations_are_fetched_again_and_deleted_ones_are_missed(bucket: str, tmp_path: Path) -> None:
     write_catalog(tmp_path / "data")
     upload(tmp_path / "data", f"{bucket}/data")
-    data, place = Data(format="triplets", root=f"{bucket}/data"), Remote(f"{bucket}/data")
+    data, remote = Data(format="triplets", root=f"{bucket}/data"), Remote(f"{bucket}/data")
     before = loaded(data, tmp_path / "cache")
-    lines = (place.read("catalog.jsonl") or b"").decode()
+    lines = (remote.read("catalog.jsonl") or b"").decode()
     time.sleep(1.1)  # an object store tells times in seconds
-    place.write("catalog.jsonl", lines.replace('"t0"', '"x0"').encode())
+    remote.write("catalog.jsonl", lines.replace('"t0"', '"x0"').encode())
     assert loaded(data, tmp_path / "cache").titles == {**before.titles, "p0": "x0"}
-    place.delete("triplets.val.jsonl")
+    remote.delete("triplets.val.jsonl")
     with pytest.raises(DataError, match=rf"the file is missing \({bucket}/data/triplets\.val\.jsonl\)"):
         loaded(data, tmp_path / "cache")
 
@@ -132,8 +133,8 @@ def test_pixels_are_those_of_the_files(bucket: str, tmp_path: Path) -> None:
     there = here.model_copy(update={"root": f"{bucket}/data"})
     make, name = lambda: DecodePixels(8, Preprocess()), pixels_fingerprint(8, Preprocess())
     rows = []
-    for data, place in ((here, str(tmp_path / "store")), (there, f"{bucket}/store")):
-        dataset, store = loaded(data, place), FeatureStore(place, "pixels", name)
+    for data, location in ((here, str(tmp_path / "store")), (there, f"{bucket}/store")):
+        dataset, store = loaded(data, location), FeatureStore(Location.parse(location), "pixels", name)
         assert fill(store, pictures_of(dataset), make, Embedding(), 1, "pixels", inline=100) == 6
         rows.append(store.read(list(dataset.contents.values())))
     assert torch.equal(*rows)
@@ -213,7 +214,7 @@ def test_what_is_wrong_with_a_catalog_names_its_address(
 
 def test_a_mirrored_file_is_not_fetched_twice(catalog: str) -> None:
     read_catalog(f"{catalog}/items.jsonl")
-    (mirrored,) = mirror_of(catalog).rglob("items.jsonl")
+    (mirrored,) = Location.parse(catalog).local.rglob("items.jsonl")
     first = mirrored.stat().st_ino
     read_catalog(f"{catalog}/items.jsonl")
     assert mirrored.stat().st_ino == first

@@ -17,11 +17,11 @@ from cirray.config.tuning import TuneConfig
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.errors import ConfigError
-from cirray.training.run_dir import Output
+from cirray.storage.location import Location
 from tuning.ablation import load_changes
 from tuning.budget import Budget
 from tuning.outcome import Candidate, candidates, finalists, table
-from tuning.plots import draw_report, importance
+from tuning.plots import Sweep, draw_report, importance
 from tuning.report import write_best, write_html, write_results
 from tuning.run import settle, tune
 from tuning.search import Trial
@@ -236,7 +236,7 @@ def test_reports_are_written(tmp_path: Path) -> None:
     text = f"{LR}: {{loguniform: [1.0e-5, 1.0e-1]}}\n{TEMPERATURE}: {{uniform: [0.01, 0.5]}}\n"
     space = load_space(write_space(tmp_path, text), config())
     sweep = [trial(f"s{n}", [30.0 - n], {"candidate": {TEMPERATURE: 0.01 * 2**n}, "seed": 0}) for n in range(4)]
-    draw_report(trials, space, 2, (TEMPERATURE, sweep, None, 0.05), tmp_path / "report.png")
+    draw_report(trials, space, 2, Sweep(TEMPERATURE, sweep, None, 0.05), tmp_path / "report.png")
     assert (tmp_path / "report.png").read_bytes()[:4] == b"\x89PNG"
     write_html(tmp_path / "report.html", tmp_path / "report.png", compared(), {"trials": "<13>"})
     page = (tmp_path / "report.html").read_text()
@@ -263,7 +263,7 @@ def test_importance_finds_the_field_that_matters(tmp_path: Path) -> None:
 def test_the_budget_counts_over_all_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    first = Budget(60.0, Output(str(tmp_path)))
+    first = Budget(60.0, Location.parse(tmp_path))
     now += 40
     assert not first.stop_all()
     function, arguments = first.__reduce__()
@@ -290,7 +290,7 @@ def test_the_line_says_how_far_it_is(tmp_path: Path) -> None:
     watch.on_trial_complete(0, [], Some("abc"))
     assert "1 of 4 trials (0 running)" in watch.line()
     assert "ETA" in watch.line()
-    assert "0:00 of 10:00" in Watch("search", 0, Budget(600.0, Output(str(tmp_path)))).line()
+    assert "0:00 of 10:00" in Watch("search", 0, Budget(600.0, Location.parse(tmp_path))).line()
 
 
 def test_the_watch_of_a_search_that_is_taken_up_counts_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:

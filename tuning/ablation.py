@@ -1,4 +1,4 @@
-"""What single changes of a recipe are worth: each trained with several seeds from the same frozen features."""
+"""Ablation: single changes of a recipe, each trained with several seeds from the same frozen features."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from cirray.config.unknown import check_field
 from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.storage.files import write_json, write_text
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
-from cirray.training.run_dir import CONFIG, FREE, Output, open_output
+from cirray.training.run_dir import CONFIG, FREE, open_output
 from tuning.run import RECIPE, held_back
 
 TRAINED_ANEW = ("stage1", "stage2")
@@ -52,7 +53,7 @@ def load_changes(name: str, config: TrialsConfig) -> dict[str, dict[str, Any]]:
 
 
 def ablate(config: TrialsConfig, changes: str) -> dict[str, Any]:
-    """Trains the recipe and each change of it with `tune.seeds` seeds; takes up what was stopped.
+    """Trains the recipe and each change of it with `tune.seeds` seeds; resumes an ablation that was stopped.
 
     The stages before the first that is changed run once. Epochs are chosen on triplets held back from train; val is
     only reported.
@@ -63,8 +64,8 @@ def ablate(config: TrialsConfig, changes: str) -> dict[str, Any]:
     config = overridden(held_back(config), {"ablation": False})
     named = {RECIPE: {}, **load_changes(changes, config)}
     output = open_output(config, _FREE)
-    write_text(output.folder / CONFIG, config.to_yaml())
-    output.keep(CONFIG)
+    write_text((output / CONFIG).local, config.to_yaml())
+    (output / CONFIG).push()
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables
     from tuning.outcome import table
 
@@ -75,30 +76,31 @@ def ablate(config: TrialsConfig, changes: str) -> dict[str, Any]:
     return _write(output, config, compared)
 
 
-def _stage2(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Output) -> Sequence[Any]:
+def _stage2(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Location) -> Sequence[Any]:
     """Trains stage 2 of every row as trials that share the frozen features."""
     from tuning.outcome import candidates
     from tuning.prepare import prepare
     from tuning.search import compare
 
-    start = prepare(config, Output(output.location_of("base")))
+    start = prepare(config, output / "base")
     return candidates(compare(config, list(named.values()), config.tune.seeds, start, output, "rows"), named)
 
 
-def _both_stages(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Output) -> Sequence[Any]:
+def _both_stages(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Location) -> Sequence[Any]:
     """Trains stages 1 and 2 of every row, from one backbone."""
     from tuning.rows import train_rows
 
     return train_rows(config, named, output)
 
 
-def _write(output: Output, config: TrialsConfig, compared: Sequence[Any]) -> dict[str, Any]:
+def _write(output: Location, config: TrialsConfig, compared: Sequence[Any]) -> dict[str, Any]:
     rows: list[Mapping[str, Any]] = [
         {"name": row.name, "params": row.params, "selection": row.selection, "reported": row.reported}
         for row in compared
     ]
     result = {"seeds": config.tune.seeds, "rows": rows, "provenance": provenance(config.seed)}
-    write_json(output.step(RESULT), result)
-    output.keep(RESULT)
-    log(f"written to {output.location_of(RESULT)}")
+    file = output / RESULT
+    write_json(file.local, result)
+    file.push()
+    log(f"written to {file}")
     return result

@@ -11,8 +11,9 @@ from cirray.config.tuning import TrialsConfig, TuneConfig
 from cirray.console.log import log
 from cirray.errors import ConfigError, RunError
 from cirray.storage.files import write_json, write_text
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
-from cirray.training.run_dir import CONFIG, FREE, Output, open_output
+from cirray.training.run_dir import CONFIG, FREE, open_output
 from tuning.space import Space, load_space
 
 HOLDOUT = 0.15
@@ -25,7 +26,7 @@ C = TypeVar("C", bound=TrialsConfig)
 
 
 def tune(config: TuneConfig) -> dict[str, Any]:
-    """Searches, compares the finalists over seeds, writes reports and `best.yaml`. Takes up what was stopped.
+    """Searches, compares the finalists over seeds, writes reports and `best.yaml`. Resumes a search that was stopped.
 
     Returns:
         The JSON result.
@@ -40,8 +41,8 @@ def tune(config: TuneConfig) -> dict[str, Any]:
     if swept and swept not in space.domains:
         raise ConfigError(f"tune.sweep {swept} is not in the space {space.name}: name one of its fields, or none")
     output = open_output(config, _FREE)
-    write_text(output.folder / CONFIG, config.to_yaml())
-    output.keep(CONFIG)
+    write_text((output / CONFIG).local, config.to_yaml())
+    (output / CONFIG).push()
     return Search(config, space, output).run()
 
 
@@ -62,7 +63,7 @@ def settle(config: TuneConfig) -> TuneConfig:
     if settings.sweep and not settings.sweep.startswith(f"{settings.stage}."):
         config = overridden(config, {"tune.sweep": None})
     config = held_back(config)
-    # Every epoch is looked at: trials are stopped by what it shows.
+    # Validate every epoch: early stopping needs it.
     return overridden(config, {f"{settings.stage}.optimisation.validate_every": 1, "ablation": False})
 
 
@@ -75,23 +76,23 @@ def held_back(config: C) -> C:
 
 
 class Search:
-    """One search in one output."""
+    """The steps of one search in its output."""
 
-    def __init__(self, config: TuneConfig, space: Space, output: Output) -> None:
+    def __init__(self, config: TuneConfig, space: Space, output: Location) -> None:
         self.config = config
         self.space = space
         self.output = output
 
     def run(self) -> dict[str, Any]:
-        """Runs what is not done yet."""
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables: we draw a line of ours
+        """Runs the steps that are not done yet."""
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # no tables of Ray Tune: Watch shows progress
         from tuning.outcome import candidates, finalists, table
         from tuning.prepare import prepare
         from tuning.search import compare, search
 
         config, settings = self.config, self.config.tune
         log("preparing: the stages before the search run once")
-        start = prepare(config, Output(self.output.location_of("base")))
+        start = prepare(config, self.output / "base")
         log(f"searching {settings.stage} over {len(self.space.domains)} fields of the space {self.space.name}")
         trials = search(config, self.space, start, self.output)
         chosen = finalists(trials, settings.finalists)
@@ -120,14 +121,14 @@ class Search:
     def _write(
         self, trials: Sequence[Any], finals: Sequence[Any], sweep: Sequence[Any], compared: Any, best: Any
     ) -> dict[str, Any]:
-        from tuning.plots import draw_report
+        from tuning.plots import Sweep, draw_report
         from tuning.report import write_best, write_html, write_results
         from tuning.search import field_value
 
         config, field = self.config, self.config.tune.sweep
-        made = {name: self.output.step(name) for name in RESULTS}
+        made = {name: (self.output / name).local for name in RESULTS}
         write_results(made["results.parquet"], {"search": trials, "final": finals, "sweep": sweep})
-        swept = (field, sweep, best.params.get(field), field_value(config, field)) if field and sweep else None
+        swept = Sweep(field, sweep, best.params.get(field), field_value(config, field)) if field and sweep else None
         draw_report(trials, self.space, config.tune.grace, swept, made["report.png"])
         stopped = sum(not trial.full for trial in trials)
         facts = {
@@ -150,7 +151,7 @@ class Search:
         }
         write_json(made["tune.json"], result)
         for name in RESULTS:
-            self.output.keep(name)
-            log(f"{name:16} {self.output.location_of(name)}")
+            (self.output / name).push()
+            log(f"{name:16} {self.output / name}")
         log(f"train with it    python jobs/train.py --recipe {made['best.yaml']} --output DIR")
         return result

@@ -1,7 +1,7 @@
 """Runs trials with Ray Tune: the search itself, then the finalists with several seeds, then one field alone.
 
-Each of the three is an experiment in a folder of its own, which the same command takes up again after a kill: trials
-that have ended are not run again.
+Each of the three is an experiment in its own folder. The same command resumes it after a kill; trials that have ended
+are not run again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ray.tune.search.optuna import OptunaSearch
 
 from cirray.config.tuning import TrialsConfig, TuneConfig
-from cirray.storage.location import join
+from cirray.storage.location import Location
 from cirray.training.launch import optimisation_of
-from cirray.training.run_dir import Output
 from tuning.budget import Budget
 from tuning.prepare import Start
 from tuning.space import Space
@@ -54,7 +53,7 @@ class Trial:
     full: bool
 
 
-def search(config: TuneConfig, space: Space, start: Start, output: Output) -> list[Trial]:
+def search(config: TuneConfig, space: Space, start: Start, output: Location) -> list[Trial]:
     """Searches the space until the budget or the trials are spent; returns all trials."""
     settings = config.tune
     budget = Budget(settings.seconds, output)
@@ -86,7 +85,7 @@ def compare(
     candidates: Sequence[Mapping[str, Any]],
     seeds: int,
     start: Start,
-    output: Output,
+    output: Location,
     name: str,
     watchers: Sequence[tune.Callback] = (),
 ) -> list[Trial]:
@@ -120,7 +119,7 @@ def _run(
     start: Start,
     space: dict[str, Any],
     tune_config: tune.TuneConfig,
-    output: Output,
+    output: Location,
     name: str,
     callbacks: list[tune.Callback],
     stop: tune.Stopper | None,
@@ -129,12 +128,13 @@ def _run(
     # By itself Ray Tune takes the first Ctrl-C for the end of the search, and hands over what there is as its result.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     trainable = tune.with_resources(tune.with_parameters(function, start=start), _resources(config))
-    trials = output.location_of("trials")
-    quiet = tune.RunConfig(name=name, storage_path=trials, callbacks=callbacks, stop=stop, verbose=0)
+    trials = output / "trials"
+    quiet = tune.RunConfig(name=name, storage_path=str(trials), callbacks=callbacks, stop=stop, verbose=0)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if tune.Tuner.can_restore(join(trials, name)):
-        tuner = tune.Tuner.restore(join(trials, name), trainable, restart_errored=True, param_space=space or None)
+    experiment = str(trials / name)
+    if tune.Tuner.can_restore(experiment):
+        tuner = tune.Tuner.restore(experiment, trainable, restart_errored=True, param_space=space or None)
     else:
         tuner = tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=quiet)
     grid = tuner.fit()

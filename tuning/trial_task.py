@@ -1,4 +1,4 @@
-"""What a trial trains: the very loop of the stage, on shared features."""
+"""What a trial trains: the loop of the stage, on shared frozen features."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from cirray.cluster.board import Poster
 from cirray.cluster.worker import Worker
 from cirray.config.tuning import TrialsConfig
 from cirray.evaluation.metrics import evaluate
+from cirray.storage.location import Location
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.launch import optimisation_of
 from cirray.training.loop import Loop
+from cirray.training.run_dir import METRICS
 from cirray.training.stages.combine import CombiningTask
 from cirray.training.task import Task, Validation
-from tuning.prepare import Start, as_frozen, shared_tensor, with_config
+from tuning.prepare import REPORTED, Start, with_config
 
 METRIC = "selection"
 
 
 class Scored(CombiningTask):
-    """Stage 2 that also remembers how the best epoch so far ranks the val split, which chooses nothing."""
+    """Stage 2 that also evaluates its best epoch so far on the val split, which selects nothing."""
 
     def __init__(self, start: Start, config: TrialsConfig, worker: Worker) -> None:
-        super().__init__(with_config(start, config), worker, as_frozen(start.frozen))
+        super().__init__(with_config(start, config), worker, start.features)
         assert start.reported is not None
-        self._table = start.reported.table
-        self._captions = shared_tensor(start.reported.captions).to(worker.device)
+        self._table = start.reported
         self._best = float("-inf")
         self.reported: dict[str, float] = {}
 
@@ -39,9 +40,8 @@ class Scored(CombiningTask):
         return found
 
     def _val(self) -> dict[str, float]:
-        images = self.frozen.images
-        queries = self.combining(images[self._table.reference], self._captions[self._table.query])
-        average = evaluate(self._table, self.inputs.protocol, self.frozen.gallery, queries)[-1]
+        queries = self.combining(*self.frozen.query_inputs(REPORTED, self._table))
+        average = evaluate(self._table, self.inputs.protocol, self.frozen.unit_images, queries)[-1]
         return {f"val R@{k}": value for k, value in average.recall.items()}
 
 
@@ -53,7 +53,7 @@ def build_task(config: TrialsConfig, start: Start, worker: Worker, scored: bool)
         return FineTuneTask(with_config(start, config), worker)
     if scored:
         return Scored(start, config, worker)
-    return CombiningTask(with_config(start, config), worker, as_frozen(start.frozen))
+    return CombiningTask(with_config(start, config), worker, start.features)
 
 
 def train(task: Task, config: TrialsConfig, worker: Worker, folder: Path, report: Any) -> None:
@@ -70,5 +70,5 @@ def train(task: Task, config: TrialsConfig, worker: Worker, folder: Path, report
 
     worker.send = send
     settings = optimisation_of(config, config.trial_stage)
-    log = MetricsLog(folder / "metrics.jsonl", config.trial_stage)
+    log = MetricsLog(Location.parse(folder) / METRICS, config.trial_stage)
     Loop(task, settings, config.compute, config.seed, worker, log, Poster(None)).run()

@@ -1,4 +1,4 @@
-"""What a person sees while trials run: how many, the best so far, and when it ends."""
+"""Live progress of trials: how many have ended, the best so far, and the time left."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LOG_EVERY_S = 15.0
 
 
 class Watch(tune.Callback):
-    """One line, in place on a terminal, now and then in a log.
+    """One line: redrawn on a terminal, printed every LOG_EVERY_S seconds elsewhere.
 
-    A search that is taken up again gets the watch of its first try back: what belongs to a try begins in `setup`.
+    A resumed search unpickles the watch of its first try: `setup` resets what belongs to one try.
 
     Args:
         label: what is being run.

@@ -7,7 +7,7 @@ CirrayError
 ├── CheckpointError    a checkpoint of another system is not what it should be
 ├── StoreError         a feature store is damaged or belongs to something else
 ├── BundleError        a model bundle is incomplete or does not fit
-├── LocationError         a folder or URI cannot be reached, or holds nothing complete
+├── LocationError      a folder or URI cannot be reached, or holds nothing complete
 ├── RunError           a training run cannot start or continue in its output folder
 └── SearchIndexError   a catalog index is missing, damaged, or does not fit
     └── IndexUnavailableError   it cannot be reached just now: worth another try

@@ -15,6 +15,7 @@ from cirray.data.images import PictureError
 from cirray.features.embed import DecodePixels
 from cirray.features.fill import fill
 from cirray.features.store import FeatureStore
+from cirray.storage.location import Location
 from tests.support.small_catalog import write_small_catalog
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -29,7 +30,7 @@ def items(tmp_path: Path) -> dict[str, str]:
 
 
 def pixel_store(folder: Path) -> FeatureStore:
-    return FeatureStore(folder / "store", "pixels", "f" * 64)
+    return FeatureStore(Location.parse(folder / "store"), "pixels", "f" * 64)
 
 
 def test_actors_store_what_one_process_computes(items: dict[str, str], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from cirray.config.evaluation import EvaluateConfig
 from cirray.config.recipe import load_recipe
 from cirray.data.load import load_dataset
 from cirray.evaluation.bundle import evaluate_bundle
+from cirray.storage.location import Location
 from tests.support.bundles import write_bundle
 from tests.support.encoder_fixtures import make_encoder
 from tests.support.service import Running, load_on, wait_until
@@ -62,7 +63,7 @@ def test_recall_over_http_is_that_of_the_evaluation(service: Running, own_shop: 
     config = load_recipe(EvaluateConfig, "default", settings)
     report, _ = evaluate_bundle(own_shop.bundle, config, "val")
     (expected,) = [row for row in report["results"] if row["combining"] == "combiner"]
-    triplets = load_dataset(config.data, own_shop.store, "white", ("val",)).splits["val"].triplets
+    triplets = load_dataset(config.data, Location.parse(own_shop.store), "white", ("val",)).splits["val"].triplets
     ranks = []
     with Client(service.address) as client:
         for triplet in triplets:

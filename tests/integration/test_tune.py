@@ -23,7 +23,7 @@ from cirray.config.command_line import STOPPED
 from cirray.config.recipe import load_recipe
 from cirray.config.tuning import TuneConfig
 from cirray.models.encoder_manifest import WEIGHTS
-from cirray.storage.location import Remote
+from cirray.storage.remote import Remote
 from tests.support.runs import REPOSITORY, job, small_settings, wait_for
 from tests.support.small_catalog import write_small_catalog
 
@@ -162,8 +162,8 @@ def test_single_changes_are_told_apart(tmp_path: Path) -> None:
     # One after the other, a second or more each: the signal comes long before the last of them ends.
     arguments = command(tmp_path, **{"tune.seeds": "3", "tune.concurrent": "1", "stage2.optimisation.epochs": "300"})
     arguments[1] = arguments[1].replace("tune.py", "ablate.py")
-    place = arguments.index("--space")
-    arguments[place : place + 2] = ["--changes", str(tmp_path / "changes.yaml")]
+    at = arguments.index("--space")
+    arguments[at : at + 2] = ["--changes", str(tmp_path / "changes.yaml")]
     with job(arguments, tmp_path / "log", environment()) as process:
         wait_for(lambda: trial_runs(process), "the first of 6 trials")
         process.send_signal(signal.SIGINT)
@@ -187,8 +187,8 @@ def test_changes_of_stage_1_are_whole_runs_from_one_backbone(tmp_path: Path) -> 
     epochs = {"stage1.optimisation.epochs": "2", "stage2.optimisation.epochs": "4"}
     arguments = command(tmp_path, **{"tune.seeds": "1"}, **changes, **epochs)
     arguments[1] = arguments[1].replace("tune.py", "ablate.py")
-    place = arguments.index("--space")
-    arguments[place : place + 2] = ["--changes", str(tmp_path / "changes.yaml")]
+    at = arguments.index("--space")
+    arguments[at : at + 2] = ["--changes", str(tmp_path / "changes.yaml")]
     done = run(arguments)
     assert "run 3 of 3: blend, seed 0, ETA" in done.stderr + done.stdout
     rows = json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"]

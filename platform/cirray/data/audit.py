@@ -12,24 +12,15 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import PIL
 
 from cirray.console.bars import bar
-from cirray.data.images import (
-    Background,
-    Picture,
-    PictureError,
-    RemotePicture,
-    decode_rgb,
-    read_bytes,
-    reading_threads,
-)
+from cirray.data.images import Background, PictureError, decode_rgb, read_bytes, reading_threads
 from cirray.data.records import Problem
-from cirray.storage.files import write_text
-from cirray.storage.location import Remote, Stamp, is_remote
+from cirray.storage.location import Location
+from cirray.storage.tree import File, RemoteFile, file_stamp
 
 CACHE_NAME = "pictures.json"
 SAVE_EVERY_S = 60.0
@@ -40,28 +31,28 @@ _Known = dict[str, tuple[int, int, str]]
 
 
 def audit_pictures(
-    images: Mapping[str, Picture], sources: Mapping[str, str], cache: Path | str, background: Background
+    images: Mapping[str, File], sources: Mapping[str, str], cache: Location, background: Background
 ) -> tuple[dict[str, str], list[Problem]]:
     """Decodes every picture completely and hashes its bytes.
 
     Args:
         images: id -> picture file.
         sources: id -> where it is listed.
-        cache: folder or URI in which good files are remembered (made if needed).
+        cache: where good files are remembered; created if needed.
         background: what transparent pictures are laid on.
 
     Returns:
         (contents, problems): SHA-256 (hex) of each good picture by id; and one problem for each other id, in
-        the order of `images`, with the place where it is listed.
+        the order of `images`, with the file and line that list it.
 
     Raises:
         LocationError: a URI cannot be reached.
     """
     known = _load(cache)
     files = {path: _key(path) for path in images.values()}
-    good = {path: known[key][2] for path, key in files.items() if key in known and known[key][:2] == _stamp(path)}
+    good = {path: known[key][2] for path, key in files.items() if key in known and known[key][:2] == file_stamp(path)}
     to_check = [path for path in files if path not in good]
-    wrong: dict[Picture, str] = {}
+    wrong: dict[File, str] = {}
     if to_check:
         good.update(_check_all(to_check, background, cache, wrong))
     contents = {identifier: good[path] for identifier, path in images.items() if path in good}
@@ -73,24 +64,22 @@ def audit_pictures(
     return contents, problems
 
 
-def _check_all(
-    paths: list[Picture], background: Background, cache: Path | str, wrong: dict[Picture, str]
-) -> dict[Picture, str]:
+def _check_all(paths: list[File], background: Background, cache: Location, wrong: dict[File, str]) -> dict[File, str]:
     """Returns the SHA-256 of the good files of `paths`, and fills `wrong` with what is wrong with the others.
 
     What was found is kept now and then, and when it is interrupted: a check of very many files survives a kill.
     """
 
-    def check(path: Picture) -> tuple[int, int, str] | str:
+    def check(path: File) -> tuple[int, int, str] | str:
         try:
-            stamp = _stamp(path)  # before reading: a later change then shows in the next check
+            stamp = file_stamp(path)  # before reading: a later change then shows in the next check
             content = read_bytes(path)
             decode_rgb(content, str(path), background)
         except PictureError as error:
             return error.what
         return (*stamp, hashlib.sha256(content).hexdigest()) if stamp else "changed while it was read"
 
-    good: dict[Picture, str] = {}
+    good: dict[File, str] = {}
     fresh: _Known = {}
     saved = time.monotonic()
     threads = reading_threads(paths, os.cpu_count() or 1)
@@ -113,24 +102,14 @@ def _check_all(
     return good
 
 
-def _key(path: Picture) -> str:
-    return str(path) if isinstance(path, RemotePicture) else os.fspath(path.absolute())
+def _key(path: File) -> str:
+    return str(path) if isinstance(path, RemoteFile) else os.fspath(path.absolute())
 
 
-def _stamp(path: Picture) -> Stamp | None:
-    if isinstance(path, RemotePicture):
-        return path.stamp
-    try:
-        status = path.stat()
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def _load(cache: Path | str) -> _Known:
+def _load(cache: Location) -> _Known:
     """Returns the good files known so far; {} if the cache is missing, damaged or of another Pillow."""
     try:
-        value = json.loads(_content(cache))
+        value = json.loads(cache.read(CACHE_NAME) or b"")
         if value["pillow"] != PIL.__version__:  # another Pillow may not read what this one does
             return {}
         return {str(path): _entry(entry) for path, entry in value["files"].items()}
@@ -145,17 +124,7 @@ def _entry(entry: Any) -> tuple[int, int, str]:
     return size, modified, digest
 
 
-def _content(cache: Path | str) -> bytes:
-    if is_remote(cache):
-        return Remote(str(cache)).read(CACHE_NAME) or b""
-    return (Path(cache) / CACHE_NAME).read_bytes()
-
-
-def _save(cache: Path | str, fresh: _Known) -> None:
+def _save(cache: Location, fresh: _Known) -> None:
     """Adds to the cache. Of two processes at once each writes a complete file; one may forget the other's."""
     files = {**_load(cache), **fresh}  # read again: another process may have added to it meanwhile
-    content = json.dumps({"pillow": PIL.__version__, "files": files})
-    if is_remote(cache):
-        Remote(str(cache)).write(CACHE_NAME, content.encode())
-    else:
-        write_text(Path(cache) / CACHE_NAME, content)
+    cache.write(CACHE_NAME, json.dumps({"pillow": PIL.__version__, "files": files}).encode())

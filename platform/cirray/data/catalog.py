@@ -4,9 +4,9 @@
     .jsonl              {"id": str, "image": path relative to the file, "title": str (optional), attribute: value, ...}
     .csv, .parquet      the same as columns
 
-An attribute is a text, a number, true or false, or a list of texts; null and empty values are absent. A place is
-"file:line"; in Parquet files "file row i", counted from 0; in folders the picture's path. Picture files are not opened.
-Folders and files may be at a URI: its pictures are named by their URIs then.
+An attribute is a text, a number, true or false, or a list of texts; null and empty values are absent. A position
+is "file:line"; in Parquet files "file row i", counted from 0; in folders the picture's path. Picture files are not
+opened. A catalog may be at a URI: its pictures are then named by their URIs.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from pyarrow import parquet
 from cirray.data.attributes import MAX_ID, Attribute
 from cirray.data.filters import ATTRIBUTE, MAX_NUMBER, MAX_TEXT
 from cirray.data.formats.triplets import CATALOG
-from cirray.data.images import FORMATS, Picture
+from cirray.data.images import FORMATS
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Problem
 from cirray.errors import DataError
-from cirray.storage.location import is_remote
+from cirray.storage.location import Location
+from cirray.storage.tree import File
 
 Value = str | int | float | bool | list[str]
 
@@ -73,18 +74,18 @@ class Entry:
         image: the picture file: its absolute path, or its URI.
         title: what people read, "" if there is none.
         attributes: name -> value; a name has values of one kind in the whole catalog.
-        where: the entry's place in the catalog.
+        where: the entry's position in the catalog.
     """
 
     id: str
-    image: Picture
+    image: File
     title: str
     attributes: dict[str, Value]
     where: str
 
 
-def read_catalog(place: Path | str) -> tuple[list[Entry], list[Problem]]:
-    """Reads a catalog, a file or a folder, here or at a URI.
+def read_catalog(catalog: Path | str) -> tuple[list[Entry], list[Problem]]:
+    """Reads a catalog: a file or a folder, on this machine or at a URI.
 
     A text of more than 200 characters is no attribute, as nobody filters by it: it is left out, and the entry stays.
 
@@ -96,13 +97,14 @@ def read_catalog(place: Path | str) -> tuple[list[Entry], list[Problem]]:
         DataError: the catalog is missing, not readable as a whole, or empty.
         LocationError: its URI holds nothing, or cannot be reached.
     """
-    source, file = _remote(str(place)) if is_remote(place) else _local(Path(place))
+    location = Location.parse(catalog)
+    source, file = _remote(str(location)) if location.is_remote else _local(location.local)
     entries: list[Entry] = []
-    places: dict[str, str] = {}
+    positions: dict[str, str] = {}
     misnamed: dict[str, Problem] = {}
     for record in _records(source, file):
         before = len(source.problems)
-        entry = _entry(record, source, places, misnamed)
+        entry = _entry(record, source, positions, misnamed)
         if noted := source.problems[before:]:
             source.problems[before:] = [Problem(record.where, "; ".join(problem.what for problem in noted))]
         elif entry is not None:
@@ -133,12 +135,12 @@ def _description(name: str, values: Sequence[Any]) -> Attribute:
 
 def _remote(uri: str) -> tuple[Source, Path]:
     """Returns the files at a URI, and the one of them (or the folder) that is to be read."""
-    folder, _, name = uri.rstrip("/").rpartition("/")
+    folder, _, name = uri.rpartition("/")
     if not name.lower().endswith(tuple(_READERS)):
-        source = Source(uri)
+        source = Source(Location.parse(uri))
         file = source.root / CATALOG
         return source, file if source.tree.exists(file) else source.root
-    source = Source(folder)
+    source = Source(Location.parse(folder))
     if not source.tree.exists(source.root / name):
         raise DataError(f"{uri} does not exist: a catalog is {EXPECTED}")
     return source, source.root / name
@@ -146,7 +148,6 @@ def _remote(uri: str) -> tuple[Source, Path]:
 
 def _local(path: Path) -> tuple[Source, Path]:
     """Returns the files of a folder, and the one of them (or the folder) that is to be read."""
-    path = path.expanduser().absolute()
     try:
         if not path.exists():
             raise DataError(f"{path} does not exist: a catalog is {EXPECTED}")
@@ -155,7 +156,7 @@ def _local(path: Path) -> tuple[Source, Path]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if not file.is_dir() and file.suffix.lower() not in _READERS:
         raise DataError(f"{file} is no catalog: a catalog is {EXPECTED}")
-    return Source(str(file if file.is_dir() else file.parent)), file
+    return Source(Location.parse(file if file.is_dir() else file.parent)), file
 
 
 def _records(source: Source, file: Path) -> Iterator[Record]:
@@ -198,16 +199,16 @@ def _csv(source: Source, file: Path) -> Iterator[Record]:
         )
     _, names = rows[0]
     _check_columns(source, file, names)
-    places, complete = [], []
+    positions, complete = [], []
     for line, cells in rows[1:]:
         where = f"{source.name(file)}:{line}"
         if len(cells) == len(names):
-            places.append(where)
+            positions.append(where)
             complete.append(cells)
         else:
             source.note(where, f"has {len(cells)} cells, not {len(names)}: put cells with a comma in double quotes")
     columns = [_typed(name, [cells[i] for cells in complete]) for i, name in enumerate(names)]
-    for where, values in zip(places, zip(*columns, strict=True), strict=True):
+    for where, values in zip(positions, zip(*columns, strict=True), strict=True):
         yield Record(where, dict(zip(names, values, strict=True)), source.problems)
 
 
@@ -238,14 +239,14 @@ def _typed(name: str, cells: Sequence[str]) -> list[Value | None]:
 
 
 def _parquet(source: Source, file: Path) -> Iterator[Record]:
-    place = source.name(file)
+    where = source.name(file)
     columns: list[tuple[str, list[Any]]] = []
     try:
         table = parquet.ParquetFile(source.tree.local(file)).read()
         for name, column in zip(table.column_names, table.columns, strict=True):
             readable = _readable(column)
             if readable is None:
-                source.note(place, f"column {name!r} is {column.type}, and is left out: make it text, a number, ...")
+                source.note(where, f"column {name!r} is {column.type}, and is left out: make it text, a number, ...")
             else:
                 columns.append((name, [_plain(value) for value in readable.to_pylist()]))
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
@@ -253,7 +254,7 @@ def _parquet(source: Source, file: Path) -> Iterator[Record]:
     names = [name for name, _ in columns]
     _check_columns(source, file, names)
     for row, values in enumerate(zip(*(values for _, values in columns), strict=True)):
-        yield Record(f"{place} row {row}", dict(zip(names, values, strict=True)), source.problems)
+        yield Record(f"{where} row {row}", dict(zip(names, values, strict=True)), source.problems)
 
 
 def _readable(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -290,7 +291,7 @@ def _check_columns(source: Source, file: Path, names: Sequence[str]) -> None:
 _READERS = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
 
 
-def _entry(record: Record, source: Source, places: dict[str, str], misnamed: dict[str, Problem]) -> Entry | None:
+def _entry(record: Record, source: Source, positions: dict[str, str], misnamed: dict[str, Problem]) -> Entry | None:
     """Returns the entry of a record, unless id or image is missing; notes all else that is wrong."""
     identifier, image = _id(record), record.text("image")
     title = record.text("title") if record.value("title") not in (None, "") else None
@@ -299,14 +300,14 @@ def _entry(record: Record, source: Source, places: dict[str, str], misnamed: dic
         record.note(f"image {image!r} must be a path inside the catalog's folder, relative to it")
         image = None
     if identifier is not None:
-        first = places.setdefault(identifier, record.where)
+        first = positions.setdefault(identifier, record.where)
         if first != record.where:
             record.note(f"id {identifier!r} is there twice, first at {first}")
     if identifier is None or image is None:
         return None
     if not _is_unicode([identifier, image, title, attributes]):
         record.note("has text that is not Unicode (an unpaired surrogate): correct its encoding")
-    picture = source.tree.picture(source.root / image)
+    picture = source.tree.file(source.root / image)
     return Entry(identifier, picture, (title or "").strip(), attributes, record.where)
 
 

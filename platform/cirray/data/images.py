@@ -8,7 +8,6 @@ and CenterCrop on PIL images, to the pixel, without torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -18,7 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cirray.config.data import Preprocess
 from cirray.errors import DataError
-from cirray.storage.location import Remote, Stamp, is_remote
+from cirray.storage.location import is_uri
+from cirray.storage.remote import Remote
+from cirray.storage.tree import File
 
 Background = Literal["white", "black"]
 Result = TypeVar("Result")
@@ -31,27 +32,8 @@ MAX_SIDE = 16_384
 MAX_RATIO = 100
 # Picture formats only: Pillow also opens formats that start other programs (EPS) or have no fixed size.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-# Most of the time that an object store takes for a picture is waiting.
+# Reading from an object store is mostly waiting.
 REMOTE_THREADS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class RemotePicture:
-    """A picture file at a URI; it stays there, and is read by whoever decodes it.
-
-    Attributes:
-        uri: where it is; also what it is as text.
-        stamp: as its folder's listing told it; None if it was not listed.
-    """
-
-    uri: str
-    stamp: Stamp | None
-
-    def __str__(self) -> str:
-        return self.uri
-
-
-Picture = Path | RemotePicture
 
 
 class PictureError(DataError):
@@ -71,11 +53,11 @@ class PictureError(DataError):
         return f"{self.where}: {self.what}"
 
 
-def open_rgb(picture: Picture | str, background: Background) -> Image.Image:
+def open_rgb(picture: File | str, background: Background) -> Image.Image:
     """Opens a picture file and decodes it completely.
 
     Args:
-        picture: the file: a path, or a URI as an index or a feature store's filler knows it.
+        picture: the file; a text is its path or URI.
         background: what transparent pictures are laid on.
 
     Returns:
@@ -88,18 +70,18 @@ def open_rgb(picture: Picture | str, background: Background) -> Image.Image:
     return decode_rgb(read_bytes(picture), str(picture), background)
 
 
-def read_bytes(picture: Picture | str) -> bytes:
+def read_bytes(picture: File | str) -> bytes:
     """Returns the content of a file; raises as `open_rgb`."""
     where = str(picture)
-    content = _read_remote(where) if is_remote(where) else _read_local(Path(where))
+    content = _read_remote(where) if is_uri(where) else _read_local(Path(where))
     if not content:
         raise PictureError(where, "is empty (0 bytes)")
     return content
 
 
-def reading_threads(pictures: Iterable[Picture | str], local: int) -> int:
+def reading_threads(pictures: Iterable[File | str], local: int) -> int:
     """Returns how many threads should read pictures: `local`, or more where some are at a URI."""
-    return REMOTE_THREADS if any(is_remote(str(picture)) for picture in pictures) else local
+    return REMOTE_THREADS if any(is_uri(str(picture)) for picture in pictures) else local
 
 
 def _read_remote(uri: str) -> bytes:
@@ -151,7 +133,7 @@ def _decoded(content: bytes, where: str, max_pixels: int, use: Callable[[Image.I
         raise PictureError(where, f"cannot be decoded ({error or type(error).__name__})") from None
 
 
-def file_pixels(picture: Picture | str, size: int, preprocess: Preprocess) -> np.ndarray:
+def file_pixels(picture: File | str, size: int, preprocess: Preprocess) -> np.ndarray:
     """Returns the pixels of a picture file, uint8 [3, size, size]; raises as `open_rgb` does."""
     return content_pixels(read_bytes(picture), str(picture), size, preprocess)
 

@@ -2,14 +2,13 @@
 
     data = load_dataset(config.data, cache, config.preprocess.background)
 
-Everything is checked before work starts, and all that is wrong is told at once, with file and line.
+Everything is checked before work starts. One error lists all problems, with file and line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from cirray.config.data import Data
 from cirray.data.audit import audit_pictures
@@ -18,18 +17,18 @@ from cirray.data.images import Background
 from cirray.data.parsing import listing
 from cirray.data.records import Dataset, Problem, Split
 from cirray.errors import ConfigError, DataError
-from cirray.storage.location import is_remote
+from cirray.storage.location import Location
 
 
 def load_dataset(
-    data: Data, cache: Path | str, background: Background, splits: Sequence[str] = ("train", "val")
+    data: Data, cache: Location, background: Background, splits: Sequence[str] = ("train", "val")
 ) -> Dataset:
     """Reads a dataset's annotations, checks all of its pictures and leaves out bad ones if told to.
 
     Args:
         data: which dataset; with `skip_bad`, wrong records, broken pictures and the triplets that need them
             are left out and listed in the dataset's `skipped`.
-        cache: folder or URI for what is known of good pictures.
+        cache: where results of checks are cached: the feature store's location.
         background: what transparent pictures are laid on.
         splits: which of "train", "val" and "test" to read.
 
@@ -67,9 +66,9 @@ def load_dataset(
 def _check_root(data: Data, expected: str) -> None:
     if not data.root:
         raise ConfigError(f"data.root is not set: give the folder or URI that holds {expected}")
-    root = Path(data.root).expanduser()
-    if not is_remote(data.root) and not root.is_dir():
-        state = "is not a folder" if root.exists() else "does not exist"
+    root = Location.parse(data.root)
+    if not root.is_remote and not root.local.is_dir():
+        state = "is not a folder" if root.local.exists() else "does not exist"
         raise ConfigError(f"data.root {data.root} {state}: give the folder that holds {expected}")
 
 

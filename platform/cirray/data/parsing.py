@@ -1,6 +1,6 @@
-"""JSON files in, values with their place out; what is wrong is noted, not raised.
+"""Reads JSON files record by record; collects problems with the position of each instead of raising them.
 
-A place is "file:line" in JSON Lines files, "file entry i" (counted from 0) in a file that is one JSON array,
+A position is "file:line" in JSON Lines files, "file entry i" (counted from 0) in a file that is one JSON array,
 and "file entry key" in one JSON object. Files are named relative to the dataset's root.
 """
 
@@ -12,7 +12,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from cirray.data.records import Problem, with_problems
-from cirray.data.tree import open_tree
+from cirray.storage.location import Location
+from cirray.storage.tree import open_tree
 
 _SHOWN = 200
 
@@ -94,7 +95,7 @@ class Source:
     """The JSON files of one dataset. A file that cannot be read is noted, and is None or has no records.
 
     Args:
-        root: the dataset's folder or URI.
+        root: the dataset's location.
 
     Attributes:
         tree: the files.
@@ -103,7 +104,7 @@ class Source:
         fatal: files that are missing or not readable as a whole.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: Location) -> None:
         self.tree = open_tree(root)
         self.root = self.tree.root
         self.problems: list[Problem] = []
@@ -122,7 +123,7 @@ class Source:
         return (self._text(path) or "").lstrip().startswith("[")
 
     def array(self, path: Path) -> list[tuple[str, Any]] | None:
-        """Returns (place, value) of each item of a file that is one JSON array."""
+        """Returns (position, value) of each item of a file that is one JSON array."""
         value = self._document(path)
         if value is None:
             return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cirray.data.images import Picture
+from cirray.storage.tree import File
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Dataset:
     """
 
     name: str
-    images: Mapping[str, Picture]
+    images: Mapping[str, File]
     contents: Mapping[str, str]
     titles: Mapping[str, str]
     splits: Mapping[str, Split]

@@ -14,23 +14,24 @@ from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.evaluate import score, text_table
-from cirray.features.ensure import Embedder, Features, pictures_of, read_features
+from cirray.features.ensure import Embedder
+from cirray.features.frozen import FrozenFeatures
 from cirray.models.bundle import load_combining
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.models.combining import CombiningFunction
 from cirray.models.combining.sum import Sum
-from cirray.storage.location import fetch, store_location
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A bundle and all that ranking one split with it needs."""
+    """A bundle, and what ranking one split with it needs; `features` has the captions of that split."""
 
     manifest: dict[str, Any]
     dataset: Dataset
     table: TripletTable
-    features: Features
+    features: FrozenFeatures
     combining: CombiningFunction
 
 
@@ -66,10 +67,11 @@ def prepare(bundle: Path | str, config: EvaluateConfig, split: str, needs_target
         BundleError: the folder is no complete bundle.
         DataError, ConfigError: the data cannot be used, or its split keeps targets secret that are needed.
     """
-    folder = fetch(bundle, MANIFEST)
+    folder = Location.parse(bundle).fetch(MANIFEST)
+    store = Location.configured(config.store, "store")
     manifest = read_bundle(folder)
     background = manifest["preprocess"]["background"]
-    dataset = load_dataset(config.data, store_location(config.store), background, (split,))
+    dataset = load_dataset(config.data, store, background, (split,))
     table = build_table(dataset, split)
     if needs_targets and bool((table.target < 0).any()):
         raise ConfigError(
@@ -78,7 +80,6 @@ def prepare(bundle: Path | str, config: EvaluateConfig, split: str, needs_target
         )
     connect(config.workers)
     gpu = use_gpu(config.compute, config.workers)
-    embedder = Embedder(folder / "encoder", store_location(config.store), config.embed, config.workers, gpu)
-    images, texts = embedder.images(pictures_of(dataset)), embedder.texts(table.captions)
-    features = read_features(dataset, table, images, texts)
+    embedder = Embedder(Location.parse(folder / "encoder"), store, config.embed, config.workers, gpu)
+    features = embedder.features(dataset, {split: table})
     return Prepared(manifest, dataset, table, features, load_combining(folder, manifest))

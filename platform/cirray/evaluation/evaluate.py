@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.evaluation.metrics import AVERAGE, Recall, evaluate
-from cirray.features.ensure import Features
+from cirray.features.frozen import FrozenFeatures
 from cirray.models.combining import CombiningFunction
 
 
@@ -48,16 +47,20 @@ def score(
     split: str,
     table: TripletTable,
     protocol: Protocol,
-    features: Features,
+    features: FrozenFeatures,
     functions: Mapping[str, CombiningFunction],
     fine_tuned: bool,
 ) -> list[Result]:
-    """Returns the rows of every combining function in `functions`, per category and on average."""
-    gallery = F.normalize(features.images, dim=-1)
+    """Returns the rows of every combining function in `functions`, per category and on average.
+
+    Args:
+        features: with the captions of `split`.
+    """
     results = []
     for name, combine in functions.items():
-        queries = combine.eval()(features.images[table.reference], features.captions)
-        results += [Result(split, fine_tuned, name, recall) for recall in evaluate(table, protocol, gallery, queries)]
+        queries = combine.eval()(*features.query_inputs(split, table))
+        recalls = evaluate(table, protocol, features.unit_images, queries)
+        results += [Result(split, fine_tuned, name, recall) for recall in recalls]
     return results
 
 

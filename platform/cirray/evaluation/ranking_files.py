@@ -21,6 +21,7 @@ from cirray.data.formats import all_formats, load_format
 from cirray.data.parsing import Source, listing
 from cirray.data.records import Protocol, Triplet
 from cirray.errors import DataError
+from cirray.storage.location import Location
 
 _BESIDE = ("version", "metric")
 
@@ -59,8 +60,8 @@ def read_pairs(path: Path) -> Pairs:
     Raises:
         DataError: lists all that is wrong; or the file keeps its targets secret.
     """
-    name = _dataset(Source(str(path.parent)), path.absolute())
-    source = Source(str(path.parent))
+    name = _dataset(Source(Location.parse(path.parent)), path.absolute())
+    source = Source(Location.parse(path.parent))
     path = source.root / path.name
     # a split that may lack targets, so that a file without any can be told from a wrong one
     triplets = load_format(name).read_annotation_file(source, path)
@@ -99,7 +100,7 @@ def read_rankings(path: Path, pairs: Pairs) -> Rankings:
     Raises:
         DataError: lists all that is wrong: no ranking of a pair, a name twice, a pair that is not annotated.
     """
-    source = Source(str(path.parent))
+    source = Source(Location.parse(path.parent))
     path = source.root / path.name
     metric = "recall"
     if source.is_array(path):

@@ -7,13 +7,13 @@ import os
 from cirray.config.indexing import IndexAccess
 from cirray.errors import SearchIndexError
 from cirray.index.backend import IndexBackend
-from cirray.storage.location import is_remote
+from cirray.storage.location import Location
 
 
 def open_backend(settings: IndexAccess) -> IndexBackend:
     """Returns the server's backend when QDRANT_URL is set, else the embedded one: a folder's, or a URI's.
 
-    Never one in place of the other.
+    There is no fallback from one to the other.
 
     Environment: QDRANT_URL, QDRANT_API_KEY, QDRANT_GRPC_PORT (6334).
     """
@@ -22,13 +22,14 @@ def open_backend(settings: IndexAccess) -> IndexBackend:
         from cirray.index.server import connect_backend  # the client takes a second to import
 
         return connect_backend(url, os.environ.get("QDRANT_API_KEY"), settings, _grpc_port())
-    if is_remote(settings.path):
+    location = Location.configured(settings.path, "index")
+    if location.is_remote:
         from cirray.index.remote import RemoteEdgeBackend
 
-        return RemoteEdgeBackend(settings.path)
+        return RemoteEdgeBackend(location)
     from cirray.index.edge import EdgeBackend
 
-    return EdgeBackend.at(settings.path)
+    return EdgeBackend(location.local)
 
 
 def _grpc_port() -> int:

@@ -33,7 +33,7 @@ from cirray.index.items import Item
 from cirray.index.verify import verify
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.models.encoder_manifest import read_manifest
-from cirray.storage.location import fetch, store_location
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 
 _SHOWN = 20
@@ -58,7 +58,7 @@ def build_index(bundle: Path | str, catalog: Path | str, config: IndexConfig) ->
         BundleError, DataError, ConfigError: what was given cannot be used.
         SearchIndexError: the index cannot be reached, or failed its verification and was not published.
     """
-    folder = fetch(bundle, MANIFEST).resolve()  # a link may be moved meanwhile
+    folder = Location.parse(bundle).fetch(MANIFEST).resolve()  # a link may be moved meanwhile
     manifest = read_bundle(folder)
     backend = open_backend(config.index)
     with backend.lock():
@@ -119,7 +119,7 @@ def _read(
     entries, problems = read_catalog(catalog)
     log(f"{len(entries)} entries in {catalog}")
     images, sources = {entry.id: entry.image for entry in entries}, {entry.id: entry.where for entry in entries}
-    contents, broken = audit_pictures(images, sources, store_location(config.store), background)
+    contents, broken = audit_pictures(images, sources, Location.configured(config.store, "store"), background)
     bad = [*problems, *broken]
     _check_share(catalog, bad, len(entries) + len(problems), config.index.max_bad)
     good = [entry for entry in entries if entry.id in contents]
@@ -183,13 +183,13 @@ def _digests(backend: IndexBackend, name: str) -> dict[str, str]:
 def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: IndexConfig) -> tuple[FeatureStore, int]:
     """Computes what the store lacks; a catalog with few new pictures starts no Ray."""
     pictures = {item.content: item.image for item in items}
-    store = store_location(config.store)
+    store = Location.configured(config.store, "store")
     missing = len(FeatureStore(store, "image", fingerprint).missing(list(pictures)))
     elsewhere = missing > config.embed.inline_pictures or (missing and config.compute.device == "cuda")
     if elsewhere:
         connect(config.workers)
     gpu = use_gpu(config.compute, config.workers) if elsewhere else False
-    images = Embedder(encoder, store, config.embed, config.workers, gpu).images(pictures)
+    images = Embedder(Location.parse(encoder), store, config.embed, config.workers, gpu).images(pictures)
     if read_manifest(encoder)["image_fingerprint"] != fingerprint or images.fingerprint != fingerprint:
         raise BundleError(f"{encoder.parent} was replaced while its features were computed: run the same command again")
     return images, missing

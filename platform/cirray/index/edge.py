@@ -34,8 +34,7 @@ from cirray.index.items import Item, point_id, unit_rows
 from cirray.index.reader import GenerationHistory, PointReader, digests
 from cirray.index.translate import FilterTypes
 from cirray.storage.archive import TEMPORARY
-from cirray.storage.files import cache_folder, write_json
-from cirray.storage.location import join
+from cirray.storage.files import write_json
 
 MANIFEST = "generation.json"
 POINTER = "published.json"
@@ -75,11 +74,6 @@ class EdgeBackend(GenerationHistory):
         self.searches = 1  # the engine holds the GIL: more threads would only wait
         self._held: IO[str] | None = None
 
-    @classmethod
-    def at(cls, setting: str) -> EdgeBackend:
-        """Opens the folder that a configuration names, or the default one; see `cache_folder`."""
-        return cls(cache_folder(setting, "index"))
-
     @contextmanager
     def lock(self) -> Iterator[None]:
         """See `IndexBackend`."""
@@ -117,7 +111,7 @@ class EdgeBackend(GenerationHistory):
         try:
             name: str = json.loads(content)["generation"]
         except (ValueError, KeyError, TypeError) as error:
-            where = join(self.where, POINTER)
+            where = f"{self.where}/{POINTER}"
             raise SearchIndexError(f"{where} is damaged ({error}): delete it and index again") from None
         return None if self._content(_manifest(name)) is None else name  # it may have been deleted by hand
 
@@ -149,7 +143,7 @@ class EdgeBackend(GenerationHistory):
         try:
             return Generation.model_validate(json.loads(content))
         except (ValidationError, ValueError) as error:
-            where = join(self.where, _manifest(name))
+            where = f"{self.where}/{_manifest(name)}"
             raise SearchIndexError(f"{where} is damaged ({error}): delete its folder and index again") from None
 
     def _folder(self, name: str) -> Path:

@@ -1,14 +1,14 @@
-"""The embedded backend at a URI: generations are built and searched in a mirror, and kept in an object store.
+"""The embedded backend at a URI: generations are built and searched in a mirror, and stored in an object store.
 
 URI/
 ├── published.json                  which generation is searched; written last
 └── generations/NAME/
     ├── shard.tar.zst               Qdrant Edge's files, as one object
-    └── generation.json             the manifest, written after it: it exists means complete
+    └── generation.json             the manifest, written last: its existence means complete
 
-A machine that searches fetches a generation in full before it opens it. Object stores have no locks, and pyarrow no
-writes on a condition: two jobs of one machine are kept apart by the mirror's lock, and two of different machines only
-by this: who finds that another generation was published meanwhile publishes nothing.
+A machine downloads a complete generation before it opens it. Object stores have no locks, and pyarrow has no
+conditional writes: the mirror's lock separates two jobs of one machine. A job of another machine is only noticed when
+it has published: `publish` then refuses.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from cirray.errors import SearchIndexError
 from cirray.index.backend import Generation, name_at
 from cirray.index.edge import GENERATIONS, MANIFEST, POINTER, SHARD, EdgeBackend, EdgeWriter
 from cirray.storage.archive import SUFFIX, pack, unpack
-from cirray.storage.location import Remote, mirror_of
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 
 PACKED = f"{SHARD}{SUFFIX}"
-# What is unfinished for so long is nobody's work any more; younger, it may be another machine's.
+# An unfinished generation older than this is abandoned; a younger one may be another machine's work.
 ABANDONED = timedelta(days=1)
 
 
@@ -41,10 +42,10 @@ class RemoteEdgeBackend(EdgeBackend):
         LocationError: from any call: the URI cannot be reached.
     """
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(mirror_of(uri))
-        self._remote = Remote(uri)
-        self.where = self._remote.uri
+    def __init__(self, location: Location) -> None:
+        super().__init__(location.local)
+        self._remote = Remote(str(location))
+        self.where = str(location)
         self._seen: str | None = None
 
     @contextmanager
@@ -72,7 +73,7 @@ class RemoteEdgeBackend(EdgeBackend):
 
     def discard(self, name: str) -> None:
         """See `IndexBackend`."""
-        self._remote.delete(f"{GENERATIONS}/{name}/{MANIFEST}")  # from here on nobody takes it for complete
+        self._remote.delete(f"{GENERATIONS}/{name}/{MANIFEST}")  # no longer complete from here on
         self._remote.drop(f"{GENERATIONS}/{name}")
         shutil.rmtree(self._folder(name), ignore_errors=True)
 
@@ -83,7 +84,7 @@ class RemoteEdgeBackend(EdgeBackend):
         return sorted(name.split("/")[1] for name in self._remote.names(GENERATIONS) if name.endswith(f"/{MANIFEST}"))
 
     def _here(self, name: str) -> Path:
-        """Fetches a complete generation; it appears in the mirror in full or not at all."""
+        """Downloads a complete generation into the mirror, atomically."""
         folder = self._folder(name)
         if not (folder / MANIFEST).is_file():
             self._forget_before(name)
@@ -107,7 +108,7 @@ class RemoteEdgeBackend(EdgeBackend):
         self._remote.get(manifest, folder / MANIFEST)
 
     def _forget_before(self, name: str) -> None:
-        """Deletes mirrored generations that are not kept any more. Younger ones may be this machine's own work."""
+        """Deletes mirrored generations that no longer exist at the URI. Younger ones may be in progress here."""
         for loading in self.root.glob(".*"):
             if time.time() - loading.stat().st_mtime > ABANDONED.total_seconds():
                 shutil.rmtree(loading, ignore_errors=True)
@@ -131,7 +132,7 @@ class RemoteEdgeBackend(EdgeBackend):
 
 
 class RemoteEdgeWriter(EdgeWriter):
-    """Fills one folder of the mirror, and sends it when it is complete; see `Writer`."""
+    """Fills one folder of the mirror, and uploads it when it is complete; see `Writer`."""
 
     def __init__(self, folder: Path, plan: Generation, copied: bool, lock: IO[str] | None, remote: Remote) -> None:
         super().__init__(folder, plan, copied, lock)

@@ -1,4 +1,4 @@
-"""What made an output: versions, git commit, seed, command."""
+"""Provenance of an output: versions, git commit, seed, command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("ray", "torch", "torchvision", "open_clip_torch", "numpy", "pillow",
 
 
 def provenance(seed: int | None = None) -> dict[str, Any]:
-    """Returns what a reader needs to make an output again.
+    """Returns what is needed to reproduce an output.
 
     Args:
         seed: the random seed; None where nothing was random.

@@ -18,7 +18,7 @@ from cirray.errors import ConfigError
 from cirray.evaluation.figures import queries_png
 from cirray.models.encoder_manifest import read_manifest
 from cirray.storage.files import write_json, write_text
-from cirray.storage.location import store_location
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 from cirray.study import plots
 from cirray.study.failures import examples, failures
@@ -49,8 +49,9 @@ def study(stages: Sequence[Stage], name: str, config: EvaluateConfig, split: str
     """
     if not config.output:
         raise ConfigError("output is not set: give --output DIR, the folder for the report")
+    store = Location.configured(config.store, "store")
     background = read_manifest(stages[0].encoder)["preprocess"]["background"]
-    dataset = load_dataset(config.data, store_location(config.store), background, (split,))
+    dataset = load_dataset(config.data, store, background, (split,))
     table = build_table(dataset, split)
     if bool((table.target < 0).any()):
         raise ConfigError(f"split {split} of {dataset.name} keeps its targets secret: study another one")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cirray.cluster.device import use_gpu
@@ -21,15 +20,18 @@ from cirray.data.table import TripletTable
 from cirray.errors import RunError
 from cirray.evaluation.baselines import ImageOnly, TextOnly
 from cirray.evaluation.metrics import Recall, evaluate
-from cirray.features.ensure import Embedder, Features, pictures_of, read_features
+from cirray.features.ensure import Embedder
+from cirray.features.frozen import FrozenFeatures
 from cirray.models.bundle import load_combining
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.models.combining import CombiningFunction, build_combining
 from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
-from cirray.storage.location import fetch, store_location
+from cirray.storage.location import Location
 from cirray.training.checkpoints import read_weights
 from cirray.training.launch import is_done
+
+_SPLIT = "studied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def stages_of_run(run: Path) -> list[Stage]:
 
 def stages_of_bundle(bundle: Path | str) -> list[Stage]:
     """Returns what a bundle alone tells: its combining function, and the sum beside it."""
-    folder = fetch(bundle, MANIFEST)
+    folder = Location.parse(bundle).fetch(MANIFEST)
     manifest = read_bundle(folder)
     prefix = "FT " if manifest["fine_tuned"] else ""
     functions: dict[str, CombiningFunction] = {
@@ -105,22 +107,21 @@ def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, con
     found = []
     for stage in stages:
         gpu = use_gpu(config.compute, config.workers)
-        embedder = Embedder(stage.encoder, store_location(config.store), config.embed, config.workers, gpu)
-        images, texts = embedder.images(pictures_of(dataset)), embedder.texts(table.captions)
-        features = read_features(dataset, table, images, texts)
+        store = Location.configured(config.store, "store")
+        embedder = Embedder(Location.parse(stage.encoder), store, config.embed, config.workers, gpu)
+        features = embedder.features(dataset, {_SPLIT: table})
         found += [_variant(name, function, features, dataset, table) for name, function in stage.functions.items()]
     return found
 
 
 def _variant(
-    name: str, function: CombiningFunction, features: Features, dataset: Dataset, table: TripletTable
+    name: str, function: CombiningFunction, features: FrozenFeatures, dataset: Dataset, table: TripletTable
 ) -> Variant:
-    query, share = function.eval().compose(features.images[table.reference], features.captions)
+    query, share = function.eval().compose(*features.query_inputs(_SPLIT, table))
     if not function.is_trainable():
         share = None
-    gallery = F.normalize(features.images, dim=-1)
-    recall = evaluate(table, dataset.protocol, gallery, query)
-    return Variant(name, gallery, query, None if share is None else share.flatten(), recall)
+    recall = evaluate(table, dataset.protocol, features.unit_images, query)
+    return Variant(name, features.unit_images, query, None if share is None else share.flatten(), recall)
 
 
 def _trained(name: str, folder: Path, run: Path) -> dict[str, CombiningFunction]:

@@ -27,7 +27,7 @@ class Loop:
         task: what is trained.
         settings: how.
         seed: decides batches, caption draws and dropout, together with the epoch.
-        worker: this process's place in the group.
+        worker: this process's worker in the group.
         log: where worker 0 writes metrics.
         poster: where worker 0 posts progress.
     """

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cirray.cluster.device import use_gpu
@@ -24,8 +23,9 @@ from cirray.evaluation.evaluate import Result, overall, score, text_table
 from cirray.evaluation.figures import Example, draw_queries
 from cirray.evaluation.ranking import gallery_positions, top_k
 from cirray.features.embed import DecodePixels, pixels_fingerprint
-from cirray.features.ensure import Embedder, Features, pictures_of, read_features
+from cirray.features.ensure import Embedder, image_keys, pictures_of
 from cirray.features.fill import fill
+from cirray.features.frozen import FrozenFeatures, read_features
 from cirray.features.store import FeatureStore
 from cirray.models import bundle
 from cirray.models.build import build_encoder
@@ -35,10 +35,10 @@ from cirray.models.combining import CombiningFunction, build_combining
 from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
 from cirray.storage.files import write_json
-from cirray.storage.location import is_remote, store_location
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 from cirray.training.launch import StageName, is_done, run_stage
-from cirray.training.run_dir import Output, claim, open_output
+from cirray.training.run_dir import BUNDLE, METRICS, QUERIES, REPORT, claim, open_output
 from cirray.training.task import StageInputs
 
 EXAMPLES, SHOWN = 6, 6
@@ -57,11 +57,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
         f"{dataset.name}: {len(dataset.images):,} images, "
         + ", ".join(f"{len(split.triplets):,} {name} triplets" for name, split in dataset.splits.items())
     )
-    encoder = start_encoder(config, output.step("backbone"))
+    backbone = output / "backbone"
+    encoder = start_encoder(config, backbone.local)
     claim(output, config, dataset)
-    if not (output.step("backbone") / ENCODER_MANIFEST).is_file():
-        save_encoder(encoder, output.step("backbone"))
-        output.keep("backbone", ENCODER_MANIFEST)
+    if not (backbone.local / ENCODER_MANIFEST).is_file():
+        save_encoder(encoder, backbone.local)
+        backbone.push(ENCODER_MANIFEST)
     connect(config.workers)
     return Training(config, output, dataset, encoder).run()
 
@@ -72,7 +73,7 @@ def read_data(config: TrainConfig) -> Dataset:
     Raises:
         ConfigError, DataError: it cannot be used.
     """
-    dataset = load_dataset(config.data, store_location(config.store), config.preprocess.background)
+    dataset = load_dataset(config.data, Location.configured(config.store, "store"), config.preprocess.background)
     for problem in dataset.skipped:
         log(f"skipped {problem}")
     return hold_back(dataset, config.data.holdout, config.seed) if config.data.holdout else dataset
@@ -123,14 +124,13 @@ def start_encoder(config: TrainConfig, folder: Path) -> Encoder:
 class Training:
     """The steps of one run, in order."""
 
-    def __init__(self, config: TrainConfig, output: Output, dataset: Dataset, encoder: Encoder) -> None:
+    def __init__(self, config: TrainConfig, output: Location, dataset: Dataset, encoder: Encoder) -> None:
         self.config = config
         self.output = output
         self.dataset = dataset
         self.encoder = encoder
-        self.folder = output.step("backbone")
-        self.store = store_location(config.store)
-        self.place = output.location_of("backbone")
+        self.encoder_location = output / "backbone"
+        self.store = Location.configured(config.store, "store")
         self.train = build_table(dataset, "train")
         self.val = build_table(dataset, "val")
         self.selection = build_table(dataset, SELECTION) if SELECTION in dataset.splits else self.val
@@ -161,9 +161,9 @@ class Training:
         titles = self.dataset.titles
         return StageInputs(
             config=self.config,
-            encoder=self.place,
+            encoder=self.encoder_location,
             store=self.store,
-            image_keys=tuple(self.dataset.contents[image] for image in self.dataset.images),
+            image_keys=image_keys(self.dataset),
             train=self.train,
             val=self.selection,
             protocol=self.dataset.protocol,
@@ -172,29 +172,28 @@ class Training:
 
     def _train_encoder(self, stage: StageName) -> None:
         """Runs stage 0 or 1 and moves on to the encoder that it made."""
-        folder = self.output.step(stage) / "encoder"
-        if not (folder / ENCODER_MANIFEST).is_file():
+        trained = self.output / stage / "encoder"
+        if not (trained.local / ENCODER_MANIFEST).is_file():
             if stage == "stage1":
                 self._ensure_features()
             log(f"{stage}: {_purpose(self.config, stage)}")
             tensors = self._run_stage(stage, stage)
             load_trained(self.encoder, tensors, self.config.stage1.blend if stage == "stage1" else 1.0)
-            save_encoder(self.encoder, folder)
-            self.output.keep(f"{stage}/encoder", ENCODER_MANIFEST)
+            save_encoder(self.encoder, trained.local)
+            trained.push(ENCODER_MANIFEST)
         else:
-            self.encoder = load_encoder(folder)
-        self.folder, self.place = folder, self.output.location_of(f"{stage}/encoder")
+            self.encoder = load_encoder(trained.local)
+        self.encoder_location = trained
 
     def _run_stage(self, stage: StageName, label: str) -> dict[str, Tensor]:
-        run = self.output.place if is_remote(self.output.place) else ""
-        tensors = run_stage(stage, label, self._inputs(), self.output.step(label), self.output.metrics, run)
-        self.output.keep(self.output.metrics.name)
+        tensors = run_stage(stage, label, self._inputs(), self.output)
+        (self.output / METRICS).push()
         return tensors
 
     def _train_combining(self, label: str) -> CombiningFunction:
         """Runs stage 2 on the features of the current encoder."""
         self._ensure_features()
-        log(f"{label}: {'done before' if is_done(self.output.step(label)) else _purpose(self.config, 'stage2')}")
+        log(f"{label}: {'done before' if is_done((self.output / label).local) else _purpose(self.config, 'stage2')}")
         tensors = self._run_stage("stage2", label)
         combining = build_combining(self.encoder.dim, self.config.stage2.combining)
         prefix = "combining."
@@ -210,16 +209,17 @@ class Training:
 
     def _ensure_features(self) -> tuple[FeatureStore, FeatureStore]:
         """Fills what is missing for the current encoder; only stage 2 needs the captions of the train split."""
-        ahead = self.config.stage1.enabled and self.folder != self.output.step("stage1") / "encoder"
+        ahead = self.config.stage1.enabled and self.encoder_location != self.output / "stage1" / "encoder"
         trains_here = self.config.ablation or not ahead
         captions = [*self.val.captions, *self.selection.captions, *(self.train.captions if trains_here else ())]
         config = self.config
         gpu = use_gpu(config.compute, config.workers)
-        embedder = Embedder(self.folder, self.store, config.embed, config.workers, gpu, self.place)
+        embedder = Embedder(self.encoder_location, self.store, config.embed, config.workers, gpu)
         return embedder.images(pictures_of(self.dataset)), embedder.texts(captions)
 
-    def _features(self) -> Features:
-        return read_features(self.dataset, self.val, *self._ensure_features())
+    def _features(self) -> FrozenFeatures:
+        images, texts = self._ensure_features()
+        return read_features(images, texts, image_keys(self.dataset), {"val": self.val})
 
     def _evaluate(self, fine_tuned: bool, functions: dict[str, CombiningFunction]) -> None:
         self.results += score("val", self.val, self.dataset.protocol, self._features(), functions, fine_tuned)
@@ -237,7 +237,7 @@ class Training:
             "metrics": {f"R@{k}": round(value, 4) for k, value in final.recall.items()},
             "provenance": provenance(self.config.seed),
         }
-        bundle.save(self.output.bundle, self.folder, combining, settings, details)
+        bundle.save((self.output / BUNDLE).local, self.encoder_location.local, combining, settings, details)
         self._draw(combining)
         report = {
             "recipe": self.config.recipe,
@@ -247,25 +247,25 @@ class Training:
             "skipped": [str(problem) for problem in self.dataset.skipped],
             "results": [result.to_json() for result in self.results],
         }
-        write_json(self.output.report, report)
-        for name, last in (("bundle", BUNDLE_MANIFEST), ("queries.png", None), ("report.json", None)):
-            self.output.keep(name, last)
+        write_json((self.output / REPORT).local, report)
+        (self.output / BUNDLE).push(BUNDLE_MANIFEST)
+        for name in (QUERIES, REPORT):
+            (self.output / name).push()
         print("\n" + text_table(self.results, self.dataset.protocol) + "\n")
-        log(f"report    {self.output.report}")
-        log(f"pictures  {self.output.queries}")
-        log(f"bundle    {self.output.bundle}")
+        for label, name in (("report", REPORT), ("pictures", QUERIES), ("bundle", BUNDLE)):
+            log(f"{label:9} {(self.output / name).local}")
         return report
 
     @torch.inference_mode()
     def _draw(self, combining: CombiningFunction) -> None:
         features = self._features()
-        queries = combining(features.images[self.val.reference], features.captions)
-        examples = pick_examples(self.dataset, self.val, F.normalize(features.images, dim=-1), queries)
+        queries = combining(*features.query_inputs("val", self.val))
+        examples = pick_examples(self.dataset, self.val, features.unit_images, queries)
         draw_queries(
             examples,
             f"{self.config.recipe}: what comes back",
             self.config.preprocess.background,
-            self.output.queries,
+            (self.output / QUERIES).local,
         )
 
 

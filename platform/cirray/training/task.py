@@ -12,6 +12,7 @@ from cirray.config.training import TrainConfig
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.evaluation.metrics import Recall
+from cirray.storage.location import Location
 from cirray.training.sampling import Batch
 
 
@@ -21,8 +22,8 @@ class StageInputs:
 
     Attributes:
         config: the run's configuration.
-        encoder: encoder folder (or URI) that the stage starts from.
-        store: the feature store's folder (or URI).
+        encoder: the encoder that the stage starts from.
+        store: the feature store.
         image_keys: content key of each row of the image table.
         train: the triplets to train on.
         val: the triplets that pick the best epoch: those held back, or the dataset's own val.
@@ -31,8 +32,8 @@ class StageInputs:
     """
 
     config: TrainConfig
-    encoder: str
-    store: str
+    encoder: Location
+    store: Location
     image_keys: tuple[str, ...]
     train: TripletTable
     val: TripletTable

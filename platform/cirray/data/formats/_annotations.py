@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cirray.data.images import Picture
 from cirray.data.records import Problem, Protocol, Split
+from cirray.storage.tree import File
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Annotations:
     """
 
     name: str
-    images: dict[str, Picture]
+    images: dict[str, File]
     image_sources: dict[str, str]
     titles: dict[str, str]
     splits: dict[str, Split]

@@ -17,10 +17,10 @@ from typing import Any
 from cirray.config.data import Data
 from cirray.data.captions import is_empty
 from cirray.data.formats._annotations import Annotations
-from cirray.data.images import Picture
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Protocol, Selection, Split, Triplet
-from cirray.data.tree import Tree
+from cirray.storage.location import Location
+from cirray.storage.tree import File, Tree
 
 EXPECTED = "captions/ and image_splits/ of CIRR (or cirr/captions/ and cirr/image_splits/) and the pictures"
 
@@ -34,10 +34,10 @@ def read(data: Data, splits: Sequence[str]) -> Annotations:
     An empty caption is a problem, except in the test split (which has one): a submission needs every pair, so
     there it is kept, as an empty text.
     """
-    source = Source(data.root)
+    source = Source(Location.parse(data.root))
     folder = source.root / "cirr" if source.tree.exists(source.root / "cirr" / "captions") else source.root
     sources: dict[str, str] = {}
-    images: dict[str, Picture] = {}
+    images: dict[str, File] = {}
     parts: dict[str, Split] = {}
     for split in splits:
         split_file = folder / "image_splits" / f"split.rc2.{_FILE_SPLIT.get(split, split)}.json"
@@ -62,13 +62,13 @@ def protocol(data: Data) -> Protocol:
     )
 
 
-def _listed(source: Source, path: Path) -> dict[str, Picture] | None:
+def _listed(source: Source, path: Path) -> dict[str, File] | None:
     """Returns id -> picture file of a split file, in its order; None if there is no such file."""
     table = source.table(path)
     if table is None:
         return None
     locate = _locator(source.tree)
-    listed: dict[str, Picture] = {}
+    listed: dict[str, File] = {}
     for identifier, picture in table.items():
         where = f"{source.name(path)} entry {identifier}"
         if not identifier.strip():
@@ -82,7 +82,7 @@ def _listed(source: Source, path: Path) -> dict[str, Picture] | None:
     return listed
 
 
-def _locator(tree: Tree) -> Callable[[str], Picture]:
+def _locator(tree: Tree) -> Callable[[str], File]:
     """Returns the function from "./dev/x.png" to the file; a top folder such as "dev" is sought once."""
 
     @cache
@@ -90,15 +90,15 @@ def _locator(tree: Tree) -> Callable[[str], Picture]:
         candidates = (tree.root / folder for folder in _PICTURE_FOLDERS)
         return next((folder for folder in candidates if tree.exists(folder / top)), tree.root)
 
-    def locate(picture: str) -> Picture:
+    def locate(picture: str) -> File:
         relative = PurePosixPath(picture)
-        return tree.picture(base(relative.parts[0]) / relative if relative.parts else tree.root)
+        return tree.file(base(relative.parts[0]) / relative if relative.parts else tree.root)
 
     return locate
 
 
 def read_triplets(
-    source: Source, path: Path, split: str, listed: Mapping[str, Picture] | None = None, split_file: str = ""
+    source: Source, path: Path, split: str, listed: Mapping[str, File] | None = None, split_file: str = ""
 ) -> Iterator[Triplet]:
     """Yields the triplets of an annotation file; with `listed` None any image id is taken."""
     seen: dict[str, str] = {}

@@ -17,10 +17,10 @@ from typing import Any
 from cirray.config.data import Data
 from cirray.data.captions import without_empty
 from cirray.data.formats._annotations import Annotations
-from cirray.data.images import Picture
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Protocol, Split, Triplet
-from cirray.data.tree import Tree
+from cirray.storage.location import Location
+from cirray.storage.tree import File, Tree
 
 EXPECTED = "captions/, image_splits/ and images/ of FashionIQ"
 
@@ -38,7 +38,7 @@ def read(data: Data, splits: Sequence[str]) -> Annotations:
     split's references and targets, in the order in which the triplets name them (a test split, having no
     targets, keeps its whole file).
     """
-    source = Source(data.root)
+    source = Source(Location.parse(data.root))
     sources: dict[str, str] = {}
     parts: dict[str, Split] = {}
     for split in splits:
@@ -73,7 +73,7 @@ def protocol(data: Data) -> Protocol:
 
 
 def _listed(source: Source, category: str, split: str) -> dict[str, str] | None:
-    """Returns id -> place of a split file, in its order; None if there is no such file."""
+    """Returns id -> position in a split file, in its order; None if there is no such file."""
     items = source.array(source.root / "image_splits" / f"split.{category}.{split}.json")
     if items is None:
         return None
@@ -116,14 +116,14 @@ def _union(triplets: Sequence[Triplet]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(identifier for identifier in ids if identifier is not None))
 
 
-def _files(tree: Tree, ids: Mapping[str, str]) -> dict[str, Picture]:
+def _files(tree: Tree, ids: Mapping[str, str]) -> dict[str, File]:
     """Returns id -> file. Lists the folder once; an id without a file gets .png, for the audit to miss."""
     folder = tree.root / "images"
     names = {(path.stem, path.suffix.lower()): path for path in tree.entries(folder)}
 
-    def file(identifier: str) -> Picture:
+    def file(identifier: str) -> File:
         found = (names.get((identifier, suffix)) for suffix in _SUFFIXES)
-        return tree.picture(next((path for path in found if path), folder / f"{identifier}.png"))
+        return tree.file(next((path for path in found if path), folder / f"{identifier}.png"))
 
     return {identifier: file(identifier) for identifier in ids}
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from cirray.config.data import Data
 from cirray.data.captions import is_empty
 from cirray.data.formats._annotations import Annotations
-from cirray.data.images import Picture
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Protocol, Split, Triplet
+from cirray.storage.location import Location
+from cirray.storage.tree import File
 
 EXPECTED = "catalog.jsonl, triplets.train.jsonl, triplets.val.jsonl and the pictures"
 CATALOG = "catalog.jsonl"
@@ -27,8 +28,8 @@ _PROTOCOL = Protocol("triplets (whole catalog, reference kept)", exclude_referen
 
 def read(data: Data, splits: Sequence[str]) -> Annotations:
     """Reads the catalog and the splits; the gallery "all" is the whole catalog in its own order."""
-    source = Source(data.root)
-    images: dict[str, Picture] = {}
+    source = Source(Location.parse(data.root))
+    images: dict[str, File] = {}
     sources: dict[str, str] = {}
     titles: dict[str, str] = {}
     for record in source.lines(source.root / CATALOG):
@@ -50,7 +51,7 @@ def protocol(data: Data) -> Protocol:
 def _add_item(
     record: Record,
     source: Source,
-    images: dict[str, Picture],
+    images: dict[str, File],
     sources: dict[str, str],
     titles: dict[str, str],
 ) -> None:
@@ -64,7 +65,7 @@ def _add_item(
         return
     if identifier is None or image is None:
         return
-    images[identifier] = source.tree.picture(source.root / image)
+    images[identifier] = source.tree.file(source.root / image)
     sources[identifier] = record.where
     if title is not None:
         titles[identifier] = title.strip()
@@ -87,8 +88,8 @@ def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, st
 def ranking_files(
     split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
 ) -> dict[str, dict[str, list[str]]]:
-    """Returns one file: the place of each triplet in its file, counted from 0 -> ranked ids."""
-    return {f"{split.name}.ranks.json": {str(place): list(names) for place, names in enumerate(ranked)}}
+    """Returns one file: the position of each triplet in its file, counted from 0 -> ranked ids."""
+    return {f"{split.name}.ranks.json": {str(row): list(names) for row, names in enumerate(ranked)}}
 
 
 def recognizes(record: Record, in_array: bool) -> bool:

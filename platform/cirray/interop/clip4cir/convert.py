@@ -31,7 +31,7 @@ from cirray.models.clip import Encoder, save_encoder
 from cirray.models.combining import CombiningFunction
 from cirray.models.combining.combiner import Combiner
 from cirray.models.combining.sum import Sum
-from cirray.storage.location import fetch, mirror_of, push
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 
 CLIP_FILE = "tuned_clip.pt"
@@ -75,11 +75,11 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: ConvertConfi
         "clip4cir": found,
         "provenance": provenance(),
     }
-    folder = mirror_of(config.output)
+    output = Location.parse(config.output)
     with tempfile.TemporaryDirectory() as scratch:
         save_encoder(encoder, Path(scratch))
-        bundle.save(folder, Path(scratch), combining, settings, details)
-    push(folder, config.output, MANIFEST)
+        bundle.save(output.local, Path(scratch), combining, settings, details)
+    output.push(MANIFEST)
     return {
         "bundle": config.output,
         "backbone": name,
@@ -135,7 +135,7 @@ def _read_combiner(path: Path | None) -> tuple[CombiningFunction, CombiningSetti
     return combining, settings, checkpoint
 
 
-def export_bundle(place: str, output: Path) -> dict[str, Any]:
+def export_bundle(source: str, output: Path) -> dict[str, Any]:
     """Writes a bundle as CLIP4Cir's checkpoints, tuned_clip.pt and combiner.pt.
 
     Returns:
@@ -145,12 +145,12 @@ def export_bundle(place: str, output: Path) -> dict[str, Any]:
         BundleError: it is no complete bundle.
         CheckpointError: CLIP4Cir has nothing that computes the same; nothing was written.
     """
-    model = bundle.load(fetch(place, MANIFEST))
+    model = bundle.load(Location.parse(source).fetch(MANIFEST))
     state = {name: tensor.detach().cpu() for name, tensor in model.encoder.clip.state_dict().items()}
-    name = _name_there(place, model.encoder, state)
+    name = _openai_name(source, model.encoder, state)
     function = model.manifest["combining"]["function"]
     if function not in ("combiner", "sum"):
-        raise CheckpointError(f"{place} combines with {function!r}, and CLIP4Cir has only the Combiner and the sum")
+        raise CheckpointError(f"{source} combines with {function!r}, and CLIP4Cir has only the Combiner and the sum")
     epochs = model.manifest.get("clip4cir", {})
     write_checkpoint(output / CLIP_FILE, "CLIP", state, epochs.get("clip_epoch") or 0)
     preprocess = model.encoder.preprocess
@@ -171,21 +171,21 @@ def export_bundle(place: str, output: Path) -> dict[str, Any]:
     return result
 
 
-def _name_there(place: str, encoder: Encoder, state: Mapping[str, Tensor]) -> str | None:
+def _openai_name(source: str, encoder: Encoder, state: Mapping[str, Tensor]) -> str | None:
     """Returns OpenAI's name of the encoder's model; None if OpenAI has none of these sizes.
 
     Raises:
         CheckpointError: OpenAI's code, which CLIP4Cir runs, would compute something else from these weights.
     """
     try:
-        there = clip_definition(place, state)
+        there = clip_definition(source, state)
     except CheckpointError as error:
         raise CheckpointError(
             f"{error}: CLIP4Cir runs OpenAI's CLIP only, which this bundle's encoder is not"
         ) from None
     if not same_model(there, encoder.definition):
         raise CheckpointError(
-            f"{place}: the encoder is no CLIP of OpenAI's kind (QuickGELU, heads 64 wide): CLIP4Cir would compute "
+            f"{source}: the encoder is no CLIP of OpenAI's kind (QuickGELU, heads 64 wide): CLIP4Cir would compute "
             f"other features from its weights"
         )
     return PUBLISHED.get(published_name(there) or "")

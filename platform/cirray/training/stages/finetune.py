@@ -25,7 +25,6 @@ from cirray.models.clip import load_encoder
 from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST
 from cirray.models.losses import Temperature, contrastive_loss
-from cirray.storage.location import fetch
 from cirray.training.gradcache import Features, backward_in_chunks
 from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
@@ -41,7 +40,7 @@ class FineTuneTask(Task):
         self.worker = worker
         self.settings = settings
         self.inputs = inputs
-        self.encoder = load_encoder(fetch(inputs.encoder, MANIFEST), worker.device)
+        self.encoder = load_encoder(inputs.encoder.fetch(MANIFEST), worker.device)
         self.encoder.requires_grad_(False)
         for tower in ("image", "text"):
             if settings.encoder in (tower, "both"):
