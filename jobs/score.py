@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a s
 
 from cirray.config.command_line import check_names, main, parse
 from cirray.errors import ConfigError
-from cirray.evaluation.ranked_lists import average, score_lists
+from cirray.evaluation.ranked_lists import ListScores, average_json, score_lists
 from cirray.evaluation.ranking_files import read_pairs, read_rankings
 
 
@@ -35,17 +35,18 @@ def run(argv: Sequence[str]) -> None:
     ranks, annotations = _files(values, "ranks"), _files(values, "annotations")
     if len(ranks) != len(annotations):
         raise ConfigError(f"{len(ranks)} files of --ranks and {len(annotations)} of --annotations: give as many")
-    results = [_score(*files, keep) for files in zip(ranks, annotations, strict=True)]
-    print(json.dumps(results[0] if len(results) == 1 else {"files": results, "average": average(results)}, indent=2))
+    scores = [_score(*files, keep) for files in zip(ranks, annotations, strict=True)]
+    results = [
+        {"ranks": str(ranked), "annotations": str(annotated), **score.to_json()}
+        for ranked, annotated, score in zip(ranks, annotations, scores, strict=True)
+    ]
+    result = results[0] if len(results) == 1 else {"files": results, "average": average_json(scores)}
+    print(json.dumps(result, indent=2))
 
 
-def _score(ranks: Path, annotations: Path, keep: bool | None) -> dict[str, Any]:
+def _score(ranks: Path, annotations: Path, keep: bool | None) -> ListScores:
     pairs = read_pairs(annotations)
-    return {
-        "ranks": str(ranks),
-        "annotations": str(annotations),
-        **score_lists(pairs, read_rankings(ranks, pairs), keep),
-    }
+    return score_lists(pairs, read_rankings(ranks, pairs), keep)
 
 
 def _files(values: dict[str, Any], name: str) -> list[Path]:

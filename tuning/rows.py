@@ -14,6 +14,7 @@ from cirray.config.recipe import overridden
 from cirray.config.schema import Config
 from cirray.console.log import log
 from cirray.errors import ConfigError
+from cirray.evaluation.evaluate import row_metrics
 from cirray.models.encoder_manifest import WEIGHTS as ENCODER_WEIGHTS
 from cirray.storage.files import read_json, replacing, write_text
 from cirray.training.checkpoints import PROGRESS, WEIGHTS
@@ -21,12 +22,13 @@ from cirray.training.launch import DONE, is_done
 from cirray.training.run import train
 from cirray.training.run_dir import CONFIG, Output, open_output
 from tuning.outcome import Candidate
+from tuning.reported import on_val
 from tuning.trial import SEED
 from tuning.watch import clock
 
 
 class Run(NamedTuple):
-    """What one run came to: its best selection value, and its recall on val: "val R@K" -> percent."""
+    """What one run came to: its best selection value, and its metrics on val: such as "val R@10" -> percent."""
 
     selection: float
     reported: Mapping[str, float]
@@ -90,8 +92,8 @@ def _run(config: Config, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
     if config.stage1.enabled:
         fine_tuned.setdefault(told, output.step("stage1"))
     last = next(output.step(stage) for stage in ("stage2", "stage1") if is_done(output.step(stage)))
-    recall = {f"val R@{k}": float(value) for k, value in report["results"][-1]["recall"].items()}
-    return finished, Run(float(read_json(last / DONE)["best"]), recall)
+    reported = on_val(row_metrics(report["results"][-1]))
+    return finished, Run(float(read_json(last / DONE)["best"]), reported)
 
 
 def _stage1(config: Config) -> str:

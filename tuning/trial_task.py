@@ -9,13 +9,15 @@ from typing import Any
 from cirray.cluster.board import Poster
 from cirray.cluster.worker import Worker
 from cirray.config.schema import Config
-from cirray.evaluation.metrics import evaluate
+from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.retriever import evaluate
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.launch import optimisation_of
 from cirray.training.loop import Loop
 from cirray.training.stages.combine import CombiningTask
 from cirray.training.task import Task, Validation
 from tuning.prepare import Start, as_frozen, shared_tensor, with_config
+from tuning.reported import on_val
 
 METRIC = "selection"
 
@@ -41,8 +43,8 @@ class Scored(CombiningTask):
     def _val(self) -> dict[str, float]:
         images = self.frozen.images
         queries = self.combining(images[self._table.reference], self._captions[self._table.query])
-        average = evaluate(self._table, self.inputs.protocol, self.frozen.gallery, queries)[-1]
-        return {f"val R@{k}": value for k, value in average.recall.items()}
+        average = evaluate(CosineRetriever(self._table, self.frozen.gallery, queries), self.inputs.protocol)[-1]
+        return on_val(average.metrics)
 
 
 def build_task(config: Config, start: Start, worker: Worker, scored: bool) -> Task:

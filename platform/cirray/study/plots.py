@@ -69,9 +69,8 @@ def claim_plot(findings: Sequence[Finding], k: int) -> bytes:
     figure, (*panels, free) = _panels(len(titles) + 1, 2.6)
     for axes, (measure, title) in zip(panels, titles.items(), strict=True):
         for finding in findings:
-            axes.plot(
-                getattr(finding, measure), finding.recall[k], "o", color=_COLOURS[finding.name], label=finding.name
-            )
+            place = getattr(finding, measure), finding.metrics[f"R@{k}"]
+            axes.plot(*place, "o", color=_COLOURS[finding.name], label=finding.name)
         axes.set_title(title, fontsize=9)
         axes.set_ylabel(f"R@{k}")
         axes.margins(0.18)

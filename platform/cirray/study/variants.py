@@ -19,7 +19,8 @@ from cirray.data.records import Dataset
 from cirray.data.table import TripletTable
 from cirray.errors import RunError
 from cirray.evaluation.baselines import ImageOnly, TextOnly
-from cirray.evaluation.metrics import Recall, evaluate
+from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.retriever import Evaluation, evaluate
 from cirray.features.ensure import Embedder, Features, pictures_of, read_features
 from cirray.models.bundle import load_combining
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
@@ -53,14 +54,14 @@ class Variant:
         gallery: unit image features [I, d].
         query: unit query features [T, d].
         share: lambda of each query [T]; None where nothing is balanced.
-        recall: by category, the average last.
+        found: the metrics by category, the average last.
     """
 
     name: str
     gallery: Tensor
     query: Tensor
     share: Tensor | None
-    recall: list[Recall]
+    found: list[Evaluation]
 
 
 def stages_of_run(run: Path, config: Config) -> list[Stage]:
@@ -118,8 +119,8 @@ def _variant(
     if not function.is_trainable():
         share = None
     gallery = F.normalize(features.images, dim=-1)
-    recall = evaluate(table, dataset.protocol, gallery, query)
-    return Variant(name, gallery, query, None if share is None else share.flatten(), recall)
+    found = evaluate(CosineRetriever(table, gallery, query), dataset.protocol)
+    return Variant(name, gallery, query, None if share is None else share.flatten(), found)
 
 
 def _trained(name: str, folder: Path, run: Path, config: Config) -> dict[str, CombiningFunction]:

@@ -234,7 +234,7 @@ class Training:
             "recipe": self.config.recipe,
             "fine_tuned": self.config.stage1.enabled,
             "protocol": self.dataset.protocol.name,
-            "metrics": {f"R@{k}": round(value, 4) for k, value in final.recall.items()},
+            "metrics": {name: round(value, 4) for name, value in final.metrics.items()},
             "provenance": provenance(self.config.seed),
         }
         bundle.save(self.output.bundle, self.folder, combining, settings, details)

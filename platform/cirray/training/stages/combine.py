@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cirray.cluster.worker import Worker
-from cirray.evaluation.metrics import evaluate, selection_value
+from cirray.evaluation.cosine import CosineRetriever
 from cirray.features.embed import text_key
 from cirray.features.store import FeatureStore
 from cirray.models.combining import build_combining
@@ -123,8 +123,7 @@ class CombiningTask(Task):
         val = self.inputs.val
         self.combining.eval()
         queries = self.combining(self.frozen.images[val.reference], self.frozen.val_captions[val.query])
-        recalls = evaluate(val, self.inputs.protocol, self.frozen.gallery, queries)
-        return Validation(recalls, selection_value(recalls, self.inputs.protocol))
+        return Validation.of(CosineRetriever(val, self.frozen.gallery, queries), self.inputs.protocol)
 
 
 def _padded(variants: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
