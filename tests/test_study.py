@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cirray.config.training import CombiningSettings
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import TripletTable, build_table
 from cirray.evaluation.cosine import CosineRetriever
@@ -20,9 +21,11 @@ from cirray.evaluation.retriever import evaluate
 from cirray.study.failures import examples, failures
 from cirray.study.findings import Finding, agreement, find, telling
 from cirray.study.groups import LENGTHS, by_group, lengths, relations
+from cirray.study.plots import claim_plot
 from cirray.study.report import claim
 from cirray.study.scores import ranks, score, similarities
-from cirray.study.variants import Variant
+from cirray.study.variants import Variant, stages_of_bundle
+from tests.support.bundles import write_bundle
 
 seeds = st.integers(0, 10**6)
 
@@ -182,3 +185,16 @@ def test_recall_of_a_variant_is_the_average_of_categories() -> None:
     expected = {name: (dress.metrics[name] + shirt.metrics[name]) / 2 for name in names.values()}
     assert measured.metrics == pytest.approx(expected)
     assert measured.to_json()["recall"] == pytest.approx({str(k): expected[name] for k, name in names.items()})
+
+
+def test_a_combining_function_goes_by_its_own_name(tmp_path: Path) -> None:
+    for function, expected in {"gated": "FT Gated", "combiner": "FT Combiner", "sum": "FT Sum"}.items():
+        settings_ = CombiningSettings(function=function, projection=4, hidden=8)
+        (stage,) = stages_of_bundle(write_bundle(tmp_path / function, settings=settings_))
+        assert list(stage.functions) == list(dict.fromkeys(["image only", "text only", "FT Sum", expected]))
+        assert type(stage.functions[expected]).__name__ == expected.removeprefix("FT ")
+
+
+def test_pictures_take_any_combining_function() -> None:
+    found = [finding(name) for name in ("image only", "text only", "Sum", "Gated", "FT Sum", "FT Gated")]
+    assert claim_plot(found, 1).startswith(b"\x89PNG")

@@ -57,7 +57,7 @@ def write_page(
     if "share_plot" in encoded:
         share = (
             f'<img alt="distribution of lambda" src="data:image/png;base64,{encoded.pop("share_plot")}">'
-            "<p>A narrow hill means one mixture for all queries; a wide one that the Combiner decides by query.</p>"
+            "<p>A narrow hill means one mixture for all queries; a wide one that it is chosen by query.</p>"
         )
     page = Template(TEMPLATE.read_text(encoding="utf-8"))
     words = {"title": html.escape(title), "claim": html.escape(statement), "best": html.escape(best)}

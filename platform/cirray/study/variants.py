@@ -50,7 +50,8 @@ class Variant:
     """One row of the study.
 
     Attributes:
-        name: as in the paper's tables: "Sum", "Combiner", "FT Sum", "FT Combiner".
+        name: as in the paper's tables: the class of the combining function, "FT" before it after stage 1, such as "Sum"
+            or "FT Combiner"; or "image only", "text only".
         gallery: unit image features [I, d].
         query: unit query features [T, d].
         share: lambda of each query [T]; None where nothing is balanced.
@@ -76,11 +77,11 @@ def stages_of_run(run: Path, config: Config) -> list[Stage]:
         raise RunError(f"{run} holds no finished training (report.json is missing): give the output of jobs/train.py")
     stages = [Stage(first, {"image only": ImageOnly(), "text only": TextOnly(), "Sum": Sum()})]
     if (after / ENCODER_MANIFEST).is_file():
-        stages[0].functions.update(_trained("Combiner", run / "stage2-frozen", run, config))
+        stages[0].functions.update(_trained("", run / "stage2-frozen", run, config))
         stages.append(Stage(after, {"FT Sum": Sum()}))
-        stages[1].functions.update(_trained("FT Combiner", run / "stage2", run, config))
+        stages[1].functions.update(_trained("FT ", run / "stage2", run, config))
     else:
-        stages[0].functions.update(_trained("Combiner", run / "stage2", run, config))
+        stages[0].functions.update(_trained("", run / "stage2", run, config))
     return stages
 
 
@@ -89,13 +90,13 @@ def stages_of_bundle(bundle: Path | str) -> list[Stage]:
     folder = fetch(bundle, MANIFEST)
     manifest = read_bundle(folder)
     prefix = "FT " if manifest["fine_tuned"] else ""
+    combining = load_combining(folder, manifest)
     functions: dict[str, CombiningFunction] = {
         "image only": ImageOnly(),
         "text only": TextOnly(),
         f"{prefix}Sum": Sum(),
+        f"{prefix}{type(combining).__name__}": combining,
     }
-    if manifest["combining"]["function"] != "sum":
-        functions[f"{prefix}Combiner"] = load_combining(folder, manifest)
     return [Stage(folder / "encoder", functions)]
 
 
@@ -123,12 +124,13 @@ def _variant(
     return Variant(name, gallery, query, None if share is None else share.flatten(), found)
 
 
-def _trained(name: str, folder: Path, run: Path, config: Config) -> dict[str, CombiningFunction]:
+def _trained(prefix: str, folder: Path, run: Path, config: Config) -> dict[str, CombiningFunction]:
+    """Returns what stage 2 trained in `folder`, under its name with `prefix`; nothing if it did not run."""
     if not is_done(folder):
         return {}
-    prefix = "combining."
-    tensors = {key.removeprefix(prefix): t for key, t in read_weights(folder).items() if key.startswith(prefix)}
+    part = "combining."
+    tensors = {key.removeprefix(part): t for key, t in read_weights(folder).items() if key.startswith(part)}
     dim = read_bundle(run / "bundle")["dim"]
     combining = build_combining(dim, config.stage2.combining)
     combining.load_state_dict(tensors)
-    return {name: combining}
+    return {f"{prefix}{type(combining).__name__}": combining}
