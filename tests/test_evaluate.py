@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from statistics import fmean
 
 import pytest
 
@@ -16,7 +18,8 @@ from cirray.evaluation.ranking_files import Rankings
 from cirray.evaluation.retriever import Evaluation, evaluate
 from cirray.evaluation.submission import rank_names
 from cirray.training.task import Validation
-from tests.test_metrics import CIRR, cirr
+from tests.test_metrics import CIRR, cirr, fashioniq
+from tests.test_metrics import FASHIONIQ as THREE_CATEGORIES
 from tests.test_submission import as_pairs
 
 FASHIONIQ = Protocol("fashioniq (whole split file)", exclude_reference=False, ks=(1, 10))
@@ -64,6 +67,16 @@ def test_the_table() -> None:
     assert overall(ROWS, True, "combiner") is AVERAGE
     with pytest.raises(KeyError, match="no results of FT sum"):
         overall(ROWS, True, "sum")
+
+
+def test_a_validation_selects_by_the_average_over_categories() -> None:
+    table, images, queries = fashioniq(0)
+    protocol = replace(THREE_CATEGORIES, selection="mean-all")
+    found = Validation.of(CosineRetriever(table, images, queries), protocol)
+    names = ["dress", "shirt", "toptee", "average"]
+    assert list(found.metrics) == [f"{name} R@{k}" for name in names for k in protocol.ks]
+    means = {name: fmean(found.metrics[f"{name} R@{k}"] for k in protocol.ks) for name in names}
+    assert found.selection == means["average"] != means["dress"]
 
 
 def mean_reciprocal_rank(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
