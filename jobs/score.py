@@ -16,7 +16,6 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -29,7 +28,7 @@ from cirray.config.options import Files
 from cirray.config.options import Options as Base
 from cirray.config.section import Configuration
 from cirray.errors import ConfigError
-from cirray.evaluation.ranked_lists import average, score_lists
+from cirray.evaluation.ranked_lists import ListScores, average_json, score_lists
 from cirray.evaluation.ranking_files import read_pairs, read_rankings
 
 
@@ -50,17 +49,18 @@ def run(argv: Sequence[str]) -> None:
     ranks, annotations = _paths(options.ranks), _paths(options.annotations)
     if len(ranks) != len(annotations):
         raise ConfigError(f"{len(ranks)} files of --ranks and {len(annotations)} of --annotations: give as many")
-    results = [_score(*files, options.keep_reference) for files in zip(ranks, annotations, strict=True)]
-    print(json.dumps(results[0] if len(results) == 1 else {"files": results, "average": average(results)}, indent=2))
+    scores = [_score(*files, options.keep_reference) for files in zip(ranks, annotations, strict=True)]
+    results = [
+        {"ranks": str(ranked), "annotations": str(annotated), **score.to_json()}
+        for ranked, annotated, score in zip(ranks, annotations, scores, strict=True)
+    ]
+    result = results[0] if len(results) == 1 else {"files": results, "average": average_json(scores)}
+    print(json.dumps(result, indent=2))
 
 
-def _score(ranks: Path, annotations: Path, keep: bool | None) -> dict[str, Any]:
+def _score(ranks: Path, annotations: Path, keep: bool | None) -> ListScores:
     pairs = read_pairs(annotations)
-    return {
-        "ranks": str(ranks),
-        "annotations": str(annotations),
-        **score_lists(pairs, read_rankings(ranks, pairs), keep),
-    }
+    return score_lists(pairs, read_rankings(ranks, pairs), keep)
 
 
 def _paths(files: Sequence[str]) -> list[Path]:

@@ -198,7 +198,8 @@ def step(task: Task, worker: Worker, examples: int) -> dict[str, Tensor]:
 def validation(task: Task) -> list[list[Any]]:
     with torch.inference_mode():
         found = task.validate(1)
-    return [[r.category, sorted(r.recall.items())] for r in found.recalls] + [["selection", found.selection]]
+    assert found.metrics
+    return [*map(list, found.metrics.items()), ["selection", found.selection]]
 
 
 def run_member(rank: int, folder: Path) -> None:

@@ -31,7 +31,7 @@ from cirray.models.losses import contrastive_loss
 from cirray.training.loop import build_optimizer
 from tests.support.bundles import write_bundle
 from tests.support.encoder_fixtures import make_encoder, tiny_encoder
-from tests.test_combiner import by_the_equations
+from tests.test_combining_combiner import by_the_equations
 
 # ---------------------------------------------------------------------------------------------------------------------
 # steps

@@ -33,6 +33,8 @@ def load_changes(name: str, config: TrialsConfig) -> dict[str, dict[str, Any]]:
         ConfigError: no such file, a field that does not exist or is not of a stage that is trained anew, a value that
             it refuses.
     """
+    from cirray.models.combining import is_trainable
+
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
@@ -46,7 +48,7 @@ def load_changes(name: str, config: TrialsConfig) -> dict[str, dict[str, Any]]:
             if field.partition(".")[0] not in TRAINED_ANEW:
                 raise ConfigError(f"{path}: {label} changes {field}, but only stages 1 and 2 are trained anew")
         changed = overridden(config, change)
-        combines = changed.stage2.enabled and changed.stage2.combining.function != "sum"
+        combines = changed.stage2.enabled and is_trainable(changed.stage2.combining)
         if not (changed.stage1.enabled or combines):
             raise ConfigError(f"{path}: {label} leaves nothing to train")
     return {str(label): dict(change) for label, change in content.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from tuning.reported import val_metrics
 from tuning.search import Trial
 from tuning.trial import SEED
 
@@ -20,7 +21,7 @@ class Candidate:
         name: what tables call it.
         params: field -> value; {} is the recipe itself.
         selection: best selection value of each seed.
-        reported: what is reported on val, of each seed: "val R@K" -> values.
+        reported: what is reported on val, of each seed: such as "val R@10" -> values.
     """
 
     name: str
@@ -47,7 +48,7 @@ def candidates(trials: Sequence[Trial], named: Mapping[str, Mapping[str, Any]]) 
     for name, wanted in named.items():
         own = [trial for trial in trials if trial.params["candidate"] == dict(wanted) and trial.best is not None]
         own.sort(key=lambda trial: trial.params[SEED])
-        figures = sorted({key for trial in own for key in trial.last if key.startswith("val R@")}, key=_k)
+        figures = dict.fromkeys(name for trial in own for name in val_metrics(trial.last))
         reported = {figure: tuple(float(trial.last[figure]) for trial in own) for figure in figures}
         found.append(Candidate(name, dict(wanted), tuple(trial.best or 0.0 for trial in own), reported))
     return found
@@ -66,7 +67,3 @@ def table(compared: Sequence[Candidate]) -> str:
     lines = [heads, *([c.name, spread(c.selection), *(spread(c.reported[name]) for name in names)] for c in ordered)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
-
-
-def _k(name: str) -> int:
-    return int(name.rpartition("@")[2])

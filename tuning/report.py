@@ -17,6 +17,7 @@ from cirray.config.recipe import overridden
 from cirray.config.tuning import TuneConfig
 from cirray.storage.files import replacing, write_text
 from tuning.outcome import Candidate, spread
+from tuning.reported import val_metrics
 from tuning.search import Trial
 from tuning.trial import SEED
 
@@ -39,7 +40,7 @@ def write_results(path: Path, phases: dict[str, Sequence[Trial]]) -> None:
                     "ran_to_end": trial.full,
                     "seconds": trial.last.get("seconds"),
                     "diverged": bool(trial.last.get("diverged", False)),
-                    **{name: trial.last.get(name) for name in trial.last if name.startswith("val R@")},
+                    **val_metrics(trial.last),
                     "params": json.dumps(params, sort_keys=True),
                 }
             )

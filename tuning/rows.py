@@ -14,6 +14,7 @@ from cirray.config.recipe import overridden
 from cirray.config.tuning import TrialsConfig
 from cirray.console.log import log
 from cirray.errors import ConfigError
+from cirray.evaluation.evaluate import row_metrics
 from cirray.models.encoder_manifest import WEIGHTS as ENCODER_WEIGHTS
 from cirray.storage.files import read_json, replacing, write_text
 from cirray.storage.location import Location
@@ -22,12 +23,13 @@ from cirray.training.launch import DONE, is_done
 from cirray.training.run import train
 from cirray.training.run_dir import CONFIG, REPORT, open_output
 from tuning.outcome import Candidate
+from tuning.reported import on_val
 from tuning.trial import SEED
 from tuning.watch import clock
 
 
 class Run(NamedTuple):
-    """The result of one run: its best selection value, and its recall on val, "val R@K" -> percent."""
+    """The result of one run: its best selection value, and its metrics on val, such as "val R@10" -> percent."""
 
     selection: float
     reported: Mapping[str, float]
@@ -95,8 +97,8 @@ def _run(config: TrialsConfig, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
         fine_tuned.setdefault(settings, (output / "stage1").local)
     steps = [(output / stage).local for stage in ("stage2", "stage1")]
     last = next(step for step in steps if is_done(step))
-    recall = {f"val R@{k}": float(value) for k, value in report["results"][-1]["recall"].items()}
-    return finished, Run(float(read_json(last / DONE)["best"]), recall)
+    reported = on_val(row_metrics(report["results"][-1]))
+    return finished, Run(float(read_json(last / DONE)["best"]), reported)
 
 
 def _stage1(config: TrialsConfig) -> str:

@@ -25,7 +25,7 @@ def search_trial(params: Mapping[str, Any], start: Start) -> None:
 
 
 def final_trial(params: Mapping[str, Any], start: Start) -> None:
-    """Trains one candidate to its end and reports its recall on the val split too."""
+    """Trains one candidate to its end and reports its metrics on the val split too."""
     run({**params["candidate"], SEED: params[SEED]}, start, scored=True)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from cirray.cluster.board import Poster
 from cirray.cluster.worker import Worker
 from cirray.config.tuning import TrialsConfig
-from cirray.evaluation.metrics import evaluate
+from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.retriever import evaluate
 from cirray.storage.location import Location
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.launch import optimisation_of
@@ -18,6 +19,7 @@ from cirray.training.run_dir import METRICS
 from cirray.training.stages.combine import CombiningTask
 from cirray.training.task import Task, Validation
 from tuning.prepare import REPORTED, Start, with_config
+from tuning.reported import on_val
 
 METRIC = "selection"
 
@@ -41,8 +43,8 @@ class Scored(CombiningTask):
 
     def _val(self) -> dict[str, float]:
         queries = self.combining(*self.frozen.query_inputs(REPORTED, self._table))
-        average = evaluate(self._table, self.inputs.protocol, self.frozen.unit_images, queries)[-1]
-        return {f"val R@{k}": value for k, value in average.recall.items()}
+        retriever = CosineRetriever(self._table, self.frozen.unit_images, queries)
+        return on_val(evaluate(retriever, self.inputs.protocol)[-1].metrics)
 
 
 def build_task(config: TrialsConfig, start: Start, worker: Worker, scored: bool) -> Task:

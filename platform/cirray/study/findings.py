@@ -9,6 +9,7 @@ from statistics import pstdev
 from typing import Any
 
 from cirray.data.table import TripletTable
+from cirray.evaluation.metrics import by_k
 from cirray.study.measures import alignment, effective_rank, separation, sparsity, spectrum, uniformity
 from cirray.study.scores import Scores, some_rows
 from cirray.study.variants import Variant
@@ -22,7 +23,7 @@ class Finding:
     """The numbers of one variant.
 
     Attributes:
-        recall: K -> R@K in percent, the average of categories.
+        metrics: name -> value in percent, the average of categories.
         positive, negative: mean cosine of queries with their targets, and with other images of their gallery.
         separation, alignment: see `measures`.
         rank, uniformity, sparsity: of the query features.
@@ -31,7 +32,7 @@ class Finding:
     """
 
     name: str
-    recall: dict[int, float]
+    metrics: dict[str, float]
     positive: float
     negative: float
     separation: float
@@ -45,8 +46,8 @@ class Finding:
     share_deviation: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what study.json holds."""
-        return asdict(self)
+        """Returns what study.json holds; "recall" repeats R@K by K."""
+        return {**asdict(self), "recall": by_k(self.metrics, "R")}
 
 
 def find(variant: Variant, scores: Scores, table: TripletTable) -> Finding:
@@ -56,7 +57,7 @@ def find(variant: Variant, scores: Scores, table: TripletTable) -> Finding:
     share = variant.share
     return Finding(
         name=variant.name,
-        recall=dict(variant.recall[-1].recall),
+        metrics=dict(variant.found[-1].metrics),
         positive=float(scores.positive.mean()),
         negative=float(scores.negative.mean()),
         separation=separation(scores.positive, scores.negative),
@@ -73,18 +74,19 @@ def find(variant: Variant, scores: Scores, table: TripletTable) -> Finding:
 
 def telling(findings: Sequence[Finding]) -> int:
     """Returns the K whose R@K tells the variants apart best: where recall is near 0 or 100 it says nothing."""
-    deviations = {k: pstdev(finding.recall[k] for finding in _combined(findings)) for k in findings[0].recall}
-    return max(deviations, key=lambda k: deviations[k])
+    combined = _combined(findings)
+    deviations = {k: pstdev(found.metrics[f"R@{k}"] for found in combined) for k in by_k(combined[0].metrics, "R")}
+    return int(max(deviations, key=lambda k: deviations[k]))
 
 
 def agreement(findings: Sequence[Finding], k: int) -> dict[str, tuple[int, int]]:
     """Returns for each measure in how many pairs of variants the one that is better by it also has the higher R@k, and
     how many pairs differ in both: Kendall's tau is 2 x share - 1. Image and text alone are no combinations and are
     left out."""
-    found = {}
+    name, found = f"R@{k}", {}
     for measure, more in MEASURES.items():
         steps = [
-            (getattr(b, measure) - getattr(a, measure)) * (1 if more else -1) * (b.recall[k] - a.recall[k])
+            (getattr(b, measure) - getattr(a, measure)) * (1 if more else -1) * (b.metrics[name] - a.metrics[name])
             for a, b in combinations(_combined(findings), 2)
         ]
         found[measure] = (sum(step > 0 for step in steps), sum(step != 0 for step in steps))

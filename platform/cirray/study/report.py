@@ -57,7 +57,7 @@ def write_page(
     if "share_plot" in encoded:
         share = (
             f'<img alt="distribution of lambda" src="data:image/png;base64,{encoded.pop("share_plot")}">'
-            "<p>A narrow hill means one mixture for all queries; a wide one that the Combiner decides by query.</p>"
+            "<p>A narrow hill means one mixture for all queries; a wide one that it is chosen by query.</p>"
         )
     page = Template(TEMPLATE.read_text(encoding="utf-8"))
     words = {"title": html.escape(title), "claim": html.escape(statement), "best": html.escape(best)}
@@ -65,16 +65,17 @@ def write_page(
 
 
 def _table(findings: Sequence[Finding]) -> str:
-    ks = list(findings[0].recall)
+    metrics = list(findings[0].metrics)
     heads = [
-        *("", *(f"R@{k}" for k in ks), "cos target", "cos others", "separation", "alignment", "rank", "uniformity"),
+        *("", *metrics, "cos target", "cos others", "separation", "alignment", "rank", "uniformity"),
         *("sparsity", "rank of targets", "uniformity of targets", "lambda"),
     ]
     rows = []
     for found in findings:
         share = "" if found.share is None else f"{found.share:.2f} ± {found.share_deviation:.2f}"
         cells = [
-            *(found.name, *(f"{found.recall[k]:.1f}" for k in ks), f"{found.positive:.3f}", f"{found.negative:.3f}"),
+            *(found.name, *(f"{found.metrics[name]:.1f}" for name in metrics)),
+            *(f"{found.positive:.3f}", f"{found.negative:.3f}"),
             *(f"{100 * found.separation:.1f} %", f"{found.alignment:.3f}", f"{found.rank:.1f}"),
             *(f"{found.uniformity:.2f}", f"{found.sparsity:.3f}", f"{found.target_rank:.1f}"),
             *(f"{found.target_uniformity:.2f}", share),

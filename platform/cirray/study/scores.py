@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cirray.data.table import TripletTable
-from cirray.evaluation.ranking import gallery_positions, target_ranks
+from cirray.evaluation.cosine import CosineRetriever
 from cirray.study.measures import spectrum
 from cirray.study.variants import Variant
 
@@ -56,13 +56,10 @@ def similarities(variant: Variant, table: TripletTable) -> tuple[Tensor, Tensor]
 
 def ranks(variant: Variant, table: TripletTable, exclude_reference: bool) -> Tensor:
     """Returns each target's place in its query's ranking, int64 [T], 0 = first."""
+    retriever = CosineRetriever(table, variant.gallery, variant.query)
     found = torch.empty(len(table), dtype=torch.long)
-    for members, gallery in table.categories.values():
-        place = gallery_positions(gallery, len(variant.gallery))
-        exclude = place[table.reference[members]] if exclude_reference else None
-        found[members] = target_ranks(
-            variant.query[members], variant.gallery[gallery], place[table.target[members]], exclude
-        )
+    for category, (members, _) in table.categories.items():
+        found[members] = torch.from_numpy(retriever.rank(category, exclude_reference).best.target)
     return found
 
 

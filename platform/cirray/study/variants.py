@@ -19,7 +19,8 @@ from cirray.data.records import Dataset
 from cirray.data.table import TripletTable
 from cirray.errors import RunError
 from cirray.evaluation.baselines import ImageOnly, TextOnly
-from cirray.evaluation.metrics import Recall, evaluate
+from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.retriever import Evaluation, evaluate
 from cirray.features.ensure import Embedder
 from cirray.features.frozen import FrozenFeatures
 from cirray.models.bundle import load_combining
@@ -52,18 +53,19 @@ class Variant:
     """One row of the study.
 
     Attributes:
-        name: as in the paper's tables: "Sum", "Combiner", "FT Sum", "FT Combiner".
+        name: as in the paper's tables: the class of the combining function, "FT" before it after stage 1, such as "Sum"
+            or "FT Combiner"; or "image only", "text only".
         gallery: unit image features [I, d].
         query: unit query features [T, d].
         share: lambda of each query [T]; None where nothing is balanced.
-        recall: by category, the average last.
+        found: the metrics by category, the average last.
     """
 
     name: str
     gallery: Tensor
     query: Tensor
     share: Tensor | None
-    recall: list[Recall]
+    found: list[Evaluation]
 
 
 def stages_of_run(run: Path) -> list[Stage]:
@@ -78,11 +80,11 @@ def stages_of_run(run: Path) -> list[Stage]:
         raise RunError(f"{run} holds no finished training (report.json is missing): give the output of jobs/train.py")
     stages = [Stage(first, {"image only": ImageOnly(), "text only": TextOnly(), "Sum": Sum()})]
     if (after / ENCODER_MANIFEST).is_file():
-        stages[0].functions.update(_trained("Combiner", run / "stage2-frozen", run))
+        stages[0].functions.update(_trained("", run / "stage2-frozen", run))
         stages.append(Stage(after, {"FT Sum": Sum()}))
-        stages[1].functions.update(_trained("FT Combiner", run / "stage2", run))
+        stages[1].functions.update(_trained("FT ", run / "stage2", run))
     else:
-        stages[0].functions.update(_trained("Combiner", run / "stage2", run))
+        stages[0].functions.update(_trained("", run / "stage2", run))
     return stages
 
 
@@ -91,13 +93,13 @@ def stages_of_bundle(bundle: Path | str) -> list[Stage]:
     folder = Location.parse(bundle).fetch(MANIFEST)
     manifest = read_bundle(folder)
     prefix = "FT " if manifest["fine_tuned"] else ""
+    combining = load_combining(folder, manifest)
     functions: dict[str, CombiningFunction] = {
         "image only": ImageOnly(),
         "text only": TextOnly(),
         f"{prefix}Sum": Sum(),
+        f"{prefix}{type(combining).__name__}": combining,
     }
-    if manifest["combining"]["function"] != "sum":
-        functions[f"{prefix}Combiner"] = load_combining(folder, manifest)
     return [Stage(folder / "encoder", functions)]
 
 
@@ -120,16 +122,17 @@ def _variant(
     query, share = function.eval().compose(*features.query_inputs(_SPLIT, table))
     if not function.is_trainable():
         share = None
-    recall = evaluate(table, dataset.protocol, features.unit_images, query)
-    return Variant(name, features.unit_images, query, None if share is None else share.flatten(), recall)
+    found = evaluate(CosineRetriever(table, features.unit_images, query), dataset.protocol)
+    return Variant(name, features.unit_images, query, None if share is None else share.flatten(), found)
 
 
-def _trained(name: str, folder: Path, run: Path) -> dict[str, CombiningFunction]:
+def _trained(prefix: str, folder: Path, run: Path) -> dict[str, CombiningFunction]:
+    """Returns what stage 2 trained in `folder`, under its name with `prefix`; nothing if it did not run."""
     if not is_done(folder):
         return {}
-    prefix = "combining."
-    tensors = {key.removeprefix(prefix): t for key, t in read_weights(folder).items() if key.startswith(prefix)}
+    part = "combining."
+    tensors = {key.removeprefix(part): t for key, t in read_weights(folder).items() if key.startswith(part)}
     manifest = read_bundle(run / "bundle")
     combining = build_combining(manifest["dim"], CombiningSettings.model_validate(manifest["combining"]))
     combining.load_state_dict(tensors)
-    return {name: combining}
+    return {f"{prefix}{type(combining).__name__}": combining}

@@ -31,7 +31,7 @@ from cirray.models import bundle
 from cirray.models.build import build_encoder
 from cirray.models.bundle_manifest import MANIFEST as BUNDLE_MANIFEST
 from cirray.models.clip import Encoder, load_encoder, load_trained, save_encoder
-from cirray.models.combining import CombiningFunction, build_combining
+from cirray.models.combining import CombiningFunction, build_combining, is_trainable
 from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
 from cirray.storage.files import write_json
@@ -143,7 +143,7 @@ class Training:
             self._ensure_pixels()
             self._train_encoder("stage0")
         self._evaluate(False, {"image only": ImageOnly(), "text only": TextOnly(), "sum": Sum()})
-        if config.ablation and config.stage1.enabled and config.stage2.enabled:
+        if config.ablation and config.stage1.enabled and self._trains_combining():
             frozen = self._train_combining("stage2-frozen")
             self._evaluate(False, {config.stage2.combining.function: frozen})
         if config.stage1.enabled:
@@ -151,11 +151,21 @@ class Training:
                 self._ensure_pixels()
             self._train_encoder("stage1")
             self._evaluate(True, {"sum": Sum()})
-        combining: CombiningFunction = Sum()
-        if config.stage2.enabled and config.stage2.combining.function != "sum":
-            combining = self._train_combining("stage2")
+        combining = self._combining()
+        if not isinstance(combining, Sum):  # which is in the table already
             self._evaluate(config.stage1.enabled, {config.stage2.combining.function: combining})
         return self._finish(combining)
+
+    def _trains_combining(self) -> bool:
+        return self.config.stage2.enabled and is_trainable(self.config.stage2.combining)
+
+    def _combining(self) -> CombiningFunction:
+        """Returns the combining function of the bundle: trained by stage 2 if there is something to train."""
+        if not self.config.stage2.enabled:
+            return Sum()
+        if not self._trains_combining():
+            return build_combining(self.encoder.dim, self.config.stage2.combining)
+        return self._train_combining("stage2")
 
     def _inputs(self) -> StageInputs:
         titles = self.dataset.titles
@@ -234,7 +244,7 @@ class Training:
             "recipe": self.config.recipe,
             "fine_tuned": self.config.stage1.enabled,
             "protocol": self.dataset.protocol.name,
-            "metrics": {f"R@{k}": round(value, 4) for k, value in final.recall.items()},
+            "metrics": {name: round(value, 4) for name, value in final.metrics.items()},
             "provenance": provenance(self.config.seed),
         }
         bundle.save((self.output / BUNDLE).local, self.encoder_location.local, combining, settings, details)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from cirray.config.training import TrainConfig
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
-from cirray.evaluation.metrics import Recall
+from cirray.evaluation.metrics import selection_value
+from cirray.evaluation.retriever import Retriever, evaluate
 from cirray.storage.location import Location
 from cirray.training.sampling import Batch
 
@@ -43,10 +44,22 @@ class StageInputs:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What a validation found: recalls (empty where a stage has none) and the number that picks the best epoch."""
+    """What a validation found.
 
-    recalls: list[Recall]
+    Attributes:
+        metrics: "category metric" -> value, such as "average R@10"; empty where a stage ranks nothing.
+        selection: the number that picks the best epoch.
+    """
+
+    metrics: dict[str, float]
     selection: float
+
+    @classmethod
+    def of(cls, retriever: Retriever, protocol: Protocol) -> Validation:
+        """Scores a retriever by the dataset's protocol."""
+        found = evaluate(retriever, protocol)
+        metrics = {f"{one.category} {name}": value for one in found for name, value in one.metrics.items()}
+        return cls(metrics, selection_value(found[-1].metrics, protocol))
 
 
 class Task(ABC):

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import torch
+
 from cirray.config.training import CombiningSettings
 from cirray.models.combining._interface import CombiningFunction
 
-__all__ = ["CombiningFunction", "build_combining"]
+__all__ = ["CombiningFunction", "build_combining", "is_trainable"]
+
+_ANY_DIM = 64
 
 
 def build_combining(dim: int, settings: CombiningSettings) -> CombiningFunction:
@@ -23,3 +27,9 @@ def build_combining(dim: int, settings: CombiningSettings) -> CombiningFunction:
     module = import_module(f"{__name__}.{settings.function}")
     function: CombiningFunction = module.build(dim, settings)
     return function
+
+
+def is_trainable(settings: CombiningSettings) -> bool:
+    """Whether the combining function that `stage2.combining` describes has parameters to train; allocates none."""
+    with torch.device("meta"):
+        return build_combining(_ANY_DIM, settings).is_trainable()

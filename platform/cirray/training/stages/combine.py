@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cirray.cluster.worker import Worker
-from cirray.evaluation.metrics import evaluate, selection_value
+from cirray.evaluation.cosine import CosineRetriever
 from cirray.features.frozen import FrozenFeatures, read_features
 from cirray.features.store import FeatureStore
 from cirray.models.combining import build_combining
@@ -86,8 +86,7 @@ class CombiningTask(Task):
         val = self.inputs.val
         self.combining.eval()
         queries = self.combining(*self.frozen.query_inputs("val", val))
-        recalls = evaluate(val, self.inputs.protocol, self.frozen.unit_images, queries)
-        return Validation(recalls, selection_value(recalls, self.inputs.protocol))
+        return Validation.of(CosineRetriever(val, self.frozen.unit_images, queries), self.inputs.protocol)
 
 
 def _read(inputs: StageInputs) -> FrozenFeatures:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cirray.cluster.worker import Worker
 from cirray.data.table import TripletTable
-from cirray.evaluation.metrics import evaluate, selection_value
+from cirray.evaluation.cosine import CosineRetriever
 from cirray.features.embed import pixels_fingerprint
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder
@@ -122,8 +122,7 @@ class FineTuneTask(Task):
         images = self._val_images(val) if self.trains_images else self.images
         captions = self._in_shares(len(val.captions), self._encode_captions)
         queries = self.combine(images[val.reference], captions[val.query])
-        recalls = evaluate(val, self.inputs.protocol, F.normalize(images, dim=-1), queries)
-        return Validation(recalls, selection_value(recalls, self.inputs.protocol))
+        return Validation.of(CosineRetriever(val, F.normalize(images, dim=-1), queries), self.inputs.protocol)
 
     def _val_images(self, val: TripletTable) -> Tensor:
         """Image table with the rows that validation needs encoded anew, shared among the workers."""

@@ -80,4 +80,4 @@ class PretrainTask(Task):
         return torch.zeros(0, self.encoder.dim, device=self.worker.device, requires_grad=True)
 
     def validate(self, epoch: int) -> Validation:
-        return Validation([], float(epoch))
+        return Validation({}, float(epoch))
