@@ -93,6 +93,7 @@ def memory_home(shop: Shop) -> ServerBackend:
     """A server's backend in memory that holds what the shop's embedded index holds."""
     client = QdrantClient(":memory:")
     backend = ServerBackend(client, client, "cirray", "memory")
+    backend.searches = 1  # the client in memory is not thread-safe
     embedded = EdgeBackend(shop.index)
     reader = embedded.open(embedded.published() or "")
     writer = backend.create(reader.generation)
@@ -110,7 +111,7 @@ def listening(
 ) -> Iterator[str]:
     """Serves over a real socket from a thread of this process; yields the address."""
     serving = _serving(shop, **settings)
-    service = Service(serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
+    service = _service(shop, serving, backend)
     app = create_app(service, Access(key))
 
     @asynccontextmanager
@@ -142,6 +143,10 @@ def _serving(shop: Shop, **settings: Any) -> Serving:
     return Serving(bundle=str(shop.bundle), index=str(shop.index), **{**places, **settings})
 
 
+def _service(shop: Shop, serving: Serving, backend: IndexBackend | None) -> Service:
+    return Service(serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30))
+
+
 def ask(
     shop: Shop,
     conversation: Callable[[httpx.AsyncClient, Service], Awaitable[T]],
@@ -153,9 +158,7 @@ def ask(
 
     async def run() -> T:
         serving = _serving(shop, **settings)
-        service = Service(
-            serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1
-        )
+        service = _service(shop, serving, backend)
         await service.start()
         transport = httpx.ASGITransport(create_app(service, Access(key)), raise_app_exceptions=False)
         try:
