@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from PIL import Image
 
-from cirray.client import AsyncClient, Client, NewItem, ServiceError, client, schemas
+from cirray.client import AsyncClient, Client, NewItem, ServiceError, calls, schemas, transport
 from cirray.errors import ConfigError, DataError
 
 ITEM = {"id": "a/b", "title": "A", "attributes": {"price": 3}, "image": "/v1/items/a%2Fb/image"}
@@ -216,7 +216,7 @@ def test_items_are_put_and_deleted(service, cirray):
 
 
 def test_many_items_are_put_in_batches_of_few_items_and_few_bytes(service, cirray, monkeypatch):
-    monkeypatch.setattr(client, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(calls, "BATCH_BYTES", 1000)
     items = [NewItem(f"small{i}", b"pixels") for i in range(schemas.MAX_BATCH + 1)] + [NewItem("large", b"x" * 2000)]
     for _ in range(3):
         service.answer(WRITTEN)
@@ -307,7 +307,7 @@ def test_a_wait_is_bounded(service, cirray, monkeypatch):
 
 
 def test_only_what_reads_is_sent_again_when_no_answer_came(closing, monkeypatch):
-    monkeypatch.setattr(client, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(transport, "FIRST_WAIT_S", 0.0)
     counts = []
     with Client(closing.url, retries=2) as cirray:
         calls = (
