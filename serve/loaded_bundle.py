@@ -1,4 +1,4 @@
-"""A bundle in memory, and how to notice that another one has taken its place on disk."""
+"""A bundle in memory, and the stamp that shows whether another one replaced it on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Loaded:
     """A bundle in memory."""
 
     def __init__(self, place: str, device: str) -> None:
-        from cirray.models.bundle import load  # torch and open_clip take seconds: imported where a model is built
+        from cirray.models.bundle import load  # imports torch and open_clip, which takes seconds
 
         self.stamp = stamp(place)
         self.model: Model = load(fetch(place, MANIFEST).resolve(), device)
@@ -42,15 +42,15 @@ class Loaded:
 
 
 def stamp(place: str) -> Stamp:
-    """Returns what changes when another bundle is put in this place: where it leads, and its manifest's age.
+    """Returns a value that changes when another bundle replaces this one: resolved path and manifest's age.
 
     Raises:
-        OSError, LocationError: there is no complete bundle just now.
+        OSError, LocationError: there is no complete bundle at the moment.
     """
     if is_remote(place):
         found = Remote(place).stamp(MANIFEST)
         if not found:
-            raise LocationError(f"{place} holds no complete bundle just now")
+            raise LocationError(f"{place} has no complete bundle at the moment")
         return (found,)
     resolved = Path(place).expanduser().resolve(strict=True)
     status = (resolved / MANIFEST).stat()
