@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from PIL import Image
+from pydantic import ValidationError
 
 from cirray.client import AsyncClient, Client, NewItem, ServiceError, calls, schemas, transport
 from cirray.errors import ConfigError, DataError
@@ -154,6 +155,20 @@ def test_a_search_by_picture_is_sent_as_a_form(service, cirray, tmp_path):
         "offset": "2",
         "include_reference": "true",
     }
+
+
+def test_a_picture_in_a_request_is_bytes_and_base64_in_json():
+    request = schemas.SearchRequest(reference={"image": b"pixels"}, text="in red", text_weight=0.5)
+    assert request.reference.image == b"pixels"
+    sent = json.loads(request.model_dump_json())
+    assert sent["reference"]["image"] == base64.b64encode(b"pixels").decode()
+    assert schemas.SearchRequest.model_validate(sent) == request
+
+
+@pytest.mark.parametrize("image", ["", "$$$", "aGFsbG8", "h\u00e9", 5, True, b""])
+def test_what_is_no_picture_in_base64_is_refused(image):
+    with pytest.raises(ValidationError):
+        schemas.Reference.model_validate({"image": image})
 
 
 def test_a_pil_image_is_sent_upright_as_png_whatever_its_mode(service, cirray):

@@ -271,6 +271,9 @@ def test_other_wrong_requests(shop: Shop) -> None:
         assert await status("PATCH", "/v1/search") == 405
         assert await status("POST", "/v1/search", files={"image": (None, "text")}) == 422
         assert await status("POST", "/v1/search", files=[("text", (None, "a")), ("text", (None, "b"))]) == 422
+        assert await status("POST", "/v1/search", files={"image": picture(shop), "id": (None, REFERENCE)}) == 422
+        assert await status("POST", "/v1/search", files={"image": picture(shop), "weight": (None, "0.5")}) == 422
+        assert await status("POST", "/v1/search", files={"text": (None, "a"), "filter": (None, "{")}) == 422
         odd = {"content-type": "multipart/form-data; boundary=x; charset=punycode"}
         assert await status("POST", "/v1/search", content=b"--x--", headers=odd) == 415
 
