@@ -229,7 +229,7 @@ def test_thumbnails_are_small_and_cached_by_content(shop: Shop) -> None:
     [
         ({}, 422, "give a reference, a text, or both"),
         ({"reference": {"id": "nothing"}}, 404, "there is no item 'nothing'"),
-        ({"reference": {"id": REFERENCE, "image": "aa"}}, 422, "either id or image"),
+        ({"reference": {"id": REFERENCE, "image": "aaaa"}}, 422, "either id or image"),
         ({"reference": {"image": "$$$"}}, 422, "not base64"),
         ({"reference": {"image": "aGFsbG8="}}, 422, "not a picture in a known format"),
         ({"text": "red", "weight": 0.5}, 422, "give both"),
@@ -330,7 +330,7 @@ def test_a_key_that_cannot_be_sent_is_refused_at_the_start() -> None:
 
 def test_deployment_environments_that_differ_are_refused() -> None:
     expected = DeploymentEnvironment("http://qdrant:6333, collection cirray", True)
-    with pytest.raises(ConfigError, match="set QDRANT_URL alike on all nodes"):
+    with pytest.raises(ConfigError, match="set QDRANT_URL to the same value on all nodes"):
         expected.check(DeploymentEnvironment("/root/.cache/cirray/index", True))
     with pytest.raises(ConfigError, match="set on some nodes only"):
         expected.check(DeploymentEnvironment(expected.index, False))

@@ -24,7 +24,6 @@ from tuning.space import Space
 
 ACCENT, PALE = "#1f6f63", "#b9c4c1"
 _LEAST_TRIALS = 8
-Sweep = tuple[str, Sequence[Trial], float | None, float]
 
 
 def importance(trials: Sequence[Trial], space: Space, epoch: int) -> dict[str, float]:
