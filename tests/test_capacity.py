@@ -22,7 +22,6 @@ from cirray.errors import ConfigError
 from jobs.plan import run, usage
 
 MEASURED = read_points()
-MODEL = fit_model(MEASURED.points)
 KINDS = st.sampled_from(["none", "int8", "binary"])
 
 

@@ -24,7 +24,7 @@ from cirray.index.edge import EdgeBackend
 from serve.access import Access
 from serve.environment import DeploymentEnvironment
 from serve.service import Service
-from tests.support.service_fixtures import Shop, ask, memory_home, write_shop
+from tests.support.service_fixtures import Shop, ask, memory_backend, write_shop
 
 Conversation = Callable[[httpx.AsyncClient, Service], Awaitable[Any]]
 KEY = "a-key"
@@ -307,7 +307,7 @@ def test_a_body_is_refused_before_it_is_read(shop: Shop) -> None:
         headers = {**json_type, "X-API-Key": KEY}
         assert (await client.put("/v1/items/x", content=endless(), headers=headers)).status_code == 413
 
-    ask(shop, conversation, memory_home(shop), KEY, max_upload_mb=0.01)
+    ask(shop, conversation, memory_backend(shop), KEY, max_upload_mb=0.01)
 
 
 def test_a_small_file_with_very_many_pixels_is_refused(shop: Shop) -> None:
@@ -350,7 +350,7 @@ def test_a_model_of_another_image_tower_is_never_searched_with(shop: Shop) -> No
 
 
 def test_writes_go_to_the_generation_that_is_searched(shop: Shop) -> None:
-    backend = memory_home(shop)
+    backend = memory_backend(shop)
     photo = base64.b64encode(picture(shop)).decode()
 
     async def conversation(client: httpx.AsyncClient, service: Service) -> None:
@@ -405,7 +405,7 @@ def test_the_key_guards_reading_when_it_is_set(shop: Shop) -> None:
 
 def test_writing_needs_a_key_always(shop: Shop) -> None:
     body = {"image": base64.b64encode(picture(shop)).decode()}
-    backend = memory_home(shop)
+    backend = memory_backend(shop)
     assert send(shop, "PUT", "/v1/items/new", json=body, backend=backend).status_code == 403
     assert send(shop, "PUT", "/v1/items/new", json=body, backend=backend, key=KEY).status_code == 401
     cookie = {"Cookie": f"cirray_key={KEY}"}
@@ -420,7 +420,7 @@ def test_the_embedded_index_says_why_it_cannot_be_written(shop: Shop) -> None:
 
 
 def test_items_of_a_server_are_put_replaced_and_deleted(shop: Shop) -> None:
-    backend = memory_home(shop)
+    backend = memory_backend(shop)
     photo = base64.b64encode(picture(shop, "large-blue-circle")).decode()
 
     async def conversation(client: httpx.AsyncClient, _: Service) -> None:
@@ -449,7 +449,7 @@ def test_items_of_a_server_are_put_replaced_and_deleted(shop: Shop) -> None:
 
 
 def test_an_id_may_end_like_the_path_of_a_picture(shop: Shop) -> None:
-    backend = memory_home(shop)
+    backend = memory_backend(shop)
     photo = base64.b64encode(picture(shop)).decode()
 
     async def conversation(client: httpx.AsyncClient, _: Service) -> None:

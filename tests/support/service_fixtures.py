@@ -89,7 +89,7 @@ def deploy(shop: Shop, name: str) -> Shop:
     return replace(shop, handle=serve.run(application, name=name, route_prefix=None))
 
 
-def memory_home(shop: Shop) -> ServerBackend:
+def memory_backend(shop: Shop) -> ServerBackend:
     """A server's backend in memory that holds what the shop's embedded index holds."""
     client = QdrantClient(":memory:")
     backend = ServerBackend(client, client, "cirray", "memory")
