@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from fastapi import Request
 from pydantic import BeforeValidator, Field, Json, WithJsonSchema
-from pydantic.json_schema import SkipJsonSchema
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -29,15 +28,13 @@ def _is_file(value: Any) -> Any:
     return value
 
 
-FormFile = Annotated[bytes, BeforeValidator(_is_file), WithJsonSchema({"type": "string", "format": "binary"})]
+FormFile = Annotated[bytes | None, BeforeValidator(_is_file), WithJsonSchema({"type": "string", "format": "binary"})]
 
 
 class SearchForm(SearchFields):
     """A search as the fields of a form."""
 
-    image: FormFile | SkipJsonSchema[None] = Field(
-        default_factory=lambda: None, description="the reference image, a picture file"
-    )
+    image: FormFile = Field(default_factory=lambda: None, description="the reference image, a picture file")
     id: ItemId | None = Field(None, description="id of the reference item, instead of image")
     refinements: Json[list[Sentence]] = Field(default_factory=list, description="JSON list of sentences")
     filter: Json[Filter] = Field(default_factory=Filter, description="filter as JSON")
@@ -70,8 +67,11 @@ async def read_search(request: Request) -> SearchRequest:
 
 
 async def _values(form: FormData) -> dict[str, Any]:
-    """Returns field -> text, or bytes of a file."""
+    """Returns the form's fields, with the bytes of the picture."""
     repeated = sorted(name for name, count in Counter(name for name, _ in form.multi_items()).items() if count > 1)
     if repeated:
         raise HTTPException(422, f"form fields are given twice: {', '.join(repeated)}")
-    return {name: await value.read() if isinstance(value, UploadFile) else value for name, value in form.items()}
+    values: dict[str, Any] = dict(form)
+    if isinstance(values.get("image"), UploadFile):
+        values["image"] = await values["image"].read()
+    return values

@@ -274,6 +274,9 @@ def test_other_wrong_requests(shop: Shop) -> None:
         assert await status("POST", "/v1/search", files={"image": picture(shop), "id": (None, REFERENCE)}) == 422
         assert await status("POST", "/v1/search", files={"image": picture(shop), "weight": (None, "0.5")}) == 422
         assert await status("POST", "/v1/search", files={"text": (None, "a"), "filter": (None, "{")}) == 422
+        assert await status("POST", "/v1/search", files={"text": ("a.txt", b"a")}) == 422
+        no_file = (await client.post("/v1/search", files={"image": (None, "text")})).json()
+        assert (no_file["errors"][0]["where"], no_file["detail"][:22]) == ("image", "image: must be a file:")
         odd = {"content-type": "multipart/form-data; boundary=x; charset=punycode"}
         assert await status("POST", "/v1/search", content=b"--x--", headers=odd) == 415
 
