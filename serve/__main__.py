@@ -1,11 +1,10 @@
-"""Serves a catalog: the search page and the HTTP interface.
+"""Serves a catalog: the search page and the HTTP API.
 
     python -m serve --serve.bundle OUTPUT/bundle [--serve.index DIR] [--serve.port 8000] [--serve.FIELD VALUE]
 
-The index is the one that jobs/index.py has published: embedded in --serve.index, or on the Qdrant server that
-QDRANT_URL names. Runs until Ctrl-C; requests that a replica has begun are finished then. New generations, and a new
-bundle under the same path, are taken over while it runs. CIRRAY_API_KEY makes every request need that key; without it
-nothing can be written.
+Searches the index that jobs/index.py has published: embedded in --serve.index, or on the Qdrant server at QDRANT_URL.
+Runs until Ctrl-C, and then finishes running requests. Loads new generations, and a new bundle under the same path,
+while it runs. With CIRRAY_API_KEY set, every request needs that key; without it, nothing can be written.
 """
 
 import os
@@ -31,24 +30,24 @@ COMMAND = Command(__doc__ or "", Options, ServeConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, checks, starts, says where to look, waits for the end."""
+    """Starts the service, prints its address, and waits for Ctrl-C or SIGTERM."""
     settings = COMMAND.read(argv)[1].serve
-    from serve.app import build_app  # a wrong setting fails before Ray is started
+    from serve.app import build_app  # a wrong setting fails before Ray starts
 
     _start(build_app(settings), settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
-    log("stopping; requests that a replica has begun are finished")
+    log("stopping: waiting for running requests")
     _stop()
 
 
 def _stop() -> None:
-    """Lets replicas finish what they have begun; a Ray of a cluster, and what else it serves, is left alone."""
+    """Drains and removes the application. On a cluster, Ray and its other applications keep running."""
     from ray import serve
 
-    serve.delete(NAME)  # drains the replicas first; a shutdown alone kills the proxies under their requests
+    serve.delete(NAME)  # drains the replicas first; a shutdown alone kills proxies with running requests
     if not os.environ.get("RAY_ADDRESS"):
         serve.shutdown()
 

@@ -1,4 +1,4 @@
-"""A bundle in memory, and how to notice that another one was deployed at its location."""
+"""A bundle in memory, and the stamp that shows whether another one was deployed at its location."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Loaded:
     """A bundle in memory."""
 
     def __init__(self, location: Location, device: str) -> None:
-        from cirray.models.bundle import load  # torch and open_clip take seconds: imported where a model is built
+        from cirray.models.bundle import load  # imports torch and open_clip, which takes seconds
 
         self.stamp = stamp(location)
         self.model: Model = load(location.fetch(MANIFEST).resolve(), device)
@@ -42,9 +42,9 @@ def stamp(location: Location) -> str:
     """Returns a text that changes when another bundle is put at this location.
 
     Raises:
-        OSError, LocationError: there is no complete bundle just now.
+        OSError, LocationError: there is no complete bundle at the moment.
     """
     found = location.stamp(MANIFEST)
     if not found:
-        raise LocationError(f"{location} holds no complete bundle just now")
+        raise LocationError(f"{location} has no complete bundle at the moment")
     return found

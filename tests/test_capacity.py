@@ -24,7 +24,6 @@ from cirray.errors import ConfigError
 from jobs.plan import COMMAND, run
 
 MEASURED = read_points()
-MODEL = fit_model(MEASURED.points)
 KINDS = st.sampled_from(["none", "int8", "binary"])
 
 

@@ -90,7 +90,7 @@ def test_feedback_at_a_uri_is_bounded(bucket: str) -> None:
 
 def test_feedback_that_cannot_be_kept_is_refused(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
     log = RemoteFeedbackLog("s3://no-such-bucket-here/feedback", 10_000)
-    with pytest.raises(FeedbackFullError, match="no feedback can be kept just now"):
+    with pytest.raises(FeedbackFullError, match="feedback cannot be stored at the moment"):
         log.add(Feedback(reference="a", texts=["red"], chosen="b"), "model")
     assert "s3://no-such-bucket-here/feedback" in capsys.readouterr().err
 

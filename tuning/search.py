@@ -87,7 +87,6 @@ def compare(
     start: Start,
     output: Location,
     name: str,
-    watchers: Sequence[tune.Callback] = (),
 ) -> list[Trial]:
     """Trains each candidate to its end with `seeds` seeds; returns all trials."""
     space = {
@@ -102,7 +101,7 @@ def compare(
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
     watch = Watch(name, len(candidates) * seeds, None)
-    return _run(final_trial, start, space, tune_config, output, name, [watch, *watchers], None, config)
+    return _run(final_trial, start, space, tune_config, output, name, [watch], None, config)
 
 
 def concurrent(config: TrialsConfig) -> int:

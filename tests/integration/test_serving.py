@@ -88,7 +88,7 @@ def test_clients_that_hang_up_leave_nothing_behind(service: Running, own_shop: S
     assert {replica.pid for kind in ("ingress", "encoder") for replica in service.replicas(kind)} == before
 
 
-def test_a_bundle_with_another_image_side_is_refused(service: Running, own_shop: Shop) -> None:
+def test_a_bundle_with_another_image_tower_is_refused(service: Running, own_shop: Shop) -> None:
     before = model(service)["model"]
     write_bundle(own_shop.index.parent / "other", encoder=make_encoder(seed=5))
     point_bundle(own_shop, "other")
@@ -99,7 +99,7 @@ def test_a_bundle_with_another_image_side_is_refused(service: Running, own_shop:
         return bool(notices)
 
     wait_until(is_refused, 120, "a notice of the refusal")
-    assert "another image side" in notices[0]
+    assert "another image tower" in notices[0]
     assert service.search({"text": "red"}).json()["model"] == before
     point_bundle(own_shop, "bundle")
     wait_until(lambda: not model(service)["notices"], 120, "the end of the notice")

@@ -90,10 +90,11 @@ def deploy(shop: Shop, name: str) -> Shop:
     return replace(shop, handle=serve.run(application, name=name, route_prefix=None))
 
 
-def memory_home(shop: Shop) -> ServerBackend:
+def memory_backend(shop: Shop) -> ServerBackend:
     """A server's backend in memory that holds what the shop's embedded index holds."""
     client = QdrantClient(":memory:")
     backend = ServerBackend(client, client, "cirray", "memory")
+    backend.searches = 1  # the client in memory is not thread-safe
     embedded = EdgeBackend(shop.index)
     reader = embedded.open(embedded.published() or "")
     writer = backend.create(reader.generation)
@@ -111,7 +112,7 @@ def listening(
 ) -> Iterator[str]:
     """Serves over a real socket from a thread of this process; yields the address."""
     serving = _serving(shop, **settings)
-    service = Service(serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
+    service = _service(shop, serving, backend)
     app = create_app(service, Access(key))
 
     @asynccontextmanager
@@ -143,6 +144,10 @@ def _serving(shop: Shop, **settings: Any) -> Serving:
     return Serving(bundle=str(shop.bundle), index=str(shop.index), **{**places, **settings})
 
 
+def _service(shop: Shop, serving: Serving, backend: IndexBackend | None) -> Service:
+    return Service(serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30))
+
+
 def ask(
     shop: Shop,
     conversation: Callable[[httpx.AsyncClient, Service], Awaitable[T]],
@@ -154,9 +159,7 @@ def ask(
 
     async def run() -> T:
         serving = _serving(shop, **settings)
-        service = Service(
-            serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1
-        )
+        service = _service(shop, serving, backend)
         await service.start()
         transport = httpx.ASGITransport(create_app(service, Access(key)), raise_app_exceptions=False)
         try:

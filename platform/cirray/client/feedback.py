@@ -1,4 +1,4 @@
-"""From kept feedback to triplets: what people chose is what they meant."""
+"""Makes triplets of feedback: the chosen item is the target image."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _THREADS = 16
 
 
 def export_triplets(folder: Path | str, output: Path, known: frozenset[str] | None = None) -> dict[str, int]:
-    """Writes the triplets (format "triplets") that a folder of feedback holds, oldest first, each one once.
+    """Writes the triplets (format "triplets") of a folder of feedback, oldest first and without duplicates.
 
     Args:
         folder: the service's feedback folder, or its URI.
         output: a file that does not exist yet, such as DATA/triplets.feedback.jsonl.
-        known: ids of the catalog to train on; feedback on other items is left out. None keeps all.
+        known: ids of the catalog to train on; feedback on other items is skipped. None keeps all.
 
     Returns:
-        How many were written, and how many were left out for which reason.
+        The number of triplets written, and the number skipped by reason.
 
     Raises:
-        DataError: there is no feedback, a line of it is damaged, or the output exists.
+        DataError: there is no feedback, a line is damaged, or the output exists.
         LocationError: the URI cannot be reached.
     """
     if output.exists():
-        raise DataError(f"{output} exists: give another name, so that nothing is overwritten")
+        raise DataError(f"{output} exists, and is not overwritten: give another name")
     counts: Counter[str] = Counter()
     triplets: dict[str, None] = {}
     for feedback in _records(Location.parse(folder)):
@@ -92,4 +92,4 @@ def _records(folder: Location) -> Iterator[Feedback]:
         try:
             yield Feedback.model_validate({name: record.get(name) for name in Feedback.model_fields})
         except ValidationError as error:
-            raise DataError(f"{where} is no feedback: {error.errors()[0]['msg']}") from None
+            raise DataError(f"{where} is not valid feedback: {error.errors()[0]['msg']}") from None

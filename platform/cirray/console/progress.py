@@ -36,14 +36,14 @@ def _minutes(seconds: float) -> str:
 
 
 @contextmanager
-def shown(read: Callable[[], dict[str, Any]], label: str, out: TextIO = sys.stderr) -> Iterator[None]:
+def shown(read: Callable[[], dict[str, Any]], label: str) -> Iterator[None]:
     """Draws a state while the block runs: in place on a terminal, a line every `LOG_EVERY_S` seconds elsewhere.
 
     Args:
         read: returns the latest state (see `line`), {} as long as there is none.
     """
     stop = threading.Event()
-    thread = threading.Thread(target=_draw, args=(read, label, out, stop), daemon=True)
+    thread = threading.Thread(target=_draw, args=(read, label, sys.stderr, stop), daemon=True)
     thread.start()
     try:
         yield

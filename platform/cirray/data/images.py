@@ -104,16 +104,15 @@ def _read_local(path: Path) -> bytes:
         raise PictureError(str(path), f"cannot be read ({error})") from None
 
 
-def decode_rgb(content: bytes, where: str, background: Background, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_rgb(content: bytes, where: str, background: Background) -> Image.Image:
     """Decodes the bytes of a picture file; see `open_rgb`.
 
     Args:
         content: the bytes of the file.
         where: names the picture in errors.
         background: what transparent pictures are laid on.
-        max_pixels: of a picture that is decoded; a small file may hold very many.
     """
-    return _decoded(content, where, max_pixels, lambda image: to_rgb(ImageOps.exif_transpose(image), background))
+    return _decoded(content, where, MAX_PIXELS, lambda image: to_rgb(ImageOps.exif_transpose(image), background))
 
 
 def _decoded(content: bytes, where: str, max_pixels: int, use: Callable[[Image.Image], Result]) -> Result:
@@ -141,7 +140,11 @@ def file_pixels(picture: File | str, size: int, preprocess: Preprocess) -> np.nd
 def content_pixels(
     content: bytes, where: str, size: int, preprocess: Preprocess, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """Returns the pixels of the bytes of a picture file; arguments as in `decode_rgb` and `pixels`."""
+    """Returns the pixels of the bytes of a picture file; arguments as in `decode_rgb` and `pixels`.
+
+    Args:
+        max_pixels: largest number of pixels that is decoded; a small file may have very many.
+    """
     return _decoded(content, where, max_pixels, lambda image: image_pixels(image, size, preprocess))
 
 

@@ -78,13 +78,13 @@ class Canvas:
             pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=255)
         return _shrink(large)
 
-    def paint(self, mask: Array, colour: Array | tuple[int, int, int], opacity: float = 1.0) -> None:
+    def paint(self, mask: Array, colour: Array | tuple[int, int, int]) -> None:
         """Lay a colour over what is there; or many, in the shape of the whole canvas or of `box(mask)`."""
         colours = np.asarray(colour, np.float32)
         box = self.box(mask)
         if colours.ndim == 3 and colours.shape[:2] == mask.shape:
             colours = colours[box]
-        cover, below = mask[box] * np.float32(opacity), self.alpha[box]
+        cover, below = mask[box], self.alpha[box]
         total = cover + below * (1 - cover)
         share = (cover / np.maximum(total, 1e-6))[..., None]
         rgb = self.rgb[box]

@@ -23,9 +23,9 @@ def _polygon(*points: tuple[float, float]) -> Array:
     return np.array(points, np.float64)
 
 
-def stitch(canvas: Canvas, path: Array, amount: float = 0.28) -> None:
+def stitch(canvas: Canvas, path: Array) -> None:
     """A row of stitches."""
-    canvas.darken(canvas.stroke(0.004, path, dashes=True), amount)
+    canvas.darken(canvas.stroke(0.004, path, dashes=True), 0.28)
 
 
 def rib(canvas: Canvas, path: Array, within: Array, base: Rgb, width: float = 0.017) -> None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import ray
 from ray.exceptions import RayTaskError
+from ray.util import ActorPool
 from tqdm import tqdm
 
 from cirray.config.compute import Embedding
@@ -92,34 +92,18 @@ def _fill_with_actors(
     gpus: float,
     shown: tqdm,
 ) -> None:
-    """Keeps each actor busy with one shard until none is left."""
-    left = iter(shards)
-    count = min(actors, len(shards))
+    """Gives each actor one shard at a time until none is left. A dead actor is restarted, and its shard with it."""
     actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=3, max_task_retries=3)(_Filler)
-    pool = [actor.remote(work) for _ in range(count)]
-    running = {_start(worker, shard, items): worker for worker, shard in zip(pool, islice(left, count), strict=True)}
+    workers = [actor.remote(work) for _ in range(min(actors, len(shards)))]
     try:
-        while running:
-            ready, _ = ray.wait(list(running), num_returns=1)
-            worker = running.pop(ready[0])
-            shown.update(_result(ready[0]))
-            shard = next(left, None)
-            if shard is not None:
-                running[_start(worker, shard, items)] = worker
-    finally:
-        for worker in pool:
-            ray.kill(worker)
-
-
-def _start(worker: ray.actor.ActorHandle, shard: Sequence[str], items: Mapping[str, str]) -> ray.ObjectRef:
-    return worker.shard.remote(shard, [items[key] for key in shard])
-
-
-def _result(ref: ray.ObjectRef) -> int:
-    try:
-        rows: int = ray.get(ref)
+        for rows in ActorPool(workers).map_unordered(
+            lambda worker, keys: worker.shard.remote(keys, [items[key] for key in keys]), list(shards)
+        ):
+            shown.update(rows)
     except RayTaskError as error:
         if isinstance(error.cause, CirrayError):
             raise error.cause from None
         raise
-    return rows
+    finally:
+        for worker in workers:
+            ray.kill(worker)
