@@ -1,4 +1,4 @@
-# Every target installs what it needs into .venv first.
+# make demo, make test, ...: each installs what it needs into .venv.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
