@@ -1,9 +1,9 @@
-# make demo, make test: each does the set-up that it needs.
+# make demo, make test, ...: each installs what it needs into .venv.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= build/demo
-# Real data beside the checkout is used when it is there; tests that need it say so when it is not.
+# Tests that need real data are skipped if this folder does not exist.
 export CIRRAY_TEST_DATA ?= $(abspath ../shared/data)
 
 .PHONY: install demo serve test test-fast lint bench lock clean

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Compares single changes of a recipe: each is trained with several seeds, beside the recipe itself.
+"""Measures what single changes of a recipe are worth, with several seeds each.
 
     python jobs/ablate.py --recipe R --data.root DIR --output OUT [--changes stage1|stage2|FILE.yaml] [--tune.seeds 3]
                           [--any.field VALUE]
 
-A file of changes maps a name to the fields of stages 1 and 2 that it sets. If all are of stage 2, only that is trained
-for each row, as trials side by side; else both stages are, one run after the other. The stages before run once. A part
-of train is held back (--data.holdout, 0.15) and selects epochs; val is only reported. Prints a table and writes
+FILE.yaml maps names to changed fields of stages 1 and 2. The recipe itself is the first row. If all changes are in
+stage 2, the rows share stage 1 and train in parallel; otherwise each row trains both stages, one row after the other. A
+held-out part of train (--data.holdout, 0.15) chooses epochs; val is only reported. Prints a table and writes
 OUT/ablation.json. Run the same command again to resume.
 """
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Studies how the stages of a training change the space of queries and targets, in one HTML page.
+"""Studies how each training stage changes the embedding space of queries and targets; writes one HTML page.
 
     python jobs/analyze.py --run TRAINED [--split val] --output DIR
     python jobs/analyze.py --bundle TRAINED/bundle --data.format triplets --data.root DIR [--split val] --output DIR
 
-With --run, the output of a finished jobs/train.py, each stage is compared with the one before, on that run's data; with
---bundle only what the bundle holds. Writes DIR/study.html and DIR/study.json.
+--run takes the output of a finished jobs/train.py and compares each stage with the previous one, on that run's data.
+--bundle measures only the bundle. Writes DIR/study.html and DIR/study.json.
 """
 
 import sys

@@ -1,15 +1,17 @@
 #!/usr/bin/env python
-"""Moves models between CLIP4Cir and cirray: its checkpoints become a bundle, or a bundle its checkpoints.
+"""Converts between CLIP4Cir checkpoints and cirray bundles.
 
     python jobs/convert.py import --clip tuned_clip.pt [--combiner combiner.pt] --output BUNDLE
     python jobs/convert.py import --backbone.model RN50x4 --backbone.pretrained openai --combiner FILE --output BUNDLE
     python jobs/convert.py export --bundle BUNDLE --output DIR
 
-Backbone and sizes are told by the shapes; what was found is printed as JSON. Without --combiner the bundle adds image
-and text (Sum); without --clip it takes the published CLIP that is named. Trained with another padding than TargetPad
-1.25? --preprocess.pad square|none, --preprocess.ratio 1.5. Pictures are read as CLIP4Cir reads them, which ignores EXIF
-and transparency; --preprocess.convert first heeds both. export writes DIR/tuned_clip.pt and, if there is a Combiner,
-DIR/combiner.pt, and prints what to give to CLIP4Cir's scripts.
+import reads the backbone and the sizes from the tensor shapes and prints them as JSON. Without --combiner the bundle
+adds image and text features (Sum). --backbone.* takes a published CLIP instead of --clip. If the checkpoint was not
+trained with TargetPad 1.25, give --preprocess.pad square|none or --preprocess.ratio 1.5. By default pictures are read
+as in CLIP4Cir, which ignores EXIF and transparency; --preprocess.convert first applies both.
+
+export writes DIR/tuned_clip.pt and, if the bundle has a Combiner, DIR/combiner.pt, and prints the arguments for
+CLIP4Cir's scripts.
 """
 
 import json

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""The whole way on one machine: draws a small garment catalog, trains on it with two Ray workers, and indexes it.
+"""Runs the whole pipeline on one machine: draws a garment catalog, trains on it with two Ray workers, indexes it.
 
     python jobs/demo.py --output build/demo [--any.field VALUE]
 
-Prints the paper's ablation table. OUTPUT gets catalog/ (pictures and triplets in FashionIQ's layout), training/ (as
-jobs/train.py writes it), index/ (ready to be served) and store/. The same command again continues, or shows the
+Prints the paper's ablation table. OUTPUT gets catalog/ (pictures and triplets in FashionIQ's layout), training/ (the
+output of jobs/train.py), index/ and store/ (the feature store). Run the same command again to resume, or to print the
 finished result.
 """
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Evaluates a bundle on a split, by the dataset's own protocol.
+"""Evaluates a bundle on a split with the dataset's own protocol.
 
     python jobs/evaluate.py --bundle OUTPUT/bundle --data.format triplets --data.root DIR [--split val] [--output DIR]
 
-Prints the table; with --output DIR writes DIR/evaluation.json.
+Prints a table. With --output DIR, writes DIR/evaluation.json; otherwise also prints the results as JSON.
 """
 
 import json

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Turns the service's feedback into triplets for training.
+"""Converts the service's feedback to training triplets.
 
     python jobs/feedback.py --feedback DIR --triplets DATA/triplets.feedback.jsonl [--catalog DATA/catalog.jsonl]
 
-A feedback with a reference item, a text and a chosen item becomes one triplet; the others are counted. With --catalog,
-only items of that catalog are kept. Both may be s3:// or gs:// addresses. Append the result to
-DATA/triplets.train.jsonl, after looking at it.
+Feedback with a reference item, a text and a chosen item becomes a triplet; other feedback is counted and left out. With
+--catalog, only items of that catalog are kept. --feedback and --catalog may be s3:// or gs:// URIs. Check the result,
+then append it to DATA/triplets.train.jsonl.
 """
 
 import json

@@ -1,14 +1,15 @@
 #!/usr/bin/env python
-"""Indexes a catalog with a bundle, so that it can be searched.
+"""Builds a searchable index of a catalog with a bundle.
 
     python jobs/index.py --bundle OUTPUT/bundle --catalog catalog.jsonl|FOLDER|items.csv|items.parquet
                          [--index.path DIR] [--max-bad 0.05] [--output DIR] [--workers N]
     python jobs/index.py --list | --rollback | --publish GENERATION | --collect     [--index.path DIR]
 
-The index is embedded, in --index.path, or on the Qdrant server that QDRANT_URL (and QDRANT_API_KEY) name. A new
-generation is built beside the published one, verified, and published in one step; run again, the same command embeds
-and uploads only what is new, changed or gone. With --output DIR writes DIR/index.json and DIR/config.yaml.
-All paths may be s3:// or gs:// URIs.
+The index is embedded, at --index.path, or on the Qdrant server that QDRANT_URL (and QDRANT_API_KEY) name. The job
+builds a new generation next to the published one, verifies it and publishes it atomically. A later run embeds and
+uploads only changes. --list shows the generations, --rollback publishes the previous one, --publish a named one, and
+--collect deletes old ones. With --output DIR, writes DIR/index.json and DIR/config.yaml. All paths may be s3:// or
+gs:// URIs.
 """
 
 import json

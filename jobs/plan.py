@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Plans capacity: what a catalog of so many items, searched so often, needs.
+"""Estimates what a deployment needs for a catalog of a given size and load.
 
     python jobs/plan.py --items 1e9 --dim 640 --qps 2000 [--replicas 2] [--quantization none|int8|binary]
                         [--embed-rate 400] [--p95-ms 50] [--recall 0.95] [--format text|json] [--points FILE]
 
-Prints memory, disk, shards and nodes, snapshot, GPU-hours, upload and graph time, replicas and hours a month; each
-number with its formula and with what it rests on: measured here, a vendor's word, or given. How far the formulas are
-off at the measured points is printed, and makes the error bar. --points names a file of your own measurements.
+Prints memory, disk, shards, nodes, snapshot size, GPU-hours, upload and graph time, replicas, and hours per month. Each
+number comes with its formula and its basis: measured by this project, published by the vendor, assumed, or given. The
+formulas' errors at the measured points give the error bar. --points reads measurements of your own.
 """
 
 import sys

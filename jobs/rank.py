@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Writes a bundle's rankings of a split: the files that a test server takes, or that jobs/score.py scores.
+"""Ranks every query of a split with a bundle and writes ranking files, for a test server or for jobs/score.py.
 
     python jobs/rank.py --bundle BUNDLE --data.format cirr --data.root CIRR --output DIR [--split test] [--top 50]
 
-CIRR: DIR/test1_pred_ranks_recall.json and DIR/test1_pred_ranks_recall_subset.json, as its server takes them.
-FashionIQ: DIR/dress.test.pred.json and so on, in the challenge's layout. Own triplets: DIR/test.ranks.json.
+CIRR: DIR/test1_pred_ranks_recall.json and DIR/test1_pred_ranks_recall_subset.json, in its server's format. FashionIQ:
+DIR/dress.test.pred.json and so on, in the challenge's format. Your own triplets: DIR/test.ranks.json.
 """
 
 import json

@@ -1,14 +1,15 @@
 #!/usr/bin/env python
-"""Scores rankings that any system made, offline.
+"""Scores ranking files of any system, offline.
 
     python jobs/score.py --ranks FILE --annotations FILE [--keep-reference [true|false]]
-    python jobs/score.py --ranks [A,B,C] --annotations [A,B,C]        a pair of files each, and their average
+    python jobs/score.py --ranks [A,B,C] --annotations [A,B,C]    one annotation file per ranking file, and the average
 
---ranks: JSON, pair id -> names, best first (CIRR's submission layout), or the FashionIQ challenge's layout, as
-jobs/rank.py writes them. --annotations: CIRR's cap.rc2.val.json, FashionIQ's cap.dress.val.json, or a
-triplets.val.jsonl; where a dataset has no pair ids they are places in the file, counted from 0. Prints R@K and
-R_subset@K as JSON; null where the lists are too short to decide a figure, with the reason. The reference is removed
-for CIRR and kept elsewhere, as the datasets' protocols have it, unless --keep-reference says otherwise.
+--ranks: JSON that maps pair ids to names, best first (CIRR's submission format), or the FashionIQ challenge's format,
+as written by jobs/rank.py. --annotations: CIRR's cap.rc2.val.json, FashionIQ's cap.dress.val.json, or a
+triplets.val.jsonl; if the dataset has no pair ids, they are positions in the file, starting at 0.
+
+Prints R@K and R_subset@K as JSON. If lists are too short to decide a metric, it is null, with the reason. By default
+the reference image is removed for CIRR and kept for other datasets, as their protocols require.
 """
 
 import json

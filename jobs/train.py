@@ -1,11 +1,10 @@
 #!/usr/bin/env python
-"""Trains on triplets: stage 0 (optional), stage 1, stage 2, evaluation, bundle.
+"""Trains on triplets: stage 0 (optional), stage 1, stage 2; then evaluates and writes a bundle.
 
-    python jobs/train.py --recipe NAME --data.root DIR --output DIR [--workers N] [--any.field VALUE]
+    python jobs/train.py --recipe NAME --data.root DIR --output OUTPUT [--workers N] [--any.field VALUE]
     ray job submit --working-dir . -- python jobs/train.py --recipe NAME ...
 
-The same command again continues a run that was stopped. OUTPUT gets config.yaml, metrics.jsonl, report.json,
-queries.png and bundle/.
+OUTPUT gets config.yaml, metrics.jsonl, report.json, queries.png and bundle/. Run the same command again to resume.
 """
 
 import sys

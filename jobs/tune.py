@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Searches for good hyperparameters of the Combiner (or of stage 1), and writes a recipe of the best.
+"""Searches hyperparameters of the Combiner, or of stage 1, and writes a recipe with the best.
 
     python jobs/tune.py --recipe R --data.root DIR --output OUT --budget 10m|--trials N [--workers-per-trial N]
                         [--space combiner|combining|stage1|FILE.yaml] [--any.field VALUE]
 
-The stages before the searched one run once; their features are shared by all trials. A part of train is held back
-(--data.holdout, 0.15) and selects everything; val is only reported. Run the same command again to resume. OUT gets
-best.yaml, which `jobs/train.py --recipe OUT/best.yaml` takes, report.html, report.png, results.parquet and tune.json.
+The stages before the tuned one run once; all trials share their features. A held-out part of train (--data.holdout,
+0.15) chooses everything; val is only reported. OUT gets best.yaml (for `jobs/train.py --recipe OUT/best.yaml`),
+report.html, report.png, results.parquet and tune.json. Run the same command again to resume.
 """
 
 import sys

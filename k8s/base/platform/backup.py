@@ -1,7 +1,7 @@
-"""Keeps snapshots of all Qdrant collections on another volume, or brings them back.
+"""Saves snapshots of all Qdrant collections to another volume, or restores them.
 
-A snapshot holds one collection as one node has it, and no aliases: so every node is asked, and the aliases are kept
-beside. A folder that has its aliases.json is complete; it is written last. Environment: see backup.yaml.
+A snapshot holds one node's part of one collection, and no aliases. So the job saves a snapshot from every node, and the
+aliases. aliases.json is written last: a folder that has it is complete. Environment: see backup.yaml.
 """
 
 import json
@@ -32,7 +32,7 @@ def save(nodes: list[httpx.Client], folder: Path, keep: int) -> Path:
 
 
 def restore(nodes: list[httpx.Client], source: Path) -> None:
-    """Gives every node its snapshots back, then points the aliases at them. Collections made since are left alone."""
+    """Restores every node's snapshots, then points the aliases at them. Newer collections stay as they are."""
     aliases = json.loads((source / _ALIASES).read_text())
     for number, node in enumerate(nodes):
         for path in sorted((source / str(number)).glob("*.snapshot")):
