@@ -14,7 +14,7 @@ from cirray.client.schemas import ModelAnswer
 from cirray.cluster.board import Poster
 from cirray.cluster.worker import Worker
 from cirray.config.recipe import load_recipe
-from cirray.config.training import CombiningSettings
+from cirray.config.training import CombiningSettings, TrainConfig
 from cirray.models import bundle
 from cirray.models.combining import build_combining
 from cirray.models.combining.mlp import MLP
@@ -60,7 +60,7 @@ def test_it_is_trained_saved_loaded_and_served(tmp_path: Path) -> None:
         "stage2.optimisation.batch_size": 8,
         "stage2.optimisation.lr": 3e-3,
     }
-    config = load_recipe("default", values)
+    config = load_recipe(TrainConfig, "default", values)
     task = CombiningTask(stage_inputs(tmp_path, config), Worker.single())
     log = MetricsLog(tmp_path / "metrics.jsonl", "stage2")
     Loop(task, config.stage2.optimisation, config.compute, 0, Worker.single(), log, Poster(None)).run()

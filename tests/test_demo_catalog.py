@@ -123,7 +123,7 @@ def test_images_open_as_rgb_squares(root: Path) -> None:
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cirray.demo.catalog._POOL_FROM", 1)
+    monkeypatch.setattr("cirray.demo.catalog.POOL_FROM", 1)
     write_catalog(tmp_path / "again", seed=3, sizes=SMALL, workers=2)
     assert digest(tmp_path / "again") == digest(root)
 
@@ -154,10 +154,10 @@ def test_a_catalog_of_another_seed_is_refused(root: Path) -> None:
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cirray.demo.catalog._draw_all", fail)
+    monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(KeyboardInterrupt):
         write_catalog(tmp_path / "demo", sizes=SMALL)
     assert list(tmp_path.iterdir()) == []

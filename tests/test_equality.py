@@ -319,7 +319,10 @@ def summed(pair: Path, one: Case, which: str) -> tuple[Tensor, Tensor, StageInpu
         for tower in (["image", "text"] if which == "both" else [which])
         for name, parameter in encoder.tower_parameters(tower)  # type: ignore[arg-type]
     }
-    images = encoder.clip.visual((pixels / 255.0 - encoder._mean) / encoder._std)
+    mean, std = (
+        torch.tensor(channels).view(3, 1, 1) for channels in (encoder.image_input.mean, encoder.image_input.std)
+    )
+    images = encoder.clip.visual((pixels / 255.0 - mean) / std)
     texts = encoder.clip.encode_text(encoder.tokenize(drawn_texts(inputs, batch)))
     query = images[inputs.train.reference[batch.rows]] + texts
     return query / query.norm(dim=1, keepdim=True), images / images.norm(dim=1, keepdim=True), inputs, trained

@@ -16,7 +16,7 @@ from cirray.index.backend import Generation
 from cirray.index.remote import RemoteEdgeBackend
 from cirray.storage.location import Location
 from cirray.storage.remote import Remote
-from tests.test_index_backends import fill, found, item, items, plan, rows
+from tests.support.index_backends import fill, found, item, items, plan, rows
 
 
 class Machines:

@@ -238,16 +238,6 @@ def test_connecting(fake: FakeQdrant) -> None:
     assert connect_backend(fake.url, None, IndexAccess()).published() is None
 
 
-def test_uploads_go_by_rest_where_grpc_is_shut(fake: FakeQdrant, capsys: pytest.CaptureFixture[str]) -> None:
-    shut = int(nobody().rsplit(":", 1)[1])
-    backend = connect_backend(fake.url, None, IndexAccess(collection="shop"), shut)
-    assert backend._bulk.client is backend._rest.client
-    assert f"gRPC port {shut} (QDRANT_GRPC_PORT): uploads go by REST" in capsys.readouterr().err
-    with socket.create_server(("127.0.0.1", 0)) as open_port:
-        backend = connect_backend(fake.url, None, IndexAccess(collection="shop"), open_port.getsockname()[1])
-        assert backend._bulk.client is not backend._rest.client
-
-
 def test_connections_are_kept(fake: FakeQdrant) -> None:
     backend = connect_backend(fake.url, None, IndexAccess(collection="shop"))
     before = fake.connections
@@ -377,6 +367,21 @@ def test_uploads_go_over_grpc(backend: ServerBackend, uploads: FakeGrpc) -> None
     assert attributes["weight"].double_value == 1.5
     assert attributes["sale"].bool_value is True
     assert [value.string_value for value in attributes["colour"].list_value.values] == ["red"]
+
+
+@pytest.mark.usefixtures("published")
+def test_uploads_go_by_rest_where_grpc_is_shut(
+    fake: FakeQdrant, uploads: FakeGrpc, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = "/collections/shop--one/points"
+    monkeypatch.setitem(RIGHT, points, right({"operation_id": 1, "status": "completed"}))
+    features, shut = np.array([[3.0, 4.0]], np.float32), int(nobody().rsplit(":", 1)[1])
+    connect_backend(fake.url, None, IndexAccess(collection="shop"), shut).put("one", [ITEM], features)
+    assert f"gRPC port {shut} (QDRANT_GRPC_PORT): uploads go by REST" in capsys.readouterr().err
+    assert (fake.asked.count(points), len(uploads.points)) == (1, 0)
+    connect_backend(fake.url, None, IndexAccess(collection="shop"), uploads.port).put("one", [ITEM], features)
+    assert (fake.asked.count(points), len(uploads.points)) == (1, 1)
+    assert "uploads go by REST" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("published")

@@ -17,7 +17,6 @@ from cirray.training.task import StageInputs
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # of its own defaults
 def test_a_failed_stage_says_what_went_wrong(ray_session: None, tmp_path: Path) -> None:
     train = Split("train", (Triplet("a", ("is red",), "b"),), {"all": ("a", "b")})
     protocol = Protocol("test", exclude_reference=False)

@@ -29,7 +29,7 @@ _MANIFEST = "manifest.json"
 # How many attributes a triplet changes, and how often.
 _CHANGES = {1: 0.45, 2: 0.4, 3: 0.15}
 # Below this a pool's start costs more than it saves.
-_POOL_FROM = 200
+POOL_FROM = 200
 
 _README = """Demo catalog of cirray: generated, not photographed.
 
@@ -188,7 +188,7 @@ def _record(item: Item, item_title: str) -> dict[str, object]:
 def _draw_all(folder: Path, items: Sequence[Item], seed: int, workers: int | None) -> None:
     workers = workers or min(os.cpu_count() or 1, 4)
     jobs = [(folder, item.id, item.garment, seed) for item in items]
-    pool = ProcessPoolExecutor(workers) if workers > 1 and len(jobs) >= _POOL_FROM else None
+    pool = ProcessPoolExecutor(workers) if workers > 1 and len(jobs) >= POOL_FROM else None
     with pool or nullcontext(), bar(len(jobs), "drawing the demo catalog", "pictures") as shown:
         done: Iterable[None] = pool.map(_draw_one, jobs, chunksize=16) if pool else map(_draw_one, jobs)
         for _ in done:

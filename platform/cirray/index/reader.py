@@ -17,7 +17,7 @@ from cirray.index.backend import Generation, expired, previous
 from cirray.index.items import Hit, Item, Page, Window, check_cursor, item_of, point_id, query_rows
 from cirray.index.translate import FilterTypes, translate
 
-_PAGE = 1000
+PAGE = 1000
 # (limit, cursor, filter, names of the payload or True) -> (points, next cursor)
 Scroll = Callable[[int, Any, Any, Any], tuple[Sequence[Any], Any]]
 
@@ -131,7 +131,7 @@ def digests(scroll: Scroll) -> dict[str, str]:
     found: dict[str, str] = {}
     cursor: Any = None
     while True:
-        points, cursor = scroll(_PAGE, cursor, None, ["id", "digest"])
+        points, cursor = scroll(PAGE, cursor, None, ["id", "digest"])
         found.update({point.payload["id"]: point.payload["digest"] for point in points})
         if cursor is None:
             return found

@@ -34,7 +34,7 @@ SEPARATOR = "--"
 GRPC_PORT = 6334
 _GRPC_WAIT_S = 2.0
 _CONNECTIONS = 64
-_GREEN_EVERY_S = 0.5
+GREEN_EVERY_S = 0.5
 BEAT_S = 5.0
 ALIVE_S = 20.0
 
@@ -302,7 +302,7 @@ class ServerWriter:
                 nothing = models.OptimizersConfigDiff()
                 self._rest.call("update_collection", self._collection, optimizers_config=nothing)
             self._beat()
-            time.sleep(_GREEN_EVERY_S)
+            time.sleep(GREEN_EVERY_S)
         count = self._rest.call("count", self._collection, exact=True).count
         done = self.generation.model_copy(update={"count": count, "details": dict(details)})
         metadata = {"manifest": done.model_dump(mode="json"), "complete": True}

@@ -35,7 +35,7 @@ class CombiningTask(Task):
         self.settings = settings
         self.inputs = inputs
         self.frozen = (features or _read(inputs)).to(worker.device)
-        self.variants, self.counts = _padded(inputs.train.variants)
+        self.variants, self.counts = padded_variants(inputs.train.variants)
         torch.manual_seed(inputs.config.seed)
         self.combining = build_combining(self.frozen.images.shape[1], settings.combining).to(worker.device)
         self.temperature = Temperature(settings.loss.temperature, settings.loss.learn_temperature)
@@ -96,7 +96,7 @@ def _read(inputs: StageInputs) -> FrozenFeatures:
     return read_features(images, texts, inputs.image_keys, {"train": inputs.train, "val": inputs.val})
 
 
-def _padded(variants: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
+def padded_variants(variants: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
     """Returns the variant rows of each triplet [T, widest], and how many each has [T]."""
     widest = max(len(row) for row in variants)
     rows = torch.tensor([[*row, *[row[0]] * (widest - len(row))] for row in variants])

@@ -74,7 +74,7 @@ class FineTuneTask(Task):
         share = self.worker.share(len(batch))
         train, device = self.inputs.train, self.worker.device
         mine = batch.rows[share]
-        captions = [_draw(train.variants[row], draw) for row, draw in _pairs(mine, batch.draws[share])]
+        captions = [draw_variant(train.variants[row], draw) for row, draw in _pairs(mine, batch.draws[share])]
         tokens = self.train_tokens[captions].to(device)
         positives = torch.arange(share.start, share.stop, device=device)
         images = [train.target[batch.rows]]  # what all queries are told from, image rows, in the order of the loss
@@ -149,6 +149,6 @@ def _pairs(rows: Tensor, draws: Tensor) -> list[tuple[int, float]]:
     return list(zip(rows.tolist(), draws.tolist(), strict=True))
 
 
-def _draw(variants: tuple[int, ...], draw: float) -> int:
+def draw_variant(variants: tuple[int, ...], draw: float) -> int:
     """Picks each caption variant equally often (reference: 25 % each of four)."""
     return variants[int(draw * len(variants))]
