@@ -74,7 +74,8 @@ def test_a_validation_selects_by_the_average_over_categories() -> None:
     protocol = replace(THREE_CATEGORIES, selection="mean-all")
     found = Validation.of(CosineRetriever(table, images, queries), protocol)
     names = ["dress", "shirt", "toptee", "average"]
-    assert list(found.metrics) == [f"{name} R@{k}" for name in names for k in protocol.ks]
+    recalls = [name for name in found.metrics if " R@" in name]
+    assert recalls == [f"{name} R@{k}" for name in names for k in protocol.ks]
     means = {name: fmean(found.metrics[f"{name} R@{k}"] for k in protocol.ks) for name in names}
     assert found.selection == means["average"] != means["dress"]
 
