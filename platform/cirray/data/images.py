@@ -17,8 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cirray.config.data import Preprocess
 from cirray.errors import DataError
-from cirray.storage.location import is_uri
-from cirray.storage.remote import Remote
+from cirray.storage.location import Location, is_uri
 from cirray.storage.tree import File
 
 Background = Literal["white", "black"]
@@ -85,7 +84,7 @@ def reading_threads(pictures: Iterable[File | str], local: int) -> int:
 
 
 def _read_remote(uri: str) -> bytes:
-    content = Remote(uri).read("")
+    content = Location.parse(uri).read("")
     if content is None:
         raise PictureError(uri, "does not exist")
     return content
