@@ -97,7 +97,7 @@ def test_every_wrong_record_is_told_with_its_entry(tmp_path):
     assert len(annotations.splits["train"].triplets) == 1
     split, cap = "image_splits/split.dress.train.json", "captions/cap.dress.train.json"
     assert [str(problem) for problem in annotations.problems] == [
-        f"{split} entry 2: image id 'a' is there twice, first at {split} entry 0",
+        f"{split} entry 2: image id 'a' appears twice, first at {split} entry 0",
         f"{split} entry 3: an image id must be a non-empty string, not 7",
         f"{split} entry 4: image id '../x' cannot be the name of a file",
         f'{cap} entry 1: target "nowhere" is not in {split}',

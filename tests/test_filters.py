@@ -117,7 +117,7 @@ def test_the_limits_themselves_are_taken() -> None:
 def test_a_refusal_says_what_would_do() -> None:
     with pytest.raises(ValidationError, match="give at least one of gt, gte, lt, lte, not"):
         parse({"name": {}})
-    with pytest.raises(ValidationError, match=rf"integers reach from -{MAX_NUMBER} to {MAX_NUMBER}"):
+    with pytest.raises(ValidationError, match=rf"integers must be from -{MAX_NUMBER} to {MAX_NUMBER}"):
         parse({"price": {"gte": 2**60}})
     with pytest.raises(ValidationError, match=r"colour.*near"):
         parse({"colour": {"near": 1}})

@@ -105,7 +105,7 @@ def test_a_file_name_that_is_not_utf8_is_a_problem_that_can_be_printed(tmp_path)
     touch(tmp_path, "a.png", "b\udcff.png")
     assert len(read_catalog(tmp_path)[0]) == 1
     (problem,) = problems_of(tmp_path)
-    assert problem.encode().startswith(rb"b\udcff.png: has text that is not Unicode")
+    assert problem.encode().startswith(rb"b\udcff.png: has text that is not valid Unicode")
 
 
 def test_a_catalog_file_in_the_folder_is_read_instead(tmp_path):
@@ -202,14 +202,14 @@ def test_every_wrong_entry_is_one_problem_that_says_all(tmp_path):
     assert [entry.id for entry in entries] == ["a"]
     assert [str(problem) for problem in problems] == [
         "catalog.jsonl:2: image '../b.png' must be a path inside the catalog's folder, relative to it; "
-        "id 'a' is there twice, first at catalog.jsonl:1",
+        "id 'a' appears twice, first at catalog.jsonl:1",
         "catalog.jsonl:3: id must be a non-empty string, not true; image must be a non-empty string, not 4",
         "catalog.jsonl:4: id 'a\\tb' has control characters: remove them; title must be a non-empty string, not 5",
         "catalog.jsonl:5: id has 513 characters, more than 512",
         "catalog.jsonl:6: price is nan: give a finite number, or leave it out; "
         "ean is beyond ±9007199254740992, where numbers are not exact: write it as text; "
         "size must be a text, a number, true or false, or a list of texts, not dict",
-        "catalog.jsonl:7: has text that is not Unicode (an unpaired surrogate): correct its encoding",
+        "catalog.jsonl:7: has text that is not valid Unicode (an unpaired surrogate): correct its encoding",
         "catalog.jsonl:8: must be a JSON object, not [1]",
     ]
 
@@ -219,7 +219,7 @@ def test_a_key_that_is_no_attribute_name_is_told_once_and_left_out(tmp_path):
     entries, problems = read_catalog(path)
     assert [entry.attributes for entry in entries] == [{}, {"colour": "red"}, {}]
     assert len(problems) == 1
-    assert str(problems[0]).startswith("catalog.jsonl:2: 'Product Name' cannot be filtered by")
+    assert str(problems[0]).startswith("catalog.jsonl:2: 'Product Name' is not a valid attribute name")
     assert "rename it" in problems[0].what
 
 
@@ -242,10 +242,10 @@ def test_entries_of_another_kind_than_most_are_problems(tmp_path):
     ("name", "content", "said"),
     [
         ("items.txt", b"", "ends in .jsonl, .csv or .parquet"),
-        ("items.jsonl", b"\n", "has no entry"),
+        ("items.jsonl", b"\n", "has no entries"),
         ("items.jsonl", b"\xff", "not UTF-8"),
         ("items.csv", b"", "is empty"),
-        ("items.csv", b"id,image\n", "has no entry"),
+        ("items.csv", b"id,image\n", "has no entries"),
         ("items.csv", b"id;image\na;a.png\n", "no usable column id and image"),
         ("items.csv", b"id,image,a,a\n", "several columns 'a'"),
         ("items.csv", b"id,image\na,\xff\n", "UTF-8"),

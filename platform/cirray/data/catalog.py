@@ -1,12 +1,13 @@
-"""The catalog that is to be indexed: ids, picture files, titles and attributes.
+"""Reads a catalog: ids, picture files, titles and attributes.
 
-    a folder            every picture below it; "folder" is the attribute; a catalog.jsonl inside is read instead
+    a folder            every picture below it, with its top folder as the attribute "folder"; if the folder holds a
+                        catalog.jsonl, that file is read instead
     .jsonl              {"id": str, "image": path relative to the file, "title": str (optional), attribute: value, ...}
-    .csv, .parquet      the same as columns
+    .csv, .parquet      the same fields as columns
 
-An attribute is a text, a number, true or false, or a list of texts; null and empty values are absent. A place is
-"file:line"; in Parquet files "file row i", counted from 0; in folders the picture's path. Picture files are not opened.
-Folders and files may be at a URI: its pictures are named by their URIs then.
+An attribute is a text, a number, true or false, or a list of texts; null and empty values count as absent. Problems
+are located by "file:line", in Parquet files by "file row i" (from 0), in folders by the picture's path. Picture files
+are not opened. A catalog may be at a URI; its pictures are then identified by their URIs.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _REQUIRED = ("id", "image")
 _RESERVED = (*_REQUIRED, "title")
 _KINDS = {"keyword": "text", "number": "a number", "bool": "true or false"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Leading zeros, a plus sign and more than 15 digits mark codes, such as article numbers: they stay text.
+# Cells with leading zeros, a plus sign or more than 15 digits are codes, such as article numbers, and stay text.
 _LOOKS_LIKE: tuple[tuple[re.Pattern[str], Callable[[str], Value]], ...] = (
     (re.compile(r"-?(0|[1-9][0-9]{0,14})"), int),
     (re.compile(r"-?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"), float),
@@ -66,14 +67,14 @@ _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a catalog that can be indexed, if its picture can be read.
+    """One valid catalog entry. Its picture has not been checked.
 
     Attributes:
         id: 1 to 512 characters, unique.
         image: the picture file: its absolute path, or its URI.
-        title: what people read, "" if there is none.
-        attributes: name -> value; a name has values of one kind in the whole catalog.
-        where: the entry's place in the catalog.
+        title: the display title; "" if there is none.
+        attributes: name -> value; all values of a name are of the same kind in the whole catalog.
+        where: the entry's position in the catalog, such as "catalog.jsonl:12".
     """
 
     id: str
@@ -83,39 +84,39 @@ class Entry:
     where: str
 
 
-def read_catalog(place: Path | str) -> tuple[list[Entry], list[Problem]]:
-    """Reads a catalog, a file or a folder, here or at a URI.
+def read_catalog(catalog: Path | str) -> tuple[list[Entry], list[Problem]]:
+    """Reads a catalog: a local file or folder, or a URI.
 
-    A text of more than 200 characters is no attribute, as nobody filters by it: it is left out, and the entry stays.
+    Texts of more than 200 characters are dropped from the attributes, as they are descriptions and not filter values.
 
     Returns:
-        (entries, problems): the usable entries in the catalog's order; one problem for each other entry, and one for
-        each key or column that cannot be an attribute and is left out of all entries.
+        (entries, problems): the valid entries in catalog order; one problem for each invalid entry, and one for each
+        key or column that cannot be an attribute and is left out of all entries.
 
     Raises:
         DataError: the catalog is missing, not readable as a whole, or empty.
         LocationError: its URI holds nothing, or cannot be reached.
     """
-    source, file = _remote(str(place)) if is_remote(place) else _local(Path(place))
+    source, file = _remote(str(catalog)) if is_remote(catalog) else _local(Path(catalog))
     entries: list[Entry] = []
-    places: dict[str, str] = {}
+    seen: dict[str, str] = {}
     misnamed: dict[str, Problem] = {}
     for record in _records(source, file):
         before = len(source.problems)
-        entry = _entry(record, source, places, misnamed)
+        entry = _entry(record, source, seen, misnamed)
         if noted := source.problems[before:]:
             source.problems[before:] = [Problem(record.where, "; ".join(problem.what for problem in noted))]
         elif entry is not None:
             entries.append(entry)
     if not entries and not source.problems:
         where = source.tree.where(file)
-        raise DataError(f"{where} has no entry: write one for each picture, with its id and its image")
-    entries, mixed = _of_one_kind(entries)
+        raise DataError(f"{where} has no entries: add one per picture, with the fields id and image")
+    entries, mixed = _drop_mixed_kinds(entries)
     return entries, [*misnamed.values(), *source.problems, *mixed]
 
 
 def describe_attributes(entries: Iterable[Entry]) -> list[Attribute]:
-    """Returns what can be filtered by, sorted by name: the most frequent 50 values, or the range of numbers."""
+    """Summarises the attributes, sorted by name: the 50 most frequent values, or the range of numbers."""
     values: dict[str, list[Value]] = defaultdict(list)
     for entry in entries:
         for name, value in entry.attributes.items():
@@ -132,7 +133,7 @@ def _description(name: str, values: Sequence[Any]) -> Attribute:
 
 
 def _remote(uri: str) -> tuple[Source, Path]:
-    """Returns the files at a URI, and the one of them (or the folder) that is to be read."""
+    """Returns the source at a URI, and the file or folder in it to read."""
     folder, _, name = uri.rstrip("/").rpartition("/")
     if not name.lower().endswith(tuple(_READERS)):
         source = Source(uri)
@@ -145,7 +146,7 @@ def _remote(uri: str) -> tuple[Source, Path]:
 
 
 def _local(path: Path) -> tuple[Source, Path]:
-    """Returns the files of a folder, and the one of them (or the folder) that is to be read."""
+    """Returns the source at a local path, and the file or folder in it to read."""
     path = path.expanduser().absolute()
     try:
         if not path.exists():
@@ -154,7 +155,7 @@ def _local(path: Path) -> tuple[Source, Path]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if not file.is_dir() and file.suffix.lower() not in _READERS:
-        raise DataError(f"{file} is no catalog: a catalog is {EXPECTED}")
+        raise DataError(f"{file} is not a catalog: a catalog is {EXPECTED}")
     return Source(str(file if file.is_dir() else file.parent)), file
 
 
@@ -179,7 +180,7 @@ def _folder(source: Source) -> Iterator[Record]:
         values = {"id": stem if taken[stem] == 1 else name, "image": name}
         if "/" in name:
             values["folder"] = name.split("/")[0]
-        where = name.encode(errors="backslashreplace").decode()  # a name need not be UTF-8, and this one is printed
+        where = name.encode(errors="backslashreplace").decode()  # printable even if the name is not UTF-8
         yield Record(where, values, source.problems)
 
 
@@ -194,25 +195,25 @@ def _csv(source: Source, file: Path) -> Iterator[Record]:
     rows = _csv_rows(source, file)
     if not rows:
         raise DataError(
-            f"{source.tree.where(file)} is empty: its first line names the columns, such as id,image,title,colour"
+            f"{source.tree.where(file)} is empty: the first line must name the columns, such as id,image,title,colour"
         )
     _, names = rows[0]
     _check_columns(source, file, names)
-    places, complete = [], []
+    seen, complete = [], []
     for line, cells in rows[1:]:
         where = f"{source.name(file)}:{line}"
         if len(cells) == len(names):
-            places.append(where)
+            seen.append(where)
             complete.append(cells)
         else:
             source.note(where, f"has {len(cells)} cells, not {len(names)}: put cells with a comma in double quotes")
     columns = [_typed(name, [cells[i] for cells in complete]) for i, name in enumerate(names)]
-    for where, values in zip(places, zip(*columns, strict=True), strict=True):
+    for where, values in zip(seen, zip(*columns, strict=True), strict=True):
         yield Record(where, dict(zip(names, values, strict=True)), source.problems)
 
 
 def _csv_rows(source: Source, file: Path) -> list[tuple[int, list[str]]]:
-    """Returns (line, cells) of each row that is not blank; a row may have several lines, and the first counts."""
+    """Returns (first line number, cells) of each row that is not blank."""
     rows: list[tuple[int, list[str]]] = []
     line = 1
     try:
@@ -230,7 +231,7 @@ def _csv_rows(source: Source, file: Path) -> list[tuple[int, list[str]]]:
 
 
 def _typed(name: str, cells: Sequence[str]) -> list[Value | None]:
-    """Returns a column's cells in the first type that all of them look like; an empty cell is None."""
+    """Converts a column's cells to the first type that fits all of them; empty cells become None."""
     filled = {cell for cell in cells if cell}
     types = () if name in _RESERVED else _LOOKS_LIKE
     convert = next((convert for form, convert in types if all(map(form.fullmatch, filled))), str)
@@ -238,14 +239,16 @@ def _typed(name: str, cells: Sequence[str]) -> list[Value | None]:
 
 
 def _parquet(source: Source, file: Path) -> Iterator[Record]:
-    place = source.name(file)
+    file_name = source.name(file)
     columns: list[tuple[str, list[Any]]] = []
     try:
         table = parquet.ParquetFile(source.tree.local(file)).read()
         for name, column in zip(table.column_names, table.columns, strict=True):
             readable = _readable(column)
             if readable is None:
-                source.note(place, f"column {name!r} is {column.type}, and is left out: make it text, a number, ...")
+                source.note(
+                    file_name, f"column {name!r} is {column.type} and is ignored: convert it to text, numbers, ..."
+                )
             else:
                 columns.append((name, [_plain(value) for value in readable.to_pylist()]))
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
@@ -253,11 +256,11 @@ def _parquet(source: Source, file: Path) -> Iterator[Record]:
     names = [name for name, _ in columns]
     _check_columns(source, file, names)
     for row, values in enumerate(zip(*(values for _, values in columns), strict=True)):
-        yield Record(f"{place} row {row}", dict(zip(names, values, strict=True)), source.problems)
+        yield Record(f"{file_name} row {row}", dict(zip(names, values, strict=True)), source.problems)
 
 
 def _readable(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Returns a column whose Python values `_plain` understands; None if it is nested or binary."""
+    """Returns a column in a type that `_plain` can convert; None if it is nested or binary."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
@@ -270,7 +273,7 @@ def _readable(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, date):  # also a datetime
+    if isinstance(value, date):  # includes datetime
         return value.isoformat()
     return float(value) if isinstance(value, Decimal) else value
 
@@ -290,8 +293,8 @@ def _check_columns(source: Source, file: Path, names: Sequence[str]) -> None:
 _READERS = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
 
 
-def _entry(record: Record, source: Source, places: dict[str, str], misnamed: dict[str, Problem]) -> Entry | None:
-    """Returns the entry of a record, unless id or image is missing; notes all else that is wrong."""
+def _entry(record: Record, source: Source, seen: dict[str, str], misnamed: dict[str, Problem]) -> Entry | None:
+    """Returns the entry of a record, or None if its id or image is missing. Notes all problems."""
     identifier, image = _id(record), record.text("image")
     title = record.text("title") if record.value("title") not in (None, "") else None
     attributes = _attributes(record, misnamed)
@@ -299,13 +302,13 @@ def _entry(record: Record, source: Source, places: dict[str, str], misnamed: dic
         record.note(f"image {image!r} must be a path inside the catalog's folder, relative to it")
         image = None
     if identifier is not None:
-        first = places.setdefault(identifier, record.where)
+        first = seen.setdefault(identifier, record.where)
         if first != record.where:
-            record.note(f"id {identifier!r} is there twice, first at {first}")
+            record.note(f"id {identifier!r} appears twice, first at {first}")
     if identifier is None or image is None:
         return None
     if not _is_unicode([identifier, image, title, attributes]):
-        record.note("has text that is not Unicode (an unpaired surrogate): correct its encoding")
+        record.note("has text that is not valid Unicode (an unpaired surrogate): correct its encoding")
     picture = source.tree.picture(source.root / image)
     return Entry(identifier, picture, (title or "").strip(), attributes, record.where)
 
@@ -338,8 +341,8 @@ def _attributes(record: Record, misnamed: dict[str, Problem]) -> dict[str, Value
             continue
         if not re.fullmatch(ATTRIBUTE, key):
             what = (
-                f"{key!r} cannot be filtered by, and is left out of all entries: rename it to at most 64 of A-Z, a-z, "
-                f"0-9, _ and -, beginning with a letter or _"
+                f"{key!r} is not a valid attribute name, and is left out of all entries: rename it to at most 64 of "
+                f"A-Z, a-z, 0-9, _ and -, beginning with a letter or _"
             )
             misnamed.setdefault(key, Problem(record.where, what))
             continue
@@ -350,7 +353,7 @@ def _attributes(record: Record, misnamed: dict[str, Problem]) -> dict[str, Value
 
 
 def _value(record: Record, key: str, value: Any) -> Value | None:
-    """Returns an attribute's value; None if it is empty, too long, or wrong, which is noted."""
+    """Returns an attribute's value; None if it is empty, too long or invalid. Notes an invalid one."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int) and abs(value) > MAX_NUMBER:
@@ -371,8 +374,8 @@ def _value(record: Record, key: str, value: Any) -> Value | None:
     return kept or None
 
 
-def _of_one_kind(entries: Sequence[Entry]) -> tuple[list[Entry], list[Problem]]:
-    """Takes out the entries whose attributes are of another kind than in most: a filter finds only one kind."""
+def _drop_mixed_kinds(entries: Sequence[Entry]) -> tuple[list[Entry], list[Problem]]:
+    """Drops the entries with an attribute of another kind than in most entries: a filter matches only one kind."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in entries:
         for name, value in entry.attributes.items():

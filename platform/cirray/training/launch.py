@@ -19,7 +19,7 @@ from cirray.cluster.device import use_gpu
 from cirray.cluster.worker import Worker
 from cirray.config.schema import Config
 from cirray.config.training import Optimisation
-from cirray.console.progress import shown
+from cirray.console.progress import live_progress
 from cirray.errors import RunError
 from cirray.storage.files import read_json, replacing, write_json
 from cirray.storage.location import Remote, join, push
@@ -111,7 +111,7 @@ def run_stage(
         ),
     )
     try:
-        with shown(partial(read_board, board), label):
+        with live_progress(partial(read_board, board), label):
             result = trainer.fit()
     except TrainingFailedError as error:
         raise RunError(f"{label} failed: {_cause(error)}. The same command takes it up again") from error
