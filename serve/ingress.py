@@ -35,7 +35,7 @@ class Ingress:
         expected.check(DeploymentEnvironment.of(backend))
         catalog = Catalog(backend, settings.bundle)
         self._service = Service(
-            settings, catalog, RemoteEncoder(encoder, settings.timeout_s * PATIENCE), backend.searches
+            settings, catalog, RemoteEncoder(encoder, settings.timeout_s * PATIENCE), backend.search_threads
         )
         await self._service.start()
 
