@@ -77,7 +77,7 @@ def test_an_incomplete_folder_is_refused(name: str, saved: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="holds no complete encoder"):
+    with pytest.raises(BundleError, match="is not a complete encoder folder"):
         read_manifest(tmp_path / "nowhere")
 
 

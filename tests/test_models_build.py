@@ -30,9 +30,9 @@ def build(**settings: str | None) -> Encoder:
 
 
 def test_unknown_models() -> None:
-    with pytest.raises(BackboneError, match=r"backbone\.model is 'RN51', which open_clip does not know.*list_models"):
+    with pytest.raises(BackboneError, match=r"backbone\.model is 'RN51', which open_clip does not have.*list_models"):
         build(model="RN51")
-    with pytest.raises(BackboneError, match=r"nowhere\.json, which does not exist"):
+    with pytest.raises(BackboneError, match=r"backbone\.model: the file nowhere\.json does not exist"):
         build(model="nowhere.json")
 
 
@@ -44,7 +44,7 @@ def test_unknown_tags() -> None:
 
 
 def test_weights_that_are_not_there(model: str, tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match=r"backbone\.weights names .*w\.pt, which does not exist"):
+    with pytest.raises(BackboneError, match=r"backbone\.weights: the file .*w\.pt does not exist"):
         build(model=model, weights=str(tmp_path / "w.pt"))
 
 
@@ -140,6 +140,6 @@ def test_weights_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.Monk
     )
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("cirray.errors.BackboneError: cannot fetch the 'openai' weights of RN50: ")
-    assert "Run once where the model hub can be reached and keep its cache (HF_HOME)" in last
+    assert "Run once with access to the model hub and keep its cache (HF_HOME)" in last
     assert last.endswith("or give a local file with --backbone.pretrained null --backbone.weights FILE")
     assert "During handling" not in done.stderr
