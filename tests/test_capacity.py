@@ -237,8 +237,8 @@ def test_every_plan_holds_together(kind: str, items: int, dim: int, qps: float, 
 
 def test_notes_say_what_is_not_met() -> None:
     notes = "\n".join(plan(quantization="binary", recall=0.99, p95_ms=1, encoder_rate=10).notes)
-    assert "RECALL: 0.90 was seen with binary, and 0.99 is wanted" in notes or "RECALL" in notes
-    assert "P95: up to" in notes and "in the encoder: encoders that are faster" in notes
+    assert "RECALL: 0.90 was measured with binary, but 0.99 is required" in notes or "RECALL" in notes
+    assert "P95: up to" in notes and "in the encoder: faster encoders" in notes
     fine = plan(p95_ms=10_000, recall=0.1)
     assert not any(note.startswith(("RECALL", "P95")) for note in fine.notes)
     assert any("--generations 1" in note for note in fine.notes)
@@ -249,8 +249,8 @@ def test_notes_say_what_is_not_met() -> None:
     ("argv", "message"),
     [
         (["--dim", "640", "--qps", "1"], "--items is missing: items in the catalog"),
-        (["--item", "5", "--dim", "640", "--qps", "1"], "no argument is named --item. Did you mean --items?"),
-        (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"no argument is named --zzz\. See"),
+        (["--item", "5", "--dim", "640", "--qps", "1"], "unknown argument --item. Did you mean --items?"),
+        (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"unknown argument --zzz\. See"),
         (["--items", "0", "--dim", "640", "--qps", "1"], r"--items: input should be greater than .* \(given: 0\)"),
         (["--items", "1.5", "--dim", "640", "--qps", "1"], "--items: input should be a valid integer"),
         (["--items", "5", "--dim", "640", "--qps", "-1"], "--qps: input should be greater than 0"),
@@ -279,7 +279,7 @@ def test_points_that_do_not_do_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "points.json"
     for text in ("{", "[]", MEASURED.model_copy(update={"points": MEASURED.points[:1]}).model_dump_json()):
         path.write_text(text)
-        with pytest.raises(ConfigError, match="holds no measured points"):
+        with pytest.raises(ConfigError, match="is not a file of measured points"):
             read_points(path)
 
 
