@@ -1,4 +1,4 @@
-"""What is compared: the same split seen by each stage's encoder and combining function.
+"""The compared variants: queries and gallery of a split, by each stage's encoder and combining function.
 
 Shapes: I images, T triplets, d feature width.
 """
@@ -33,11 +33,11 @@ from cirray.training.launch import is_done
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One encoder with the functions that combine its features.
+    """One encoder with the combining functions to apply to its features.
 
     Attributes:
-        encoder: its folder.
-        functions: name -> combining function.
+        encoder: the encoder folder.
+        functions: name of the variant -> combining function.
     """
 
     encoder: Path
@@ -52,19 +52,19 @@ class Variant:
         name: as in the paper's tables: "Sum", "Combiner", "FT Sum", "FT Combiner".
         gallery: unit image features [I, d].
         query: unit query features [T, d].
-        share: lambda of each query [T]; None where nothing is balanced.
-        recall: by category, the average last.
+        text_weight: text weight of each query [T], the paper's lambda; None without a learned one.
+        recall: by category; the average is last.
     """
 
     name: str
     gallery: Tensor
     query: Tensor
-    share: Tensor | None
+    text_weight: Tensor | None
     recall: list[Recall]
 
 
 def stages_of_run(run: Path, config: Config) -> list[Stage]:
-    """Returns what the steps of a training left behind: before stage 1 and after it.
+    """Returns the stages of a training run: the encoder before stage 1, and the one after it if there is one.
 
     Raises:
         RunError: the training is not finished.
@@ -72,7 +72,7 @@ def stages_of_run(run: Path, config: Config) -> list[Stage]:
     before, after = run / "stage0" / "encoder", run / "stage1" / "encoder"
     first = before if (before / ENCODER_MANIFEST).is_file() else run / "backbone"
     if not (run / "report.json").is_file():
-        raise RunError(f"{run} holds no finished training (report.json is missing): give the output of jobs/train.py")
+        raise RunError(f"{run} is not a finished training (report.json is missing): give the output of jobs/train.py")
     stages = [Stage(first, {"image only": ImageOnly(), "text only": TextOnly(), "Sum": Sum()})]
     if (after / ENCODER_MANIFEST).is_file():
         stages[0].functions.update(_trained("Combiner", run / "stage2-frozen", run, config))
@@ -84,7 +84,7 @@ def stages_of_run(run: Path, config: Config) -> list[Stage]:
 
 
 def stages_of_bundle(bundle: Path | str) -> list[Stage]:
-    """Returns what a bundle alone tells: its combining function, and the sum beside it."""
+    """Returns the one stage of a bundle: its encoder with its combining function and the sum."""
     folder = fetch(bundle, MANIFEST)
     manifest = read_bundle(folder)
     prefix = "FT " if manifest["fine_tuned"] else ""
@@ -100,7 +100,7 @@ def stages_of_bundle(bundle: Path | str) -> list[Stage]:
 
 @torch.inference_mode()
 def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, config: Config) -> list[Variant]:
-    """Computes the features that the store lacks, and every variant's queries and recall."""
+    """Computes missing features, then the queries and the recall of every variant."""
     found = []
     for stage in stages:
         gpu = use_gpu(config.compute, config.workers)
@@ -114,12 +114,12 @@ def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, con
 def _variant(
     name: str, function: CombiningFunction, features: Features, dataset: Dataset, table: TripletTable
 ) -> Variant:
-    query, share = function.eval().compose(features.images[table.reference], features.captions)
+    query, text_weight = function.eval().compose(features.images[table.reference], features.captions)
     if not function.is_trainable():
-        share = None
+        text_weight = None
     gallery = F.normalize(features.images, dim=-1)
     recall = evaluate(table, dataset.protocol, gallery, query)
-    return Variant(name, gallery, query, None if share is None else share.flatten(), recall)
+    return Variant(name, gallery, query, None if text_weight is None else text_weight.flatten(), recall)
 
 
 def _trained(name: str, folder: Path, run: Path, config: Config) -> dict[str, CombiningFunction]:
