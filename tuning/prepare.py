@@ -1,4 +1,4 @@
-"""What a search starts from: the stages before the searched one, run once, and their frozen features."""
+"""Runs the stages before the searched one, once, and reads their frozen features for the trials."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENCODERS = {"stage2": ("stage1/encoder", "stage0/encoder"), "stage1": ("stage0/e
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """The val split, which is reported and never chosen on: its triplets, and raw features of its captions [W, d]."""
+    """The val split, which is reported but never selected on: triplets, and raw features of its W captions [W, d]."""
 
     table: TripletTable
     captions: np.ndarray
@@ -35,11 +35,11 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Everything that trials share. The arrays are what Ray's object store maps into each trial without a copy.
+    """Inputs shared by all trials. Ray's object store maps the arrays into each trial without a copy.
 
     Attributes:
-        inputs: the searched stage's; `val` is the selection split.
-        frozen: the arrays of `Frozen` by name; empty for stage 1, which trains the text tower that makes them.
+        inputs: inputs of the searched stage; its `val` is the selection split.
+        frozen: the arrays of `Frozen` by name; empty for stage 1, which trains the text tower.
         reported: the val split; None for stage 1.
     """
 
@@ -49,10 +49,11 @@ class Start:
 
 
 def prepare(config: Config, base: Output) -> Start:
-    """Runs the stages before the searched one in `base`, or takes them up again, and reads their features.
+    """Runs or resumes the stages before the searched one in `base`, and reads their features.
 
     Args:
-        config: with `data.holdout` set: the stages before choose their epochs on the selection split too.
+        config: the configuration, with `data.holdout` set: earlier stages also select epochs on the selection split.
+        base: the output of the earlier stages.
     """
     stage = config.tune.stage
     off = {"ablation": False, "stage2.enabled": False, "output": base.place}
@@ -61,11 +62,11 @@ def prepare(config: Config, base: Output) -> Start:
     train(overridden(config, off))
     connect(config.workers)
     dataset = read_data(config)
-    made = [name for name in (*ENCODERS[stage], "backbone") if (base.step(name) / MANIFEST).is_file()]
-    encoder, place = base.step(made[0]), base.location_of(made[0])
+    encoders = [name for name in (*ENCODERS[stage], "backbone") if (base.step(name) / MANIFEST).is_file()]
+    encoder, location = base.step(encoders[0]), base.location_of(encoders[0])
     inputs = StageInputs(
         config=config,
-        encoder=place,
+        encoder=location,
         store=store_location(config.store),
         image_keys=tuple(dataset.contents[image] for image in dataset.images),
         train=build_table(dataset, "train"),
@@ -73,7 +74,7 @@ def prepare(config: Config, base: Output) -> Start:
         protocol=dataset.protocol,
     )
     gpu = use_gpu(config.compute, config.workers)
-    embedder = Embedder(encoder, inputs.store, config.embed, config.workers, gpu, place)
+    embedder = Embedder(encoder, inputs.store, config.embed, config.workers, gpu, location)
     embedder.images(pictures_of(dataset))
     if stage == "stage1":
         return Start(inputs, {}, None)
@@ -86,12 +87,12 @@ def prepare(config: Config, base: Output) -> Start:
 
 
 def as_frozen(arrays: dict[str, np.ndarray]) -> Frozen:
-    """Returns the features as tensors over the very same memory."""
+    """Returns the features as tensors that share memory with the arrays."""
     return Frozen(**{name: shared_tensor(array) for name, array in arrays.items()})
 
 
 def shared_tensor(array: np.ndarray) -> Tensor:
-    """Returns a tensor over an array of the object store, without a copy. Nobody may write to it."""
+    """Returns a tensor that shares memory with a read-only array of the object store. Do not write to it."""
     import warnings
 
     with warnings.catch_warnings():
@@ -100,5 +101,5 @@ def shared_tensor(array: np.ndarray) -> Tensor:
 
 
 def with_config(start: Start, config: Config) -> StageInputs:
-    """Returns the inputs of one trial."""
+    """Returns the stage inputs with the configuration of one trial."""
     return replace(start.inputs, config=config)

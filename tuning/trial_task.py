@@ -1,4 +1,4 @@
-"""What a trial trains: the very loop of the stage, on shared features."""
+"""Runs the training loop of the searched stage in a trial, on shared features."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tuning.prepare import Start, as_frozen, shared_tensor, with_config
 METRIC = "selection"
 
 
-class Scored(CombiningTask):
-    """Stage 2 that also remembers how the best epoch so far ranks the val split, which chooses nothing."""
+class CombiningTaskWithVal(CombiningTask):
+    """Stage 2 that also reports the recall of the best epoch on the val split, which selects nothing."""
 
     def __init__(self, start: Start, config: Config, worker: Worker) -> None:
         super().__init__(with_config(start, config), worker, as_frozen(start.frozen))
@@ -32,11 +32,11 @@ class Scored(CombiningTask):
         self.reported: dict[str, float] = {}
 
     def validate(self, epoch: int) -> Validation:
-        found = super().validate(epoch)
-        if found.selection >= self._best:
-            self._best = found.selection
+        validation = super().validate(epoch)
+        if validation.selection >= self._best:
+            self._best = validation.selection
             self.reported = self._val()
-        return found
+        return validation
 
     def _val(self) -> dict[str, float]:
         images = self.frozen.images
@@ -46,18 +46,18 @@ class Scored(CombiningTask):
 
 
 def build_task(config: Config, start: Start, worker: Worker, scored: bool) -> Task:
-    """Builds the searched stage."""
+    """Builds the task of the searched stage; `scored` adds the recall on val (stage 2 only)."""
     if config.tune.stage == "stage1":
         from cirray.training.stages.finetune import FineTuneTask
 
         return FineTuneTask(with_config(start, config), worker)
     if scored:
-        return Scored(start, config, worker)
+        return CombiningTaskWithVal(start, config, worker)
     return CombiningTask(with_config(start, config), worker, as_frozen(start.frozen))
 
 
 def train(task: Task, config: Config, worker: Worker, folder: Path, report: Any) -> None:
-    """Runs the loop to its end; each validation becomes a report."""
+    """Runs the training loop; calls `report` after each validation."""
     best, began = float("-inf"), time.monotonic()
 
     def send(metrics: dict[str, Any]) -> None:
