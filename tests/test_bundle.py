@@ -1,4 +1,4 @@
-"""Model bundles: what was trained is what is loaded, or the reason why not is told."""
+"""Model bundles: loading gives the trained model, or an error with its cause."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_moved_bundle_and_other_preprocessing(pictures: list[Path], tmp_path: 
     assert_close(model.encode_image(clear, normalize=False), expected)
 
 
-def test_the_manifest_tells_what_it_is(saved: Path) -> None:
+def test_the_manifest_describes_the_bundle(saved: Path) -> None:
     manifest = cirray.load(saved).manifest
     assert manifest == json.loads((saved / "model.json").read_text(encoding="utf-8"))
     assert manifest["recipe"] == "test"
@@ -131,7 +131,7 @@ def test_a_count_that_does_not_match(saved: Path, pictures: list[Path]) -> None:
         model.encode_query(torch.ones(1, 32), TEXTS)
 
 
-def test_a_picture_that_is_not_there_is_named(saved: Path) -> None:
+def test_a_missing_picture_is_named(saved: Path) -> None:
     with pytest.raises(PictureError, match=r"nowhere\.png: does not exist"):
         cirray.load(saved).encode_query("nowhere.png", "is red")
 
@@ -150,7 +150,7 @@ def test_no_manifest_means_incomplete(saved: Path, tmp_path: Path) -> None:
 
 
 def test_the_manifest_is_written_last(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill while a bundle is replaced leaves none, rather than half the old and half the new."""
+    """An interrupted replacement leaves an incomplete bundle, never a mix of old and new."""
 
     def killed(*args: object) -> None:
         raise KeyboardInterrupt
@@ -208,7 +208,7 @@ def test_an_incomplete_encoder(name: str, saved: Path) -> None:
     refused(saved, f"{name} is missing")
 
 
-def test_a_format_of_the_future(saved: Path) -> None:
+def test_an_unsupported_format(saved: Path) -> None:
     manifest = json.loads((saved / "model.json").read_text(encoding="utf-8"))
     (saved / "model.json").write_text(json.dumps({**manifest, "format": 2}), encoding="utf-8")
     refused(saved, "format 2 is not supported; this version reads format 1")

@@ -64,7 +64,7 @@ def test_the_test_split_is_test1_without_targets_and_keeps_an_empty_caption(tmp_
     ]
 
 
-def test_every_wrong_record_is_told_with_its_entry(tmp_path):
+def test_every_invalid_record_is_reported_with_its_entry(tmp_path):
     good = cirr_record(1, "m0", "m1", MEMBERS)
     records = [
         good,
@@ -101,7 +101,7 @@ def test_every_wrong_record_is_told_with_its_entry(tmp_path):
     ]
 
 
-def test_an_image_that_is_listed_twice_is_told(tmp_path):
+def test_an_image_that_is_listed_twice_is_reported(tmp_path):
     data = write(tmp_path, [])
     (tmp_path / SPLIT).write_text('{"a": "./dev/a.png", "a": "./dev/b.png"}')
     annotations = cirr.read(data, ["val"])

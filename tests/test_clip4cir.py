@@ -1,4 +1,4 @@
-"""CLIP4Cir's checkpoints become bundles that compute the same, and bundles become its checkpoints again."""
+"""CLIP4Cir checkpoints are imported to bundles with the same features, and exported again unchanged."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_round_trip_of_small_models(sizes: Sizes, tmp_path: Path) -> None:
     ids=["RN50", "RN50x4"],
 )
 def test_round_trip_of_the_papers_backbones(sizes: Sizes, name: str, openai: str, tmp_path: Path) -> None:
-    """The Combiner is kept narrow: its widths cost memory and prove nothing more."""
+    """Uses a narrow Combiner, to save memory."""
     found = check_round_trip(tmp_path, sizes, 64, 128)
     assert (found["backbone"], found["dim"], found["image_size"]) == (name, sizes.dim, sizes.resolution)
     assert found["notes"] == []
@@ -122,14 +122,14 @@ def meta_state(sizes: Sizes) -> State:
 @pytest.mark.parametrize(
     ("sizes", "name"), [(RN50, "RN50"), (RN50X4, "RN50x4"), (VIT_B_32, "ViT-B-32")], ids=["RN50", "RN50x4", "ViT"]
 )
-def test_backbones_are_told_by_their_shapes(sizes: Sizes, name: str) -> None:
+def test_backbones_are_inferred_from_shapes(sizes: Sizes, name: str) -> None:
     definition = clip_definition("FILE", meta_state(sizes))
     assert published_name(definition) == f"{name}-quickgelu"
     assert definition["quick_gelu"]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_model_is_told_by_its_shapes(name: str) -> None:
+def test_every_published_model_is_inferred_from_its_shapes(name: str) -> None:
     with torch.device("meta"):
         state = open_clip.CLIP(**open_clip.get_model_config(name)).state_dict()
     assert published_name(clip_definition("FILE", state)) == name
@@ -203,7 +203,7 @@ def test_what_no_feature_depends_on_may_be_missing_or_more(tmp_path: Path) -> No
 
 
 class Exploit:
-    """What a hostile checkpoint would hold: unpickling it writes a file."""
+    """The payload of a hostile checkpoint: unpickling it writes a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -297,7 +297,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_file_is_named(what: str, tmp_path: Path) -> None:
+def test_the_error_names_the_kind_of_file(what: str, tmp_path: Path) -> None:
     make, message = WRONG[what]
     make(tmp_path / "file.pt")
     with pytest.raises(CheckpointError, match=message) as caught:
@@ -325,7 +325,7 @@ def test_files_that_are_too_large_are_not_opened(tmp_path: Path, monkeypatch: py
         read_checkpoint(tmp_path / "x.pt", "CLIP")
 
 
-def test_damage_inside_is_told(tmp_path: Path) -> None:
+def test_damage_inside_is_an_error(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.pt", "CLIP", {"x": torch.ones(1000)})
     content = bytearray(path.read_bytes())
     place = content.index(b"\x80\x02")  # where the pickle of names and shapes begins

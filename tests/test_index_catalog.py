@@ -184,7 +184,7 @@ def test_integer_ids_of_parquet_become_text(tmp_path):
     assert [entry.id for entry in read_catalog(write_parquet(tmp_path, id=pa.array([7, 8])))[0]] == ["7", "8"]
 
 
-def test_every_wrong_entry_is_one_problem_that_says_all(tmp_path):
+def test_every_invalid_entry_is_one_problem_with_all_its_faults(tmp_path):
     path = write_lines(
         tmp_path / "catalog.jsonl",
         [
@@ -214,7 +214,7 @@ def test_every_wrong_entry_is_one_problem_that_says_all(tmp_path):
     ]
 
 
-def test_a_key_that_is_no_attribute_name_is_told_once_and_left_out(tmp_path):
+def test_an_invalid_attribute_name_is_reported_once_and_left_out(tmp_path):
     path = lines(tmp_path, {"Product Name": ""}, {"Product Name": "x", "colour": "red"}, {"Product Name": "y"})
     entries, problems = read_catalog(path)
     assert [entry.attributes for entry in entries] == [{}, {"colour": "red"}, {}]
@@ -261,12 +261,12 @@ def test_a_catalog_that_is_unusable_as_a_whole_is_an_error(tmp_path, name, conte
         read_catalog(tmp_path / name.removesuffix("/notes.txt"))
 
 
-def test_a_missing_catalog_says_what_one_is(tmp_path):
+def test_the_error_for_a_missing_catalog_names_the_formats(tmp_path):
     with pytest.raises(DataError, match="does not exist: a catalog is a folder of pictures, or a file"):
         read_catalog(tmp_path / "missing.csv")
 
 
-def test_a_parquet_file_with_pictures_inside_says_that_paths_are_needed(tmp_path):
+def test_a_parquet_file_with_embedded_pictures_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"no usable column image(.|\n)*column 'image' is binary"):
         read_catalog(write_parquet(tmp_path, image=pa.array([b"x", b"y"])))
 

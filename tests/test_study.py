@@ -1,4 +1,4 @@
-"""What the study finds, against slow, obvious code."""
+"""The study against simple reference code."""
 
 from __future__ import annotations
 

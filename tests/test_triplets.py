@@ -60,7 +60,7 @@ def test_a_picture_outside_the_data_folder_is_refused(tmp_path, image):
     assert "inside the data folder" in str(annotations.problems[0])
 
 
-def test_every_wrong_record_is_told_with_its_line(tmp_path):
+def test_every_invalid_record_is_reported_with_its_line(tmp_path):
     data = write_catalog(tmp_path)
     write_lines(
         tmp_path / "catalog.jsonl",

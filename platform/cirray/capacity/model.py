@@ -146,5 +146,5 @@ def _known_memory(point: Point, fill: float, index_item: float) -> float:
 
 
 def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
+    numbers = list(values)
+    return sum(numbers) / len(numbers)

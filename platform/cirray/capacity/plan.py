@@ -62,11 +62,11 @@ def make_plan(inputs: PlanInputs, measured: Points) -> Plan:
     cluster = cluster_figures(inputs, model, layout, bar)
     building = building_figures(inputs, model, layout)
     serving = serving_figures(inputs, model, layout)
-    found = (*_with_bar(memory + disk, bar), *cluster, *building, *serving, recall_figure(inputs, points))
+    figures = (*_with_bar(memory + disk, bar), *cluster, *building, *serving, recall_figure(inputs, points))
     plan = Plan(
         inputs=inputs,
         quantization=inputs.chosen,
-        figures=found,
+        figures=figures,
         checks=tuple(checks),
         error_bar=bar,
         notes=(),
@@ -116,17 +116,17 @@ def _notes(plan: Plan, model: Model, layout: Layout) -> list[str]:
             f"{parts[slowest]:,.0f} ms, in the {slowest}: {advice[slowest]}"
         )
     if inputs.generations > 1:
-        alone = lay_out(inputs.model_copy(update={"generations": 1}), model).nodes
+        nodes_in_place = lay_out(inputs.model_copy(update={"generations": 1}), model).nodes
         notes.append(
             f"jobs/index.py builds a new generation while the published one serves, so {inputs.generations} "
             f"generations are in memory at its end; with --generations 1 (items only added and deleted in place) "
-            f"{alone:,} nodes suffice instead of {layout.nodes:,}"
+            f"{nodes_in_place:,} nodes suffice instead of {layout.nodes:,}"
         )
     if inputs.linked is None and inputs.indexed and has_graph(layout.shard_items, inputs.dim, inputs.threshold_kb):
-        few = lay_out(inputs.model_copy(update={"linked": 0}), model).nodes
+        nodes_without_links = lay_out(inputs.model_copy(update={"linked": 0}), model).nodes
         notes.append(
-            f"all {inputs.indexed} indexed attributes are assumed to get additional links, the upper bound: {few:,} "
-            f"nodes if none does (--linked 0)"
+            f"all {inputs.indexed} indexed attributes are assumed to get additional links, the upper bound: "
+            f"{nodes_without_links:,} nodes if none does (--linked 0)"
         )
     if plan.quantization != "none":
         notes.append(

@@ -283,8 +283,8 @@ def _check_columns(source: Source, file: Path, names: Sequence[str]) -> None:
     twice = [name for name, count in Counter(names).items() if name and count > 1]
     where = source.tree.where(file)
     if missing:
-        found = ", ".join(map(repr, names))
-        lines = [f"{where} has no usable column {' and '.join(missing)}: add it, or rename one of {found}"]
+        present = ", ".join(map(repr, names))
+        lines = [f"{where} has no usable column {' and '.join(missing)}: add it, or rename one of {present}"]
         raise DataError("\n".join([*lines, *map(str, source.problems)]))
     if twice:
         raise DataError(f"{where} has several columns {', '.join(map(repr, twice))}: give each its own name")

@@ -191,7 +191,7 @@ def image_pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.nd
 def pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.ndarray:
     """Pads, resizes and crops a picture to the square input of the image tower.
 
-    Padding as `preprocess.pad` says; bicubic resize of the short side to `size`, the long side to
+    Pads by `preprocess.pad`; bicubic resize of the short side to `size`, the long side to
     int(size * long / short); centre crop. Identical to torchvision's Resize(size, BICUBIC) and
     CenterCrop(size).
 

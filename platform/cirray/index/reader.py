@@ -45,13 +45,13 @@ class BaseReader(ABC):
         """See `Reader`."""
         window = Window.around(limit, offset)
         rows = query_rows(vectors, self.generation.dim)
-        found = self._nearest(rows, window.limit, window.offset, translate(filter, without, self._classes))
-        return [window.page(Hit(item_of(point.payload), point.score) for point in points) for points in found]
+        results = self._nearest(rows, window.limit, window.offset, translate(filter, without, self._classes))
+        return [window.page(Hit(item_of(point.payload), point.score) for point in points) for points in results]
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """See `Reader`."""
-        found = [item_of(point.payload) for point in self._retrieve(_point_ids(ids), with_vectors=False)]
-        return {item.id: item for item in found}
+        items = [item_of(point.payload) for point in self._retrieve(_point_ids(ids), with_vectors=False)]
+        return {item.id: item for item in items}
 
     def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
         """See `Reader`."""
@@ -128,13 +128,13 @@ class BaseBackend(ABC):
 
 def digests(scroll: Scroll) -> dict[str, str]:
     """Returns id -> digest of all points."""
-    found: dict[str, str] = {}
+    digest_of: dict[str, str] = {}
     cursor: Any = None
     while True:
         points, cursor = scroll(_PAGE, cursor, None, ["id", "digest"])
-        found.update({point.payload["id"]: point.payload["digest"] for point in points})
+        digest_of.update({point.payload["id"]: point.payload["digest"] for point in points})
         if cursor is None:
-            return found
+            return digest_of
 
 
 def _point_ids(ids: Sequence[str]) -> list[Any]:

@@ -46,10 +46,10 @@ def _not_found(reader: Reader, ids: list[str]) -> list[str]:
     rows = np.stack([features[identifier] for identifier in present])
     answers = reader.search(rows / np.linalg.norm(rows, axis=1, keepdims=True), _NEIGHBOURS)
     # Items with the same picture tie: the best hit may be another item with the same score.
-    found = {
+    self_hits = {
         identifier for identifier, hits in zip(present, answers, strict=True) if hits and hits[0].score >= SELF_SCORE
     }
-    return [identifier for identifier in ids if identifier not in found]
+    return [identifier for identifier in ids if identifier not in self_hits]
 
 
 def _failure(reader: Reader, what: str) -> str:

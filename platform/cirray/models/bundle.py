@@ -167,8 +167,8 @@ def load(folder: Path, device: str = "cpu") -> Model:
     manifest = read_bundle(folder)
     expected = {key: manifest[key] for key in ("image_fingerprint", "text_fingerprint")}
     encoder = load_encoder(folder / "encoder", device)
-    found = {key: encoder.fingerprint("image" if "image" in key else "text") for key in expected}
-    if expected != found:
+    actual = {key: encoder.fingerprint("image" if "image" in key else "text") for key in expected}
+    if expected != actual:
         raise BundleError(
             f"{folder}/encoder does not match the fingerprints in {MANIFEST}: train or copy the bundle again"
         )

@@ -101,14 +101,14 @@ def stages_of_bundle(bundle: Path | str) -> list[Stage]:
 @torch.inference_mode()
 def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, config: Config) -> list[Variant]:
     """Computes missing features, then the queries and the recall of every variant."""
-    found = []
+    compared = []
     for stage in stages:
         gpu = use_gpu(config.compute, config.workers)
         embedder = Embedder(stage.encoder, store_location(config.store), config.embed, config.workers, gpu)
         images, texts = embedder.images(pictures_of(dataset)), embedder.texts(table.captions)
         features = read_features(dataset, table, images, texts)
-        found += [_variant(name, function, features, dataset, table) for name, function in stage.functions.items()]
-    return found
+        compared += [_variant(name, function, features, dataset, table) for name, function in stage.functions.items()]
+    return compared
 
 
 def _variant(

@@ -48,10 +48,10 @@ def read(data: Data, splits: Sequence[str]) -> Annotations:
             listed = _listed(source, category, split)
             captions = source.root / "captions" / f"cap.{category}.{split}.json"
             split_file = f"image_splits/split.{category}.{split}.json"
-            found = list(read_triplets(source, captions, category, split, listed, split_file))
+            category_triplets = list(read_triplets(source, captions, category, split, listed, split_file))
             union = data.gallery == "val-split" and split != "test"
-            galleries[category] = _union(found) if union else tuple(listed or ())
-            triplets += found
+            galleries[category] = _union(category_triplets) if union else tuple(listed or ())
+            triplets += category_triplets
             for identifier in galleries[category]:
                 sources.setdefault(identifier, (listed or {}).get(identifier, ""))
         parts[split] = Split(split, tuple(triplets), galleries)
@@ -122,8 +122,8 @@ def _files(tree: Tree, ids: Mapping[str, str]) -> dict[str, Picture]:
     names = {(path.stem, path.suffix.lower()): path for path in tree.entries(folder)}
 
     def file(identifier: str) -> Picture:
-        found = (names.get((identifier, suffix)) for suffix in _SUFFIXES)
-        return tree.picture(next((path for path in found if path), folder / f"{identifier}.png"))
+        candidates = (names.get((identifier, suffix)) for suffix in _SUFFIXES)
+        return tree.picture(next((path for path in candidates if path), folder / f"{identifier}.png"))
 
     return {identifier: file(identifier) for identifier in ids}
 

@@ -65,7 +65,7 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: Config) -> d
             f"{combiner} combines features of width {combining.text_projection_layer.in_features}, but {clip or name} "
             f"({name}) has width {encoder.dim}: give the Combiner that was trained on this CLIP"
         )
-    found = {
+    report = {
         "clip_epoch": clip_checkpoint.epoch,
         "combiner_epoch": combiner_checkpoint.epoch,
         "notes": [*clip_checkpoint.notes, *combiner_checkpoint.notes],
@@ -75,7 +75,7 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: Config) -> d
         "recipe": "clip4cir",
         "fine_tuned": clip is not None,
         "metrics": {},
-        "clip4cir": found,
+        "clip4cir": report,
         "provenance": provenance(config.seed),
     }
     folder = mirror_of(config.output)
@@ -90,7 +90,7 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: Config) -> d
         "image_size": encoder.image_input.size,
         "combining": settings.model_dump(include={"function", "projection", "hidden"}),
         "preprocess": config.preprocess.model_dump(),
-        **found,
+        **report,
     }
 
 
@@ -135,8 +135,8 @@ def _read_combiner(path: Path | None, config: Config) -> tuple[CombiningFunction
     sizes = combiner_sizes(str(path), checkpoint.state)
     combining = Combiner(sizes.dim, sizes.projection, sizes.hidden)
     combining.load_state_dict(checkpoint.state)
-    found = {"function": "combiner", "projection": sizes.projection, "hidden": sizes.hidden}
-    return combining, settings.model_copy(update=found), checkpoint
+    inferred = {"function": "combiner", "projection": sizes.projection, "hidden": sizes.hidden}
+    return combining, settings.model_copy(update=inferred), checkpoint
 
 
 def export_bundle(source: str, output: Path) -> dict[str, Any]:

@@ -68,8 +68,8 @@ class Shapes:
 
     def count(self, pattern: str) -> int:
         """Returns the number of distinct values of a pattern's group among the names."""
-        found = (re.match(pattern, name) for name in self._shapes)
-        return len({match.group(1) for match in found if match})
+        matches = (re.match(pattern, name) for name in self._shapes)
+        return len({match.group(1) for match in matches if match})
 
     def has(self, name: str) -> bool:
         """Whether the tensor exists."""
