@@ -1,4 +1,4 @@
-"""What the feature store saves, and what ranking without a sort saves: python benchmarks/bench_features.py"""
+"""Time saved by the feature store and by ranking without sorting: python benchmarks/bench_features.py"""
 
 import tempfile
 import time
@@ -22,7 +22,7 @@ PICTURES, QUERIES, GALLERY, DIM = 64, 2000, 6000, 640
 
 
 def seconds(step: Callable[[], object]) -> float:
-    """Returns the best of three."""
+    """Returns the minimum time of three runs."""
     taken = []
     for _ in range(3):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Trials: what they add to the bare stage-2 loop, and what each holds of the shared features. Ratios of one run."""
+"""Overhead of Ray Tune trials over the bare stage-2 loop, in time and memory, as ratios within one run."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ IMAGES, CAPTIONS, TRIPLETS, WIDTH = 400_000, 20_000, 8_000, 128
 
 
 def table(seed: int) -> TripletTable:
-    """Random triplets."""
+    """Returns a table of random triplets."""
     random = torch.Generator().manual_seed(seed)
     rows = torch.randint(IMAGES, (2, TRIPLETS), generator=random)
     texts = torch.randint(CAPTIONS, (TRIPLETS,), generator=random)
@@ -47,7 +47,7 @@ def table(seed: int) -> TripletTable:
 
 
 def start(config: TuneConfig) -> Start:
-    """Random features of 400,000 pictures."""
+    """Returns the shared inputs of trials: random features of 400,000 pictures."""
     images = torch.randn(IMAGES, WIDTH)
     captions = torch.randn(CAPTIONS, WIDTH)
     features = FrozenFeatures.of(images, {"train": captions, "val": captions, REPORTED: captions})
@@ -59,7 +59,7 @@ def start(config: TuneConfig) -> Start:
 
 @ray.remote(num_cpus=1)
 def bare(begin: Start) -> tuple[float, float]:
-    """Trains without Ray Tune; returns seconds, and MiB of memory of its own."""
+    """Trains without Ray Tune; returns the seconds and the private memory in MiB."""
     config = begin.inputs.config
     worker = Worker.trial(config.compute, torch.device("cpu"))
     task = CombiningTask(with_config(begin, config), worker, begin.features)
@@ -70,13 +70,13 @@ def bare(begin: Start) -> tuple[float, float]:
 
 
 def anonymous(pid: int) -> float:
-    """Returns the MiB of a process that are its own: memory of the object store is not among them."""
+    """Returns the private memory of a process in MiB, without that shared with the object store."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
 class Memory(threading.Thread):
-    """Looks at the trials' processes now and then."""
+    """Samples the memory of the trials' processes."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -84,7 +84,7 @@ class Memory(threading.Thread):
         self.over = threading.Event()
 
     def run(self) -> None:
-        """Keeps the most that one of them held."""
+        """Records the maximum of all processes."""
         while not self.over.wait(0.5):
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error, OSError, StopIteration):
@@ -104,7 +104,7 @@ def main() -> None:
     ray.get(bare.remote(ref))
     runs = [ray.get(bare.remote(ref)) for _ in range(3)]
     loop, own = min(seconds for seconds, _ in runs), min(memory for _, memory in runs)
-    print(f"bare loop: 1.00x, {own:.0f} MiB of its own; the shared features: {size:.0f} MiB")
+    print(f"bare loop: 1.00x, {own:.0f} MiB private; the shared features: {size:.0f} MiB")
     lr = config.stage2.optimisation.lr
     space = Space("bench", {"stage2.optimisation.lr": Domain("uniform", (lr, lr * 1.0001))})
     for concurrent in (1, 2):
@@ -117,7 +117,7 @@ def main() -> None:
         spent = sorted(float(trial.last["seconds"]) for trial in trials)
         print(
             f"trials, {concurrent} at a time: {spent[0] / loop:.2f}x the bare loop's time (fastest), "
-            f"{spent[len(spent) // 2] / loop:.2f}x (median); at most {memory.most:.0f} MiB of its own each"
+            f"{spent[len(spent) // 2] / loop:.2f}x (median); at most {memory.most:.0f} MiB private each"
         )
 
 

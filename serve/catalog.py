@@ -22,7 +22,7 @@ class Catalog:
     """Keeps the published generation open. A request uses one generation; a replaced one closes after its last request.
 
     Args:
-        backend: the index; `backend.searches` calls of it run at a time.
+        backend: the index; `backend.search_threads` calls of it run at a time.
         bundle: name of the bundle in error messages.
     """
 
@@ -33,7 +33,7 @@ class Catalog:
         self._current: Reader | None = None
         self._uses: dict[Reader, int] = {}
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(backend.searches, thread_name_prefix="index")
+        self._threads = ThreadPoolExecutor(backend.search_threads, thread_name_prefix="index")
 
     async def call(
         self, method: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs

@@ -1,4 +1,4 @@
-"""The ingress deployment: validates requests and searches. It holds no model and does not import torch."""
+"""The ingress deployment: validates, fetches, searches. It holds no model and imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Capacity planning: formulas by hand, the fit, the error bar, the layout, what people see."""
+"""Capacity planning: formulas against known examples, the fit, the error bar, the layout, the output."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def plan(**values: Any) -> Plan:
 
 
 def synthetic(items: int, dim: int, **changes: Any) -> Point:
-    """Returns what would be measured if the formulas were right."""
+    """Returns the point that would be measured if the formulas were exact."""
     graph = formulas.graph_bytes(items, 16, 0.8) if formulas.has_graph(items, dim, 20_000) else 0.0
     log = math.log2(items)
     floats, index = 4 * items * dim, 4 * 20 * items
@@ -71,7 +71,7 @@ def synthetic(items: int, dim: int, **changes: Any) -> Point:
 IDEAL = [synthetic(10_000, 128), synthetic(100_000, 128), synthetic(100_000, 640), synthetic(1_000_000, 128)]
 
 
-def test_bytes_by_hand() -> None:
+def test_bytes_of_known_examples() -> None:
     assert formulas.vector_bytes(1_000_000, 1024) == 4_096_000_000
     assert formulas.vendor_bytes(1_000_000, 1024) == 6_144_000_000  # the example of Qdrant's documentation
     assert formulas.quantized_bytes(1000, 640, "none") == 0
@@ -89,7 +89,7 @@ def test_bytes_by_hand() -> None:
     assert formulas.has_graph(40_001, 128, 20_000)
 
 
-def test_waiting_by_hand() -> None:
+def test_waiting_times_of_known_examples() -> None:
     assert formulas.wait_p95_s(100, 0.5) == pytest.approx(math.log(20) / 50)
 
 
@@ -103,7 +103,7 @@ def test_waiting_by_hand() -> None:
         (0.0, 0.0, 10_000, 4 * UNSEEN),
     ],
 )
-def test_error_bar_by_hand(worst: float, held_out: float, factor: float, expected: float) -> None:
+def test_error_bar_of_known_examples(worst: float, held_out: float, factor: float, expected: float) -> None:
     assert error_bar(worst, held_out, factor).relative == pytest.approx(expected)
 
 
@@ -124,7 +124,7 @@ def test_fit_finds_what_made_the_points() -> None:
 
 
 def test_no_error_is_claimed_where_nothing_is_tested() -> None:
-    """Two points and two coefficients: an error of zero would say nothing."""
+    """With two points and two coefficients the error is always zero, so none is reported."""
     few = IDEAL[:3]
     checks = check_points(fit_model(few), few)
     assert [(check.search, check.build) for check in checks] == [(None, None)] * 3
@@ -168,8 +168,8 @@ def test_quantization_is_chosen_by_size() -> None:
     assert inputs(items=5, quantization="binary").chosen == "binary"
 
 
-def test_layout_by_hand() -> None:
-    """100 bytes an item in memory, 1 ms a query and shard: everything else is nothing."""
+def test_layout_of_known_examples() -> None:
+    """Returns a model with 100 bytes of memory per item and 1 ms per query and shard; all else is zero."""
     model = Model(
         fill=0,
         index_item=0,
@@ -236,10 +236,10 @@ def test_every_plan_holds_together(kind: str, items: int, dim: int, qps: float, 
     assert value("memory_binary") <= value("memory_int8") + 16 * items and value("p95_ms") > 0
 
 
-def test_notes_say_what_is_not_met() -> None:
+def test_notes_name_unmet_requirements() -> None:
     notes = "\n".join(plan(quantization="binary", recall=0.99, p95_ms=1, encoder_rate=10).notes)
-    assert "RECALL: 0.90 was seen with binary, and 0.99 is wanted" in notes or "RECALL" in notes
-    assert "P95: up to" in notes and "in the encoder: encoders that are faster" in notes
+    assert "RECALL: 0.90 was measured with binary, but 0.99 is required" in notes or "RECALL" in notes
+    assert "P95: up to" in notes and "in the encoder: faster encoders" in notes
     fine = plan(p95_ms=10_000, recall=0.1)
     assert not any(note.startswith(("RECALL", "P95")) for note in fine.notes)
     assert any("--generations 1" in note for note in fine.notes)
@@ -250,8 +250,8 @@ def test_notes_say_what_is_not_met() -> None:
     ("argv", "message"),
     [
         (["--dim", "640", "--qps", "1"], "--items N is missing: items in the catalog"),
-        (["--item", "5", "--dim", "640", "--qps", "1"], "no option is named --item. Did you mean --items?"),
-        (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"no option is named --zzz\. See"),
+        (["--item", "5", "--dim", "640", "--qps", "1"], "unknown option --item. Did you mean --items?"),
+        (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"unknown option --zzz\. See"),
         (["--items", "0", "--dim", "640", "--qps", "1"], r"--items: input should be greater than .* \(given: 0\)"),
         (["--items", "1.5", "--dim", "640", "--qps", "1"], "--items: input should be a valid integer"),
         (["--items", "5", "--dim", "640", "--qps", "-1"], "--qps: input should be greater than 0"),
@@ -280,7 +280,7 @@ def test_points_that_do_not_do_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "points.json"
     for text in ("{", "[]", MEASURED.model_copy(update={"points": MEASURED.points[:1]}).model_dump_json()):
         path.write_text(text)
-        with pytest.raises(ConfigError, match="holds no measured points"):
+        with pytest.raises(ConfigError, match="is not a file of measured points"):
             read_points(path)
 
 
@@ -301,7 +301,7 @@ def test_json_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
         assert figure["formula"] and figure["basis"] in found["sources"], figure
 
 
-def test_text_says_all_that_json_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_contains_everything_in_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     run(["--items=1e9", "--dim=640", "--qps=2000", "--quantization=int8"])
     text = capsys.readouterr().out
     found = plan(items=10**9, qps=2000, quantization="int8")

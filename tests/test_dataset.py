@@ -43,7 +43,7 @@ def break_some(root):
     (root / "images/p4.png").unlink()
 
 
-def test_all_problems_are_told_at_once_with_file_and_line(tmp_path):
+def test_all_problems_are_reported_together_with_file_and_line(tmp_path):
     data = write_catalog(tmp_path / "d")
     break_some(tmp_path / "d")
     with pytest.raises(DataError) as caught:
@@ -114,7 +114,7 @@ def test_bad_pictures_leave_cirr_subsets(tmp_path):
     assert str(dataset.skipped[0]).startswith("image_splits/split.rc2.val.json entry m5: ")
 
 
-def test_a_long_list_is_cut_and_says_how_many_more(tmp_path):
+def test_a_long_list_is_truncated_with_a_count(tmp_path):
     data = write_catalog(tmp_path / "d")
     write_lines(tmp_path / "d/triplets.val.jsonl", ["{"] * 250)
     with pytest.raises(DataError) as caught:
@@ -125,7 +125,7 @@ def test_a_long_list_is_cut_and_says_how_many_more(tmp_path):
 
 
 @pytest.mark.parametrize("root", ["", "{tmp}/nowhere", "{tmp}/file"])
-def test_a_root_that_is_no_folder_names_the_setting_and_what_belongs_there(tmp_path, root):
+def test_a_missing_root_names_the_setting_and_the_expected_files(tmp_path, root):
     (tmp_path / "file").touch()
     data = Data(format="triplets", root=root.format(tmp=tmp_path))
     with pytest.raises(ConfigError, match=r"data\.root .*catalog\.jsonl"):

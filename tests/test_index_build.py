@@ -211,7 +211,7 @@ def test_the_job_lists_rolls_back_and_says_what_is_missing(store: Shop) -> None:
     assert "--catalog is missing" in run("--bundle", str(store.bundle)).stderr
     assert "give either" in run("--list", "--rollback").stderr
     wrong = run("--bundle", str(store.bundle / "nothing"), "--catalog", str(store.catalog))
-    assert "no complete model bundle" in wrong.stderr
+    assert "not a complete model bundle" in wrong.stderr
 
 
 def test_the_result_is_written_with_its_configuration(store: Shop, tmp_path: Path) -> None:

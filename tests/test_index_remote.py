@@ -139,7 +139,7 @@ def test_who_was_overtaken_publishes_nothing(machines: Machines) -> None:
         done = fill(ours, items(2), rows(2))
         theirs = publish(machines.backend("theirs"), 3)
         with pytest.raises(
-            SearchIndexError, match=f"another job has published {theirs.name} meanwhile, and {done.name} was not"
+            SearchIndexError, match=f"another job published {theirs.name} while this one ran; {done.name} was not"
         ):
             ours.publish(done.name)
         assert ours.published() == theirs.name

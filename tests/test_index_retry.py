@@ -1,4 +1,4 @@
-"""Calls of a Qdrant client against local servers that misbehave: what is tried again, and what the error says."""
+"""RetryingClient against misbehaving local servers: what is retried, and the error messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.index import retry
 from cirray.index.backend import Generation
 from cirray.index.items import Item, point_id
-from cirray.index.retry import ATTEMPTS, Calls
+from cirray.index.retry import ATTEMPTS, RetryingClient
 from cirray.index.server import ServerBackend, ServerReader, connect_backend
 
 Answer = tuple[int, str, dict[str, str]] | None  # None = the connection is closed without one
@@ -122,7 +122,7 @@ def client(fake: FakeQdrant) -> Iterator[QdrantClient]:
 
 @pytest.fixture
 def count(client: QdrantClient) -> Callable[[], int]:
-    of = Calls(client, "the index")
+    of = RetryingClient(client, "the index")
     return lambda: int(of.call("count", "shop--one", exact=True).count)
 
 
@@ -209,15 +209,15 @@ def test_waits_grow_up_to_a_limit(fake: FakeQdrant, client: QdrantClient, monkey
     monkeypatch.setattr("random.uniform", lambda low, high: longest.append(high) or high)
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
     fake.script = [refusal(503)] * 7
-    assert Calls(client, "the index", 8).call("count", "shop--one", exact=True).count == 3
+    assert RetryingClient(client, "the index", 8).call("count", "shop--one", exact=True).count == 3
     assert longest == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0])
 
 
 def test_a_mistake_of_ours_is_not_hidden(client: QdrantClient) -> None:
     with pytest.raises(AttributeError):
-        Calls(client, "the index").call("no_such_method")
+        RetryingClient(client, "the index").call("no_such_method")
     with pytest.raises(TypeError):
-        Calls(client, "the index").call("count")
+        RetryingClient(client, "the index").call("count")
 
 
 def nobody() -> str:
@@ -270,7 +270,7 @@ def generation() -> Generation:
 
 
 def test_a_search_as_the_server_sees_it(fake: FakeQdrant, client: QdrantClient) -> None:
-    reader = ServerReader(Calls(client, "the index"), "shop--one", generation())
+    reader = ServerReader(RetryingClient(client, "the index"), "shop--one", generation())
     asked = Filter.model_validate({"sale": True, "price": 10, "colour": {"not": ["red", 1]}})
     assert reader.search(np.ones((1, 2), np.float32), 5, 40, asked, without="me") == [[]]
     (search,) = fake.bodies[-1]["searches"]

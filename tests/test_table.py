@@ -1,4 +1,4 @@
-"""Triplets as row numbers."""
+"""The triplet table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ablation: single changes of a recipe, each trained with several seeds from the same frozen features."""
+"""Ablations: trains a recipe and variations of it, each with several seeds, and compares them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,24 @@ from cirray.storage.files import write_json, write_text
 from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 from cirray.training.run_dir import CONFIG, FREE, open_output
-from tuning.run import RECIPE, held_back
+from tuning.run import RECIPE, with_holdout
 
-TRAINED_ANEW = ("stage1", "stage2")
+ABLATED_STAGES = ("stage1", "stage2")
 FOLDER = Path(__file__).parent / "ablations"
 _FREE = tuple(field for field in FREE if field != "tune")
 RESULT = "ablation.json"
 
 
 def load_changes(name: str, config: TrialsConfig) -> dict[str, dict[str, Any]]:
-    """Reads named changes, a mapping of names to fields and values, and tries each with a configuration.
+    """Reads the changes of an ablation, name -> field -> value, and validates each against a configuration.
+
+    Args:
+        name: name of a file in `ablations/`, or path of a .yaml file.
+        config: the recipe.
 
     Raises:
-        ConfigError: no such file, a field that does not exist or is not of a stage that is trained anew, a value that
-            it refuses.
+        ConfigError: the file does not exist, or it names an unknown field, a field of a stage other than 1 and 2, or an
+            invalid value.
     """
     from cirray.models.combining import is_trainable
 
@@ -41,12 +45,14 @@ def load_changes(name: str, config: TrialsConfig) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"no ablation {name}: there are {known}; or give a .yaml file")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict) or not all(isinstance(change, dict) and change for change in content.values()):
-        raise ConfigError(f"{path} must map names to the fields that they change, and their values")
+        raise ConfigError(f"{path} must map names to changed fields and their values")
     for label, change in content.items():
         for field in change:
             check_field(type(config), field)
-            if field.partition(".")[0] not in TRAINED_ANEW:
-                raise ConfigError(f"{path}: {label} changes {field}, but only stages 1 and 2 are trained anew")
+            if field.partition(".")[0] not in ABLATED_STAGES:
+                raise ConfigError(
+                    f"{path}: {label} changes {field}, but only fields of stage1 and stage2 can be changed"
+                )
         changed = overridden(config, change)
         combines = changed.stage2.enabled and is_trainable(changed.stage2.combining)
         if not (changed.stage1.enabled or combines):
@@ -55,20 +61,28 @@ def load_changes(name: str, config: TrialsConfig) -> dict[str, dict[str, Any]]:
 
 
 def ablate(config: TrialsConfig, changes: str) -> dict[str, Any]:
-    """Trains the recipe and each change of it with `tune.seeds` seeds; resumes an ablation that was stopped.
+    """Trains the recipe and each change of it with `tune.seeds` seeds; resumes an interrupted ablation.
 
-    The stages before the first that is changed run once. Epochs are chosen on triplets held back from train; val is
-    only reported.
+    Stages before the first changed one run once. Epochs are selected on triplets held out from train; val is only
+    reported.
+
+    Args:
+        config: the recipe.
+        changes: see `load_changes`.
 
     Returns:
-        The JSON result: of each row its changed fields, and its numbers by seed.
+        The JSON result: the changed fields of each row, and its scores by seed.
+
+    Raises:
+        ConfigError: the configuration or the changes are invalid; before any training.
+        RunError: the output folder belongs to another run.
     """
-    config = overridden(held_back(config), {"ablation": False})
+    config = overridden(with_holdout(config), {"ablation": False})
     named = {RECIPE: {}, **load_changes(changes, config)}
     output = open_output(config, _FREE)
     write_text((output / CONFIG).local, config.to_yaml())
     (output / CONFIG).push()
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # disables Ray Tune's own tables
     from tuning.outcome import table
 
     log(f"{len(named)} rows, {config.tune.seeds} seeds each")
@@ -79,7 +93,7 @@ def ablate(config: TrialsConfig, changes: str) -> dict[str, Any]:
 
 
 def _stage2(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Location) -> Sequence[Any]:
-    """Trains stage 2 of every row as trials that share the frozen features."""
+    """Trains stage 2 of every row as Ray Tune trials on shared frozen features."""
     from tuning.outcome import candidates
     from tuning.prepare import prepare
     from tuning.search import compare
@@ -89,7 +103,7 @@ def _stage2(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output
 
 
 def _both_stages(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Location) -> Sequence[Any]:
-    """Trains stages 1 and 2 of every row, from one backbone."""
+    """Trains stages 1 and 2 of every row, from the same backbone."""
     from tuning.rows import train_rows
 
     return train_rows(config, named, output)

@@ -1,4 +1,4 @@
-"""The pictures of a search."""
+"""The plots of a search."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _LEAST_TRIALS = 8
 
 
 def importance(trials: Sequence[Trial], space: Space, epoch: int) -> dict[str, float]:
-    """Returns how much each field mattered for being among the better trials after `epoch` epochs (PED-ANOVA).
+    """Returns the importance of each field for the selection value after `epoch` epochs (PED-ANOVA).
 
-    All trials are compared at the same epoch, as most are stopped early; {} if there are too few.
+    All trials are compared at the same epoch, as most are stopped early; {} if fewer than _LEAST_TRIALS reached it.
     """
     study = optuna.create_study(direction="maximize")
     distributions = space.distributions()
@@ -45,17 +45,17 @@ def importance(trials: Sequence[Trial], space: Space, epoch: int) -> dict[str, f
 
 
 def draw_importance(axes: Axes, found: Mapping[str, float]) -> None:
-    """Bars, the most important field on top."""
+    """Draws one bar per field, the most important one on top."""
     ordered = sorted(found.items(), key=lambda pair: pair[1])
     axes.barh([_short(name) for name, _ in ordered], [value for _, value in ordered], color=ACCENT)
     axes.set_xlabel("importance")
-    axes.set_title("What mattered")
+    axes.set_title("Importance")
     if not ordered:
-        axes.text(0.5, 0.5, "too few trials to say", ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "too few trials", ha="center", transform=axes.transAxes)
 
 
 def draw_curves(axes: Axes, trials: Sequence[Trial]) -> None:
-    """The selection value of each trial over its epochs; those that ran to the end are dark."""
+    """Draws the selection value of each trial over its epochs; complete trials are dark."""
     for trial in sorted(trials, key=lambda trial: trial.full):
         if trial.curve:
             epochs, values = zip(*trial.curve, strict=True)
@@ -68,14 +68,14 @@ def draw_curves(axes: Axes, trials: Sequence[Trial]) -> None:
 
 
 def draw_parallel(axes: Axes, trials: Sequence[Trial], space: Space) -> None:
-    """A line a trial through all of its values, the better the darker."""
+    """Draws one line per trial through its values; darker is better."""
     fields = list(space.domains)
     ranked = sorted((trial for trial in trials if trial.best is not None), key=lambda trial: trial.best or 0.0)
     low, high = (ranked[0].best or 0.0, ranked[-1].best or 1.0) if ranked else (0.0, 1.0)
     for trial in ranked:
-        shade = ((trial.best or 0.0) - low) / (high - low or 1.0)
+        quality = ((trial.best or 0.0) - low) / (high - low or 1.0)
         heights = [_height(space, field, trial.params[field]) for field in fields]
-        axes.plot(range(len(fields)), heights, color=plt.get_cmap("viridis_r")(shade), alpha=0.25 + 0.7 * shade**3)
+        axes.plot(range(len(fields)), heights, color=plt.get_cmap("viridis_r")(quality), alpha=0.25 + 0.7 * quality**3)
     axes.set_xticks(range(len(fields)), [_short(field) for field in fields], rotation=30, ha="right")
     axes.set_yticks([0, 1], ["low / first", "high / last"])
     axes.set_title("All trials: dark lines are the better ones")
@@ -115,7 +115,7 @@ def draw_sweep(axes: Axes, sweep: Sweep) -> None:
         axes.minorticks_off()
     axes.set_xlabel(sweep.field)
     axes.set_ylabel("selection value, percent")
-    axes.set_title(f"The effect of {sweep.field.rpartition('.')[2]} alone")
+    axes.set_title(f"Sweep of {sweep.field.rpartition('.')[2]}")
     axes.legend(frameon=False)
 
 
@@ -126,7 +126,7 @@ def draw_report(
     sweep: Sweep | None,
     path: Path,
 ) -> None:
-    """Writes all pictures as one PNG."""
+    """Writes all plots as one PNG."""
     figure: Figure
     figure, axes = plt.subplots(2, 2, figsize=(14, 10), layout="constrained")
     draw_importance(axes[0, 0], importance(trials, space, epoch))
@@ -142,7 +142,7 @@ def draw_report(
 
 
 def _height(space: Space, field: str, value: Any) -> float:
-    """Where a value lies in its domain, 0 to 1."""
+    """Returns the relative position of a value in its domain, 0 to 1."""
     domain = space.domains[field]
     if domain.kind == "choice":
         return domain.values.index(value) / (len(domain.values) - 1)

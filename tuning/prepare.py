@@ -1,4 +1,4 @@
-"""What a search starts from: the stages before the searched one, trained once, and their frozen features."""
+"""Runs the stages before the searched one, once, and reads their frozen features for the trials."""
 
 from __future__ import annotations
 

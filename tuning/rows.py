@@ -1,4 +1,4 @@
-"""Rows of an ablation that change stage 1: whole runs of stages 1 and 2, from one backbone."""
+"""Ablations that change stage 1: full runs of stages 1 and 2 from one backbone."""
 
 from __future__ import annotations
 
@@ -29,47 +29,48 @@ from tuning.watch import clock
 
 
 class Run(NamedTuple):
-    """The result of one run: its best selection value, and its metrics on val, such as "val R@10" -> percent."""
+    """Result of one run: its best selection value, and its metrics on val, such as "val R@10" -> percent."""
 
     selection: float
     reported: Mapping[str, float]
 
 
 def train_rows(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Location) -> list[Candidate]:
-    """Trains every row with `tune.seeds` seeds, one run after the other, in `output`/rows; finished runs are only read.
+    """Trains every row with `tune.seeds` seeds, sequentially, in `output`/rows; finished runs are only read.
 
-    A seed also draws which triplets are held back. Rows that train stage 1 alike train it once.
+    The seed also determines the held-out triplets. Rows with the same stage 1 train it once per seed.
 
     Args:
         config: the recipe; its stage 0 runs once, in `output`/base.
-        named: name of a row -> the fields of stages 1 and 2 that it changes.
+        named: name of a row -> changed fields of stages 1 and 2.
+        output: the output of the ablation.
 
     Raises:
-        ConfigError: two names give the same folder.
+        ConfigError: two names map to the same folder.
     """
     folders = [_folder(name) for name in named]
     if len(set(folders)) < len(folders):
-        raise ConfigError(f"two rows would share a folder: {', '.join(folders)}; name them otherwise")
+        raise ConfigError(f"two rows would share a folder: {', '.join(folders)}; rename one of them")
     started = overridden(config, _backbone(config, output / "base"))
     seeds = [config.seed + number for number in range(config.tune.seeds)]
     runs = [(name, folder, seed) for name, folder in zip(named, folders, strict=True) for seed in seeds]
-    found: dict[str, list[Run]] = {name: [] for name in named}
+    results: dict[str, list[Run]] = {name: [] for name in named}
     fine_tuned: dict[str, Path] = {}
-    took: list[float] = []
+    durations: list[float] = []
     for number, (name, folder, seed) in enumerate(runs):
-        eta = f", ETA {clock(fmean(took) * (len(runs) - number))}" if took else ""
+        eta = f", ETA {clock(fmean(durations) * (len(runs) - number))}" if durations else ""
         log(f"\nrun {number + 1} of {len(runs)}: {name}, seed {seed}{eta}")
         row = output / f"rows/{folder}/seed-{seed}"
         began = time.monotonic()
         finished, run = _run(overridden(started, {**named[name], SEED: seed, "output": str(row)}), fine_tuned)
-        found[name].append(run)
+        results[name].append(run)
         if not finished:
-            took.append(time.monotonic() - began)
-    return [_candidate(name, change, found[name]) for name, change in named.items()]
+            durations.append(time.monotonic() - began)
+    return [_candidate(name, change, results[name]) for name, change in named.items()]
 
 
 def _backbone(config: TrialsConfig, base: Location) -> dict[str, Any]:
-    """Runs what comes before stage 1 in `base`; returns the fields that start from what it made."""
+    """Runs stage 0 in `base` if it is enabled; returns the fields that make a run start from its weights."""
     base = Location.parse(str(base))  # a run of its own: with a mirror of its own
     off = {"stage1.enabled": False, "stage2.enabled": False, "output": str(base)}
     if not config.stage0.enabled:
@@ -80,37 +81,37 @@ def _backbone(config: TrialsConfig, base: Location) -> dict[str, Any]:
 
 
 def _run(config: TrialsConfig, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
-    """Trains a row with one seed; returns whether it was done before, and its result.
+    """Trains a row with one seed; returns whether it was already finished, and its result.
 
     Args:
-        fine_tuned: settings of stage 1 -> folder of a stage 1 that an earlier run trained with them; this run's is
-            added.
+        config: the configuration of the run.
+        fine_tuned: key of a stage 1 (`_stage1_key`) -> folder of its result, of the previous runs; this run is added.
     """
     output = open_output(config)
     report_file = (output / REPORT).local
     finished = report_file.is_file()
-    settings = _stage1(config)
-    if settings in fine_tuned and not is_done((output / "stage1").local):
-        _copy_stage1(config, fine_tuned[settings], output)
+    key = _stage1_key(config)
+    if key in fine_tuned and not is_done((output / "stage1").local):
+        _copy_stage1(config, fine_tuned[key], output)
     report = read_json(report_file) if finished else train(config)
     if config.stage1.enabled:
-        fine_tuned.setdefault(settings, (output / "stage1").local)
+        fine_tuned.setdefault(key, (output / "stage1").local)
     steps = [(output / stage).local for stage in ("stage2", "stage1")]
     last = next(step for step in steps if is_done(step))
     reported = on_val(row_metrics(report["results"][-1]))
     return finished, Run(float(read_json(last / DONE)["best"]), reported)
 
 
-def _stage1(config: TrialsConfig) -> str:
-    """Returns the settings that stage 1 depends on where all else is shared; `blend` is applied after training."""
+def _stage1_key(config: TrialsConfig) -> str:
+    """Returns a key of everything in a row that determines stage 1; `blend` is applied after it."""
     return f"{config.seed} {config.stage1.model_copy(update={'blend': 1.0}).model_dump_json()}"
 
 
 def _copy_stage1(config: TrialsConfig, source: Path, output: Location) -> None:
-    """Copies the trained tensors of another run's stage 1 into this run, DONE last."""
+    """Copies the stage 1 of another run into this one; the file that marks it as done is written last."""
     target = (output / "stage1").local
     target.mkdir(parents=True, exist_ok=True)
-    write_text((output / CONFIG).local, config.to_yaml())  # first: it makes the folder ours
+    write_text((output / CONFIG).local, config.to_yaml())  # first: claims the folder for this run
     for name in (WEIGHTS, PROGRESS, DONE):
         with replacing(target / name) as temporary:
             shutil.copyfile(source / name, temporary)

@@ -1,4 +1,4 @@
-"""The tuning job, step by step."""
+"""The tuning job: search, comparison of finalists, sweep and report."""
 
 from __future__ import annotations
 
@@ -26,57 +26,57 @@ C = TypeVar("C", bound=TrialsConfig)
 
 
 def tune(config: TuneConfig) -> dict[str, Any]:
-    """Searches, compares the finalists over seeds, writes reports and `best.yaml`. Resumes a search that was stopped.
+    """Searches, compares the finalists over seeds, writes the report and `best.yaml`; resumes an interrupted search.
 
     Returns:
         The JSON result.
 
     Raises:
-        ConfigError: wrong settings or space, before anything is started.
-        RunError: the folder belongs to something else, or no trial came to a result.
+        ConfigError: the settings or the search space are invalid; before any training.
+        RunError: the output folder belongs to another run, or no trial reported a result.
     """
-    config = settle(config)
+    config = resolve_config(config)
     space = load_space(config.tune.space, config)
     swept = config.tune.sweep
     if swept and swept not in space.domains:
-        raise ConfigError(f"tune.sweep {swept} is not in the space {space.name}: name one of its fields, or none")
+        raise ConfigError(f"tune.sweep {swept} is not in the space {space.name}: give one of its fields, or none")
     output = open_output(config, _FREE)
     write_text((output / CONFIG).local, config.to_yaml())
     (output / CONFIG).push()
     return Search(config, space, output).run()
 
 
-def settle(config: TuneConfig) -> TuneConfig:
-    """Completes a configuration for searching.
+def resolve_config(config: TuneConfig) -> TuneConfig:
+    """Completes the configuration of a search: held-out triplets, and validation after every epoch.
 
     Raises:
-        ConfigError: neither a budget nor a number of trials was given.
+        ConfigError: neither a budget nor a number of trials is given, or several workers per trial without the latter.
     """
     settings = config.tune
     if settings.seconds is None and not settings.trials:
         raise ConfigError("give --budget 10m or --trials N: how long the search may take")
     if settings.workers_per_trial > 1 and not settings.trials:
         raise ConfigError(
-            "--workers-per-trial above 1 wants --trials N in place of a budget: Ray Tune cannot stop a trial of "
-            "several workers without leaving them behind, so each runs to its end"
+            "--workers-per-trial above 1 needs --trials N instead of a budget: Ray Tune cannot stop a trial of several "
+            "workers without leaking them, so each trial runs to its end"
         )
     if settings.sweep and not settings.sweep.startswith(f"{settings.stage}."):
         config = overridden(config, {"tune.sweep": None})
-    config = held_back(config)
-    # Validate every epoch: early stopping needs it.
+    config = with_holdout(config)
+    # Validate every epoch: the scheduler stops trials by the result.
     return overridden(config, {f"{settings.stage}.optimisation.validate_every": 1, "ablation": False})
 
 
-def held_back(config: C) -> C:
-    """Returns a configuration that holds triplets back: its own part, or the default one."""
+def with_holdout(config: C) -> C:
+    """Returns a configuration with a selection split: sets `data.holdout` to HOLDOUT if it is 0."""
     if config.data.holdout:
         return config
-    log(f"data.holdout is 0: holding {HOLDOUT:.0%} of the train triplets back, so that val chooses nothing")
+    log(f"data.holdout is 0: holding out {HOLDOUT:.0%} of the train triplets for selection, val is only reported")
     return overridden(config, {"data.holdout": HOLDOUT})
 
 
 class Search:
-    """The steps of one search in its output."""
+    """The steps of one search and its output."""
 
     def __init__(self, config: TuneConfig, space: Space, output: Location) -> None:
         self.config = config
@@ -84,21 +84,23 @@ class Search:
         self.output = output
 
     def run(self) -> dict[str, Any]:
-        """Runs the steps that are not done yet."""
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # no tables of Ray Tune: Watch shows progress
+        """Runs all steps that are not finished, and returns the JSON result."""
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # disables Ray Tune's own tables; Watch prints the progress
         from tuning.outcome import candidates, finalists, table
         from tuning.prepare import prepare
         from tuning.search import compare, search
 
         config, settings = self.config, self.config.tune
-        log("preparing: the stages before the search run once")
+        log("preparing: running the stages before the search")
         start = prepare(config, self.output / "base")
         log(f"searching {settings.stage} over {len(self.space.domains)} fields of the space {self.space.name}")
         trials = search(config, self.space, start, self.output)
         chosen = finalists(trials, settings.finalists)
         if not chosen:
-            raise RunError("no trial came to a result: give a larger --budget, or look into the trials' folders")
-        log(f"{len(chosen)} finalists and the recipe itself, {settings.seeds} seeds each, to their end")
+            raise RunError(
+                "no trial reported a result: give a larger --budget, or see the errors in the trials' folders"
+            )
+        log(f"training {len(chosen)} finalists and the recipe fully, {settings.seeds} seeds each")
         named = {RECIPE: {}, **{f"finalist {number}": params for number, params in enumerate(chosen, start=1)}}
         finals = compare(config, list(named.values()), settings.seeds, start, self.output, "finals")
         compared = candidates(finals, named)
@@ -106,14 +108,14 @@ class Search:
         sweep: list[Any] = []
         if settings.sweep:
             points = self._sweep_points(settings.sweep, best.params)
-            log(f"{settings.sweep} alone: {len(points)} values, everything else as in the best candidate")
+            log(f"sweep of {settings.sweep}: {len(points)} values, all other fields as in the best candidate")
             sweep = compare(config, points, 1, start, self.output, "sweep")
         print("\n" + table(compared) + "\n")
         return self._write(trials, finals, sweep, compared, best)
 
     def _sweep_points(self, field: str, best: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Returns the best candidate with each value of one field."""
-        # A learned temperature would leave its starting value at once.
+        """Returns the parameters of the best candidate with each value of one field."""
+        # A learned temperature would not stay at its value.
         fixed = {"stage2.loss.learn_temperature": False} if field == _TEMPERATURE else {}
         values = self.space.domains[field].points(self.config.tune.sweep_points)
         return [{**best, **fixed, field: value} for value in values]

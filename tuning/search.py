@@ -1,7 +1,6 @@
-"""Runs trials with Ray Tune: the search itself, then the finalists with several seeds, then one field alone.
+"""Runs trials with Ray Tune: the search, the finalists with several seeds, and the sweep of one field.
 
-Each of the three is an experiment in its own folder. The same command resumes it after a kill; trials that have ended
-are not run again.
+Each is an experiment in its own folder. Run the same command again to resume it: finished trials are not repeated.
 """
 
 from __future__ import annotations
@@ -30,19 +29,20 @@ from tuning.trial import SEED, final_trial, search_trial
 from tuning.trial_task import METRIC
 from tuning.watch import Watch
 
-_ENOUGH = 10**6  # trials that no budget reaches
+_UNLIMITED = 10**6  # more trials than any budget allows
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is known of one trial.
+    """The results of one trial.
 
     Attributes:
-        params: field -> value (and the seed, of finals).
-        curve: (epoch, selection) of each validation.
-        best: best selection value, None if it never reported.
+        name: its id.
+        params: field -> value; in comparisons "candidate" -> (field -> value), and the seed.
+        curve: (epoch, selection value) of each validation.
+        best: best selection value; None without any report.
         last: its last report.
-        full: whether it ran to its last epoch.
+        full: whether it reached its last epoch.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Trial:
 
 
 def search(config: TuneConfig, space: Space, start: Start, output: Location) -> list[Trial]:
-    """Searches the space until the budget or the trials are spent; returns all trials."""
+    """Searches the space until the budget or the number of trials is used up; returns all trials."""
     settings = config.tune
     budget = Budget(settings.seconds, output)
     known = {field: field_value(config, field) for field in space.domains}
@@ -71,9 +71,9 @@ def search(config: TuneConfig, space: Space, start: Start, output: Location) -> 
         mode="max",
         search_alg=algorithm,
         scheduler=_scheduler(config),
-        num_samples=settings.trials or _ENOUGH,
+        num_samples=settings.trials or _UNLIMITED,
         max_concurrent_trials=concurrent(config),
-        reuse_actors=settings.workers_per_trial == 1,  # a new process would import torch for each trial
+        reuse_actors=settings.workers_per_trial == 1,  # avoids importing torch for each trial
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
     watch = Watch("search", settings.trials, budget)
@@ -88,7 +88,7 @@ def compare(
     output: Location,
     name: str,
 ) -> list[Trial]:
-    """Trains each candidate to its end with `seeds` seeds; returns all trials."""
+    """Trains each candidate fully with `seeds` seeds; returns all trials."""
     space = {
         "candidate": tune.grid_search([dict(candidate) for candidate in candidates]),
         SEED: tune.grid_search([config.seed + number for number in range(seeds)]),
@@ -105,7 +105,7 @@ def compare(
 
 
 def concurrent(config: TrialsConfig) -> int:
-    """Returns how many trials run at a time."""
+    """Returns the number of concurrent trials."""
     if config.tune.concurrent:
         return config.tune.concurrent
     total = ray.cluster_resources()
@@ -124,7 +124,7 @@ def _run(
     stop: tune.Stopper | None,
     config: TrialsConfig,
 ) -> list[Trial]:
-    # By itself Ray Tune takes the first Ctrl-C for the end of the search, and hands over what there is as its result.
+    # Otherwise Ray Tune ends the search normally on Ctrl-C, with the results so far.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     trainable = tune.with_resources(tune.with_parameters(function, start=start), _resources(config))
     trials = output / "trials"
@@ -164,7 +164,7 @@ def _sampler(config: TuneConfig) -> BaseSampler:
 def _scheduler(config: TuneConfig) -> TrialScheduler:
     settings = config.tune
     if settings.workers_per_trial > 1:
-        return FIFOScheduler()  # stopped from outside, a trial would leave its workers and their CPUs behind
+        return FIFOScheduler()  # an early stop would leak the trial's workers and their CPUs
     if settings.scheduler == "asha":
         epochs = optimisation_of(config, config.trial_stage).epochs
         return ASHAScheduler(
@@ -181,12 +181,12 @@ def _scheduler(config: TuneConfig) -> TrialScheduler:
 def _resources(config: TrialsConfig) -> Any:
     gpus = ray.cluster_resources().get("GPU", 0) and config.compute.device != "cpu"
     if config.tune.workers_per_trial > 1:
-        return {"memory": 1}  # one byte: something must be asked for, and CPUs are its workers' to ask for
+        return {"memory": 1}  # one byte, as a request must not be empty; the workers request the CPUs
     return {"CPU": 1, "GPU": 1} if gpus else {"CPU": 1}
 
 
 def field_value(config: TrialsConfig, field: str) -> Any:
-    """Returns a field of a configuration by its dotted name."""
+    """Returns the value of a configuration field by its dotted name."""
     value: Any = config
     for part in field.split("."):
         value = getattr(value, part)

@@ -1,4 +1,4 @@
-"""What a trial trains: the loop of the stage, on shared frozen features."""
+"""Runs the training loop of the searched stage in a trial, on shared features."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tuning.reported import on_val
 METRIC = "selection"
 
 
-class Scored(CombiningTask):
-    """Stage 2 that also evaluates its best epoch so far on the val split, which selects nothing."""
+class CombiningTaskWithVal(CombiningTask):
+    """Stage 2 that also reports the metrics of the best epoch on the val split, which selects nothing."""
 
     def __init__(self, start: Start, config: TrialsConfig, worker: Worker) -> None:
         super().__init__(with_config(start, config), worker, start.features)
@@ -35,11 +35,11 @@ class Scored(CombiningTask):
         self.reported: dict[str, float] = {}
 
     def validate(self, epoch: int) -> Validation:
-        found = super().validate(epoch)
-        if found.selection >= self._best:
-            self._best = found.selection
+        validation = super().validate(epoch)
+        if validation.selection >= self._best:
+            self._best = validation.selection
             self.reported = self._val()
-        return found
+        return validation
 
     def _val(self) -> dict[str, float]:
         queries = self.combining(*self.frozen.query_inputs(REPORTED, self._table))
@@ -48,18 +48,18 @@ class Scored(CombiningTask):
 
 
 def build_task(config: TrialsConfig, start: Start, worker: Worker, scored: bool) -> Task:
-    """Builds the searched stage."""
+    """Builds the task of the searched stage; `scored` adds the recall on val (stage 2 only)."""
     if config.trial_stage == "stage1":
         from cirray.training.stages.finetune import FineTuneTask
 
         return FineTuneTask(with_config(start, config), worker)
     if scored:
-        return Scored(start, config, worker)
+        return CombiningTaskWithVal(start, config, worker)
     return CombiningTask(with_config(start, config), worker, start.features)
 
 
 def train(task: Task, config: TrialsConfig, worker: Worker, folder: Path, report: Any) -> None:
-    """Runs the loop to its end; each validation becomes a report."""
+    """Runs the training loop; calls `report` after each validation."""
     best, began = float("-inf"), time.monotonic()
 
     def send(metrics: dict[str, Any]) -> None:

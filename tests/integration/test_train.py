@@ -196,10 +196,10 @@ def test_the_page_of_the_study_is_whole_and_needs_nothing_else(studied: Path) ->
         "Does better use of the space go with better recall?",
         "Numbers",
         "Similarities",
-        "How much of the space is used",
-        "Lambda",
-        "What is changed",
-        "How much is said",
+        "Spectrum",
+        "Text weight",
+        "Recall by relation",
+        "Recall by caption length",
         "Failures of FT Combiner",
     ]
     start = "data:image/png;base64,"
@@ -232,7 +232,7 @@ def test_the_study_of_a_bundle_finds_what_training_reported(trained: Path, tmp_p
         (["--output", "OUT"], "give either --run"),
         (["--run", "RUN", "--bundle", "RUN/bundle", "--output", "OUT"], "give either --run"),
         (["--run", "RUN/bundle", "--output", "OUT"], "holds no run of jobs/train.py"),
-        (["--run", "UNFINISHED", "--output", "OUT"], "holds no finished training"),
+        (["--run", "UNFINISHED", "--output", "OUT"], "is not a finished training"),
         (["--run", "RUN"], "output is not set"),
         (["--run", "RUN", "--output", "OUT", "--split", "vall"], "vall"),
         (["--run", "RUN", "--output", "OUT", "--data.rot", "x"], "Did you mean data.root?"),

@@ -1,4 +1,4 @@
-"""The catalog index: generations of embedded pictures in Qdrant, published atomically."""
+"""The catalog index: generations of image features in Qdrant, published atomically."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from cirray.storage.location import Location
 
 
 def open_backend(settings: IndexAccess) -> IndexBackend:
-    """Returns the server's backend when QDRANT_URL is set, else the embedded one: a folder's, or a URI's.
+    """Returns the server backend if QDRANT_URL is set, else the embedded backend for the folder or URI `settings.path`.
 
-    There is no fallback from one to the other.
+    There is no fallback: an unreachable server is an error.
 
-    Environment: QDRANT_URL, QDRANT_API_KEY, QDRANT_GRPC_PORT (6334).
+    Environment: QDRANT_URL, QDRANT_API_KEY, QDRANT_GRPC_PORT (default 6334).
+
+    Raises:
+        SearchIndexError: QDRANT_URL, the key or the port is wrong, or the server is too old.
+        IndexUnavailableError: the server does not answer.
     """
     url = os.environ.get("QDRANT_URL")
     if url:

@@ -1,9 +1,9 @@
 """The indexing job: from a catalog to a published generation.
 
-catalog -> pictures checked -> features (only new pictures) -> difference -> upload -> verify -> publish
+read catalog -> audit pictures -> compute missing features -> diff -> upload -> verify -> publish
 
-Every step leaves things so that the same command, run again after a kill, finishes the work: features are kept as they
-are made, points are named after their items, and searchers see a generation only after it was verified.
+Every step is idempotent: run the same command again to resume after an interruption. Features are stored as they are
+computed, point ids derive from item ids, and a generation is published only after verification.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a catalog has more, other and less than a generation."""
+    """Difference between a catalog and a generation: ids added, changed and removed."""
 
     added: list[str]
     changed: list[str]
@@ -49,16 +49,16 @@ class Change:
 
 
 def build_index(bundle: Path | str, catalog: Path | str, config: IndexConfig) -> dict[str, Any]:
-    """Indexes a catalog with a bundle's image side and publishes the result. Both may be at a URI.
+    """Indexes a catalog with a bundle's image tower and publishes the result. Both may be at a URI.
 
     Returns:
-        The JSON report: what changed, and every unusable entry.
+        The JSON report: counts of changed items, and every invalid entry.
 
     Raises:
-        BundleError, DataError, ConfigError: what was given cannot be used.
-        SearchIndexError: the index cannot be reached, or failed its verification and was not published.
+        BundleError, DataError, ConfigError: the bundle, catalog or configuration is invalid.
+        SearchIndexError: the index cannot be reached, or failed verification and was not published.
     """
-    folder = Location.parse(bundle).fetch(MANIFEST).resolve()  # a link may be moved meanwhile
+    folder = Location.parse(bundle).fetch(MANIFEST).resolve()  # a symbolic link may be moved during the run
     manifest = read_bundle(folder)
     backend = open_backend(config.index)
     with backend.lock():
@@ -74,7 +74,7 @@ def _build(
     published = backend.published()
     present = _digests(backend, published) if published else {}
     change = difference(wanted, present)
-    generation, embedded = _same(backend, plan, wanted, {published: present}), 0
+    generation, embedded = _find_identical(backend, plan, wanted, {published: present}), 0
     if generation is None:
         images, embedded = _features(items, bundle / "encoder", plan.image_fingerprint, config)
         generation = _fill(backend, plan, items, wanted, images, config)
@@ -102,7 +102,7 @@ def _build(
 
 
 def difference(wanted: Mapping[str, str], present: Mapping[str, str]) -> Change:
-    """Compares id -> digest of a catalog with that of a generation."""
+    """Compares id -> digest of a catalog (`wanted`) with that of a generation (`present`)."""
     return Change(
         added=[identifier for identifier in wanted if identifier not in present],
         changed=[
@@ -115,19 +115,19 @@ def difference(wanted: Mapping[str, str], present: Mapping[str, str]) -> Change:
 def _read(
     catalog: Path | str, background: Any, config: IndexConfig
 ) -> tuple[list[Item], list[Problem], list[Attribute]]:
-    """Returns the usable items, what is wrong with the others, and what is known of the attributes."""
+    """Returns the valid items, the problems of the other entries, and the attribute summaries."""
     entries, problems = read_catalog(catalog)
     log(f"{len(entries)} entries in {catalog}")
     images, sources = {entry.id: entry.image for entry in entries}, {entry.id: entry.where for entry in entries}
     contents, broken = audit_pictures(images, sources, Location.configured(config.store, "store"), background)
     bad = [*problems, *broken]
-    _check_share(catalog, bad, len(entries) + len(problems), config.index.max_bad)
+    _check_bad_share(catalog, bad, len(entries) + len(problems), config.index.max_bad)
     good = [entry for entry in entries if entry.id in contents]
     items = [Item(entry.id, str(entry.image), contents[entry.id], entry.title, entry.attributes) for entry in good]
     return items, bad, describe_attributes(good)
 
 
-def _check_share(catalog: Path | str, bad: Sequence[Problem], total: int, most: float) -> None:
+def _check_bad_share(catalog: Path | str, bad: Sequence[Problem], total: int, most: float) -> None:
     if len(bad) == total or len(bad) > most * total:
         head = (
             f"{len(bad)} of {total} entries of {catalog} cannot be used, more than max_bad allows ({most:.0%}): "
@@ -155,13 +155,14 @@ def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: Inde
     )
 
 
-def _same(
+def _find_identical(
     backend: IndexBackend, plan: Generation, wanted: Mapping[str, str], known: Mapping[str | None, Mapping[str, str]]
 ) -> Generation | None:
-    """Returns a complete generation that already holds just this: the published one, or one left by a killed run.
+    """Returns a complete generation with exactly the wanted items, preferably the published one; None if there is none.
 
     Args:
-        known: the published generation's digests, by its name.
+        wanted: id -> digest of the catalog.
+        known: name of the published generation -> its digests.
     """
     candidates = [generation for generation in backend.generations() if same_build(generation, plan)]
     candidates.sort(key=lambda generation: (generation.name in known, generation.name), reverse=True)
@@ -181,14 +182,14 @@ def _digests(backend: IndexBackend, name: str) -> dict[str, str]:
 
 
 def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: IndexConfig) -> tuple[FeatureStore, int]:
-    """Computes what the store lacks; a catalog with few new pictures starts no Ray."""
+    """Computes missing features; returns the store and their number. Starts Ray only for many pictures or a GPU."""
     pictures = {item.content: item.image for item in items}
     store = Location.configured(config.store, "store")
     missing = len(FeatureStore(store, "image", fingerprint).missing(list(pictures)))
-    elsewhere = missing > config.embed.inline_pictures or (missing and config.compute.device == "cuda")
-    if elsewhere:
+    distributed = missing > config.embed.inline_pictures or (missing and config.compute.device == "cuda")
+    if distributed:
         connect(config.workers)
-    gpu = use_gpu(config.compute, config.workers) if elsewhere else False
+    gpu = use_gpu(config.compute, config.workers) if distributed else False
     images = Embedder(Location.parse(encoder), store, config.embed, config.workers, gpu).images(pictures)
     if read_manifest(encoder)["image_fingerprint"] != fingerprint or images.fingerprint != fingerprint:
         raise BundleError(f"{encoder.parent} was replaced while its features were computed: run the same command again")
@@ -203,7 +204,7 @@ def _fill(
     images: FeatureStore,
     config: IndexConfig,
 ) -> Generation:
-    """Builds a complete generation; uploads only what it does not hold already."""
+    """Builds a complete generation; uploads only new and changed items."""
     writer = backend.create(plan)
     try:
         missing = difference(wanted, writer.state())
@@ -223,8 +224,8 @@ def _fill(
 
 
 def _verify(backend: IndexBackend, generation: Generation, wanted: Mapping[str, str], sample: int) -> None:
-    """Verifies a generation; one that fails is deleted, so that the next run builds another."""
-    log(f"verifying generation {generation.name}: its count and {sample} self-queries")
+    """Verifies a generation; deletes it on failure, so that the next run builds a new one."""
+    log(f"verifying generation {generation.name}: item count and {sample} self-queries")
     try:
         verify(backend.open(generation.name), wanted, sample)
     except SearchIndexError:

@@ -1,4 +1,4 @@
-"""What is compared: the same split seen by each stage's encoder and combining function.
+"""The compared variants: queries and gallery of a split, by each stage's encoder and combining function.
 
 Shapes: I images, T triplets, d feature width.
 """
@@ -37,11 +37,11 @@ _SPLIT = "studied"
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One encoder with the functions that combine its features.
+    """One encoder with the combining functions to apply to its features.
 
     Attributes:
-        encoder: its folder.
-        functions: name -> combining function.
+        encoder: the encoder folder.
+        functions: name of the variant -> combining function.
     """
 
     encoder: Path
@@ -57,19 +57,19 @@ class Variant:
             or "FT Combiner"; or "image only", "text only".
         gallery: unit image features [I, d].
         query: unit query features [T, d].
-        share: lambda of each query [T]; None where nothing is balanced.
-        found: the metrics by category, the average last.
+        text_weight: text weight of each query [T], the paper's lambda; None without a learned one.
+        found: the metrics by category; the average is last.
     """
 
     name: str
     gallery: Tensor
     query: Tensor
-    share: Tensor | None
+    text_weight: Tensor | None
     found: list[Evaluation]
 
 
 def stages_of_run(run: Path) -> list[Stage]:
-    """Returns what the steps of a training left behind: before stage 1 and after it.
+    """Returns the stages of a training run: the encoder before stage 1, and the one after it if there is one.
 
     Raises:
         RunError: the training is not finished.
@@ -77,7 +77,7 @@ def stages_of_run(run: Path) -> list[Stage]:
     before, after = run / "stage0" / "encoder", run / "stage1" / "encoder"
     first = before if (before / ENCODER_MANIFEST).is_file() else run / "backbone"
     if not (run / "report.json").is_file():
-        raise RunError(f"{run} holds no finished training (report.json is missing): give the output of jobs/train.py")
+        raise RunError(f"{run} is not a finished training (report.json is missing): give the output of jobs/train.py")
     stages = [Stage(first, {"image only": ImageOnly(), "text only": TextOnly(), "Sum": Sum()})]
     if (after / ENCODER_MANIFEST).is_file():
         stages[0].functions.update(_trained("", run / "stage2-frozen", run))
@@ -89,7 +89,7 @@ def stages_of_run(run: Path) -> list[Stage]:
 
 
 def stages_of_bundle(bundle: Path | str) -> list[Stage]:
-    """Returns what a bundle alone tells: its combining function, and the sum beside it."""
+    """Returns the one stage of a bundle: its encoder with its combining function and the sum."""
     folder = Location.parse(bundle).fetch(MANIFEST)
     manifest = read_bundle(folder)
     prefix = "FT " if manifest["fine_tuned"] else ""
@@ -105,25 +105,25 @@ def stages_of_bundle(bundle: Path | str) -> list[Stage]:
 
 @torch.inference_mode()
 def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, config: EvaluateConfig) -> list[Variant]:
-    """Computes the features that the store lacks, and every variant's queries and recall."""
-    found = []
+    """Computes missing features, then the queries and the recall of every variant."""
+    compared = []
     for stage in stages:
         gpu = use_gpu(config.compute, config.workers)
         store = Location.configured(config.store, "store")
         embedder = Embedder(Location.parse(stage.encoder), store, config.embed, config.workers, gpu)
         features = embedder.features(dataset, {_SPLIT: table})
-        found += [_variant(name, function, features, dataset, table) for name, function in stage.functions.items()]
-    return found
+        compared += [_variant(name, function, features, dataset, table) for name, function in stage.functions.items()]
+    return compared
 
 
 def _variant(
     name: str, function: CombiningFunction, features: FrozenFeatures, dataset: Dataset, table: TripletTable
 ) -> Variant:
-    query, share = function.eval().compose(*features.query_inputs(_SPLIT, table))
+    query, text_weight = function.eval().compose(*features.query_inputs(_SPLIT, table))
     if not function.is_trainable():
-        share = None
+        text_weight = None
     found = evaluate(CosineRetriever(table, features.unit_images, query), dataset.protocol)
-    return Variant(name, features.unit_images, query, None if share is None else share.flatten(), found)
+    return Variant(name, features.unit_images, query, None if text_weight is None else text_weight.flatten(), found)
 
 
 def _trained(prefix: str, folder: Path, run: Path) -> dict[str, CombiningFunction]:

@@ -1,4 +1,4 @@
-"""Runs one stage on Ray Train: N workers, restarts after a worker's death, resumes after the driver was killed."""
+"""Runs one stage on Ray Train: N workers, restarts after a death, resume after a killed driver."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cirray.cluster.board import BoardLog, Poster, new_board, read_board
 from cirray.cluster.device import use_gpu
 from cirray.cluster.worker import Worker
 from cirray.config.training import Optimisation, TrainConfig
-from cirray.console.progress import shown
+from cirray.console.progress import live_progress
 from cirray.errors import RunError
 from cirray.storage.files import read_json, replacing, write_json
 from cirray.storage.location import Location
@@ -101,7 +101,7 @@ def run_stage(stage: StageName, label: str, inputs: StageInputs, run: Location) 
         ),
     )
     try:
-        with shown(partial(read_board, board), label):
+        with live_progress(partial(read_board, board), label):
             result = trainer.fit()
     except TrainingFailedError as error:
         raise RunError(f"{label} failed: {_cause(error)}. Run the same command again to resume") from error

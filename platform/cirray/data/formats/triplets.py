@@ -1,10 +1,10 @@
-"""Reads your own triplets (data.format "triplets").
+"""Reads custom triplets (data.format "triplets").
 
     root/catalog.jsonl             {"id": str, "image": path relative to root, "title": str (optional)}
     root/triplets.{split}.jsonl    {"reference": id, "captions": [str, ...] or str, "target": id,
                                     "relation": str (optional)}
 
-One JSON object a line; other keys are ignored. A test split may leave the targets out.
+One JSON object per line; other keys are ignored. Targets may be missing in a test split.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PROTOCOL = Protocol("triplets (whole catalog, reference kept)", exclude_referen
 
 
 def read(data: Data, splits: Sequence[str]) -> Annotations:
-    """Reads the catalog and the splits; the gallery "all" is the whole catalog in its own order."""
+    """Reads the catalog and the splits; the gallery "all" is the whole catalog, in file order."""
     source = Source(Location.parse(data.root))
     images: dict[str, File] = {}
     sources: dict[str, str] = {}
@@ -44,7 +44,7 @@ def read(data: Data, splits: Sequence[str]) -> Annotations:
 
 
 def protocol(data: Data) -> Protocol:
-    """Returns how own triplets are scored."""
+    """Returns how custom triplets are scored."""
     return _PROTOCOL
 
 
@@ -61,7 +61,7 @@ def _add_item(
         record.note(f"image {image!r} must be a path inside the data folder, relative to it")
         image = None
     if identifier is not None and identifier in sources:
-        record.note(f"id {identifier!r} is there twice, first at {sources[identifier]}")
+        record.note(f"id {identifier!r} appears twice, first at {sources[identifier]}")
         return
     if identifier is None or image is None:
         return
@@ -72,7 +72,7 @@ def _add_item(
 
 
 def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, str] | None = None) -> Iterator[Triplet]:
-    """Yields the triplets of a file; with `known` None any image id is taken."""
+    """Yields the triplets of a file; with `known` None image ids are not checked."""
     for record in source.lines(path):
         reference = record.known_id("reference", known, CATALOG)
         has_target = split != "test" or record.has("target")
@@ -88,7 +88,7 @@ def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, st
 def ranking_files(
     split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
 ) -> dict[str, dict[str, list[str]]]:
-    """Returns one file: the position of each triplet in its file, counted from 0 -> ranked ids."""
+    """Returns one file: position of each triplet in its file (from 0) -> ranked ids."""
     return {f"{split.name}.ranks.json": {str(row): list(names) for row, names in enumerate(ranked)}}
 
 

@@ -1,7 +1,7 @@
-"""Combining functions: from image and text features to the query feature (paper section 3.2).
+"""Registry of combining functions: image and text features to the query feature (paper section 3.2).
 
-Each public module of this package is one combining function, and its name is what `stage2.combining.function` takes.
-A module provides `build(dim, settings) -> CombiningFunction`; nothing else has to list it.
+Each public module is one combining function; its name is the value of `stage2.combining.function`. A module defines
+`build(dim, settings) -> CombiningFunction`; it is registered by existing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ _ANY_DIM = 64
 
 
 def build_combining(dim: int, settings: CombiningSettings) -> CombiningFunction:
-    """Builds the combining function that `stage2.combining` describes.
+    """Builds the combining function of a configuration.
 
     Args:
         dim: d, the width of the features.
+        settings: the section `stage2.combining`.
     """
     module = import_module(f"{__name__}.{settings.function}")
     function: CombiningFunction = module.build(dim, settings)
