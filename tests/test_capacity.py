@@ -250,8 +250,8 @@ def test_notes_name_unmet_requirements() -> None:
     ("argv", "message"),
     [
         (["--dim", "640", "--qps", "1"], "--items N is missing: items in the catalog"),
-        (["--item", "5", "--dim", "640", "--qps", "1"], "unknown option --item. Did you mean --items?"),
-        (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"unknown option --zzz\. See"),
+        (["--item", "5", "--dim", "640", "--qps", "1"], "no option is named --item. Did you mean --items?"),
+        (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"no option is named --zzz\. See"),
         (["--items", "0", "--dim", "640", "--qps", "1"], r"--items: input should be greater than .* \(given: 0\)"),
         (["--items", "1.5", "--dim", "640", "--qps", "1"], "--items: input should be a valid integer"),
         (["--items", "5", "--dim", "640", "--qps", "-1"], "--qps: input should be greater than 0"),

@@ -208,7 +208,7 @@ def test_the_job_lists_rolls_back_and_says_what_is_missing(store: Shop) -> None:
     failed = run("--rollback")
     assert failed.returncode == 2
     assert "no complete generation before" in failed.stderr
-    assert "--catalog is missing" in run("--bundle", str(store.bundle)).stderr
+    assert "--catalog PATH is missing" in run("--bundle", str(store.bundle)).stderr
     assert "give either" in run("--list", "--rollback").stderr
     wrong = run("--bundle", str(store.bundle / "nothing"), "--catalog", str(store.catalog))
     assert "not a complete model bundle" in wrong.stderr

@@ -377,7 +377,7 @@ def test_uploads_go_by_rest_where_grpc_is_shut(
     monkeypatch.setitem(RIGHT, points, right({"operation_id": 1, "status": "completed"}))
     features, shut = np.array([[3.0, 4.0]], np.float32), int(nobody().rsplit(":", 1)[1])
     connect_backend(fake.url, None, IndexAccess(collection="shop"), shut).put("one", [ITEM], features)
-    assert f"gRPC port {shut} (QDRANT_GRPC_PORT): uploads go by REST" in capsys.readouterr().err
+    assert f"gRPC port {shut} (QDRANT_GRPC_PORT) is unreachable: uploads use REST" in capsys.readouterr().err
     assert (fake.asked.count(points), len(uploads.points)) == (1, 0)
     connect_backend(fake.url, None, IndexAccess(collection="shop"), uploads.port).put("one", [ITEM], features)
     assert (fake.asked.count(points), len(uploads.points)) == (1, 1)

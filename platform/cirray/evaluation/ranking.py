@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-# Scores that are held at a time: 128 MiB of float32, and about four times as much with what is derived from them.
+# Scores that are held at a time: 128 MiB of float32, and about 0.7 GiB with what is derived from them.
 SCORES = 2**25
 
 
