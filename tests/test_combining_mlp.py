@@ -18,6 +18,7 @@ from cirray.config.training import CombiningSettings, TrainConfig
 from cirray.models import bundle
 from cirray.models.combining import build_combining
 from cirray.models.combining.mlp import MLP
+from cirray.storage.location import Location
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.loop import Loop
 from cirray.training.stages.combine import CombiningTask
@@ -62,7 +63,7 @@ def test_it_is_trained_saved_loaded_and_served(tmp_path: Path) -> None:
     }
     config = load_recipe(TrainConfig, "default", values)
     task = CombiningTask(stage_inputs(tmp_path, config), Worker.single())
-    log = MetricsLog(tmp_path / "metrics.jsonl", "stage2")
+    log = MetricsLog(Location.parse(tmp_path) / "metrics.jsonl", "stage2")
     Loop(task, config.stage2.optimisation, config.compute, 0, Worker.single(), log, Poster(None)).run()
     losses = [row["loss"] for row in log.rows()]
     assert len(losses) == 60 and losses[-1] < 0.5 * losses[0]
@@ -73,6 +74,6 @@ def test_it_is_trained_saved_loaded_and_served(tmp_path: Path) -> None:
     assert isinstance(model.combining, MLP)
     torch.testing.assert_close(model.compose(image, text)[0], trained(image, text))
 
-    info = Loaded(str(tmp_path / "bundle"), "cpu").info
+    info = Loaded(Location.parse(tmp_path / "bundle"), "cpu").info
     assert (info.combining, info.has_text_weight) == ("mlp", False)
     assert info.combining in ModelAnswer.model_json_schema()["properties"]["combining"]["enum"]

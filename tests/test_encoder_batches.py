@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cirray.storage.location import Location
 from serve.batches import ImageJob, QueryJob, encode_by_bundle, encode_images, encode_queries
 from serve.loaded_bundle import Loaded
 from tests.support.bundles import write_bundle
@@ -14,7 +15,7 @@ from tests.support.bundles import write_bundle
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
     """Two bundles with the same towers and other combining functions."""
     folder = tmp_path_factory.mktemp("bundles")
-    return [Loaded(str(write_bundle(folder / f"bundle{seed}", seed)), "cpu") for seed in (0, 1)]
+    return [Loaded(Location.parse(write_bundle(folder / f"bundle{seed}", seed)), "cpu") for seed in (0, 1)]
 
 
 def test_a_mixed_batch_of_queries(bundles: list[Loaded]) -> None:
