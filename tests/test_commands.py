@@ -64,7 +64,7 @@ def shown(command: Command[Any, Any], *argv: str) -> dict[str, str]:
 def used(command: Command[Any, Any], argv: Sequence[str]) -> dict[str, Any]:
     """Returns option -> value, as the command uses them."""
     options, config = command.read(argv)
-    values = {field.name: field.value for field in fields(config)}
+    values = dict(leaves(config.model_dump()))
     short = {name: values[dotted] for name, dotted in command.short.items()}
     return {**{name: values[name] for name in command.field_names}, **short, **options.model_dump()}
 
