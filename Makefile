@@ -1,23 +1,29 @@
-# make demo, make test: each does the set-up that it needs.
+# make demo, make test, ...: each installs what it needs into .venv.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= build/demo
-# Real data beside the checkout is used when it is there; tests that need it say so when it is not.
+# Tests that need real data are skipped if this folder does not exist.
 export CIRRAY_TEST_DATA ?= $(abspath ../shared/data)
 
-.PHONY: install demo serve test test-fast lint bench lock clean
+# Processes that tests run in side by side. Many only wait, for Ray to start: so one more than two cores. 2 GB each.
+TEST_PROCESSES ?= 3
+PYTEST = $(BIN)/python -m pytest --junitxml=build/junit/$@.xml
+SIDE_BY_SIDE := --numprocesses=$(TEST_PROCESSES) --dist=loadgroup
+
+.PHONY: install demo serve lint test-fast test test-cluster bench lock clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:
-	@echo "make demo       draw a small garment catalog, train on it with 2 Ray workers, index it"
-	@echo "make serve      search that catalog in the browser"
-	@echo "make test       lint, types and every test"
-	@echo "make test-fast  the tests that start no training"
-	@echo "make lint       ruff and mypy"
-	@echo "make bench      speed and memory, as ratios"
-	@echo "make lock       resolve the dependencies again"
+	@echo "make demo          draw a small garment catalog, train on it with 2 Ray workers, index it"
+	@echo "make serve         search that catalog in the browser"
+	@echo "make lint          ruff and mypy"
+	@echo "make test-fast     tests that train nothing and kill nothing: about 2 minutes"
+	@echo "make test          lint, then all tests but those of clusters: about 10 minutes"
+	@echo "make test-cluster  tests on Ray clusters of several machines, with losses; as root, about 10 minutes"
+	@echo "make bench         speed and memory, as ratios"
+	@echo "make lock          resolve the dependencies again"
 
 install: $(VENV)/.installed
 
@@ -40,11 +46,15 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
-	$(BIN)/python -m pytest
-
 test-fast: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow"
+
+test: lint
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not cluster"
+
+# One after the other: a lost node is counted in failed searches, which other work beside it would cause too.
+test-cluster: install
+	$(PYTEST) -m cluster
 
 bench: install
 	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done

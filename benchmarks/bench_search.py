@@ -1,4 +1,4 @@
-"""Searching: what batching, stored features and the embedded index save. Ratios within one run of one service.
+"""Search throughput and latency with and without batching and stored features, as ratios within one run.
 
 python benchmarks/bench_search.py BUNDLE INDEX PICTURE
 """
@@ -22,7 +22,7 @@ SECONDS = 8.0
 
 
 def measure(address: str, bodies: list[Mapping[str, Any]], in_flight: int) -> tuple[float, float]:
-    """Returns (requests a second, median milliseconds) with so many searches in flight."""
+    """Returns (requests per second, median milliseconds) with `in_flight` concurrent searches."""
     load, end = Load(), time.monotonic() + SECONDS
     asyncio.run(keep_in_flight(address, bodies, in_flight, lambda: time.monotonic() > end, load))
     assert set(load.statuses) == {200}, load.errors[:3]
@@ -30,7 +30,7 @@ def measure(address: str, bodies: list[Mapping[str, Any]], in_flight: int) -> tu
 
 
 def main() -> None:
-    """Prints one line a measurement, and its ratio to the first."""
+    """Prints one line per measurement, with its ratio to the first."""
     bundle, index, picture = (Path(argument) for argument in sys.argv[1:4])
     with tempfile.TemporaryDirectory() as folder, running(bundle, index, Path(folder)) as service:
         with Client(service.address) as client:

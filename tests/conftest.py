@@ -1,4 +1,4 @@
-"""What all tests share: the real data's folder, and one Ray for the whole session."""
+"""What all tests share: the real data's folder, one Ray a process, and how tests are spread over processes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,19 @@ from tests.support.object_store import new_bucket
 
 if TYPE_CHECKING:
     from tests.support.service_fixtures import Shop
+
+# Inherited by all processes that tests start. Read when torch and Ray are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
+os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15 its workers starve beside other tests
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")  # how late the end of a small training is seen
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps tests together that share what is expensive to make: those of a file, and all that use the shop."""
+    for item in items:
+        shares_shop = "shop" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("shop" if shares_shop else item.location[0]))
 
 
 @pytest.fixture(scope="session")
@@ -45,12 +58,12 @@ def bucket(s3_server: str, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """One local Ray with two CPUs for all tests that need one."""
+    """One local Ray for all tests of this process that need one: two CPUs for a training, and some for replicas."""
     import ray
 
     from cirray.cluster.session import connect
 
-    connect(2, Path(__file__).parents[1] / "serve")
+    connect(4, Path(__file__).parents[1] / "serve")
     yield
     ray.shutdown()
 

@@ -1,4 +1,4 @@
-"""Model bundles: what was trained is what is loaded, or the reason why not is told."""
+"""Model bundles: loading gives the trained model, or an error with its cause."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_moved_bundle_and_other_preprocessing(pictures: list[Path], tmp_path: 
     assert_close(model.encode_image(clear, normalize=False), expected)
 
 
-def test_the_manifest_tells_what_it_is(saved: Path) -> None:
+def test_the_manifest_describes_the_bundle(saved: Path) -> None:
     manifest = cirray.load(saved).manifest
     assert manifest == json.loads((saved / "model.json").read_text(encoding="utf-8"))
     assert manifest["recipe"] == "test"
@@ -125,13 +125,13 @@ def test_a_model_does_not_drop_out(saved: Path, pictures: list[Path]) -> None:
 
 def test_a_count_that_does_not_match(saved: Path, pictures: list[Path]) -> None:
     model = cirray.load(saved)
-    with pytest.raises(ValueError, match="2 images and 1 sentences: give one sentence an image"):
+    with pytest.raises(ValueError, match="2 images and 1 sentences: give one sentence per image"):
         model.encode_query(pictures, "is red")
     with pytest.raises(ValueError, match="1 images and 2 sentences"):
         model.encode_query(torch.ones(1, 32), TEXTS)
 
 
-def test_a_picture_that_is_not_there_is_named(saved: Path) -> None:
+def test_a_missing_picture_is_named(saved: Path) -> None:
     with pytest.raises(PictureError, match=r"nowhere\.png: does not exist"):
         cirray.load(saved).encode_query("nowhere.png", "is red")
 
@@ -144,13 +144,13 @@ def refused(folder: Path, message: str) -> None:
 def test_no_manifest_means_incomplete(saved: Path, tmp_path: Path) -> None:
     (saved / "model.json").unlink()
     refused(
-        saved, r"no complete model bundle \(model\.json is missing\): give the bundle folder of a finished training"
+        saved, r"not a complete model bundle \(model\.json is missing\): give the bundle folder of a finished training"
     )
-    refused(tmp_path / "nowhere", "no complete model bundle")
+    refused(tmp_path / "nowhere", "not a complete model bundle")
 
 
 def test_the_manifest_is_written_last(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill while a bundle is replaced leaves none, rather than half the old and half the new."""
+    """An interrupted replacement leaves an incomplete bundle, never a mix of old and new."""
 
     def killed(*args: object) -> None:
         raise KeyboardInterrupt
@@ -158,7 +158,7 @@ def test_the_manifest_is_written_last(saved: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(bundle, "save_file", killed)
     with pytest.raises(KeyboardInterrupt):
         write(saved)
-    refused(saved, "no complete model bundle")
+    refused(saved, "not a complete model bundle")
 
 
 def test_a_bundle_may_be_replaced(saved: Path, pictures: list[Path]) -> None:
@@ -171,25 +171,25 @@ def test_a_bundle_may_be_replaced(saved: Path, pictures: list[Path]) -> None:
 
 def test_missing_combining_weights(saved: Path) -> None:
     (saved / bundle.COMBINING).unlink()
-    refused(saved, r"combining\.safetensors is missing: model\.json says combiner, which has weights")
+    refused(saved, r"combining\.safetensors is missing, but combiner of model\.json has weights: copy the bundle again")
 
 
 def test_combining_weights_of_other_shapes(saved: Path) -> None:
     other = combining(CombiningSettings(projection=24, hidden=41))
     save_file(other.state_dict(), saved / bundle.COMBINING)
-    refused(saved, r"(?s)combining\.safetensors does not fit model\.json.*size mismatch for combiner_layer")
+    refused(saved, r"(?s)combining\.safetensors does not match model\.json.*size mismatch for combiner_layer")
 
 
 def test_combining_weights_of_another_function(saved: Path) -> None:
     save_file(combining(FUNCTIONS["gated"]).state_dict(), saved / bundle.COMBINING)
-    refused(saved, r"combining\.safetensors does not fit model\.json")
+    refused(saved, r"combining\.safetensors does not match model\.json")
 
 
 @pytest.mark.parametrize("size", [0, 50, 3000])
 def test_damaged_combining_weights(size: int, saved: Path) -> None:
     path = saved / bundle.COMBINING
     path.write_bytes(path.read_bytes()[:size])
-    refused(saved, r"combining\.safetensors does not fit model\.json")
+    refused(saved, r"combining\.safetensors does not match model\.json")
 
 
 @pytest.mark.parametrize("tower", ["visual.", "transformer."])
@@ -199,7 +199,7 @@ def test_tampered_encoder_weights(tower: str, saved: Path) -> None:
     name = next(name for name in tensors if name.startswith(tower))
     tensors[name].view(-1)[0] += 0.01
     save_file(tensors, path)
-    refused(saved, r"encoder is not the one that model\.json was written for: train or copy it again")
+    refused(saved, r"encoder does not match the fingerprints in model\.json: train or copy the bundle again")
 
 
 @pytest.mark.parametrize("name", ["encoder.json", "open_clip_config.json", "open_clip_model.safetensors"])
@@ -208,7 +208,7 @@ def test_an_incomplete_encoder(name: str, saved: Path) -> None:
     refused(saved, f"{name} is missing")
 
 
-def test_a_format_of_the_future(saved: Path) -> None:
+def test_an_unsupported_format(saved: Path) -> None:
     manifest = json.loads((saved / "model.json").read_text(encoding="utf-8"))
     (saved / "model.json").write_text(json.dumps({**manifest, "format": 2}), encoding="utf-8")
-    refused(saved, "format 2 is not 1, which this version reads")
+    refused(saved, "format 2 is not supported; this version reads format 1")

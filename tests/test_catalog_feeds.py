@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -59,6 +59,7 @@ def is_utf8(content: bytes) -> bool:
     return True
 
 
+@settings(deadline=None)
 @given(
     titles=st.lists(CELL, min_size=2, max_size=6),
     delimiter=st.sampled_from([",", ";", "\t", "|"]),
@@ -120,6 +121,7 @@ def test_prices_become_numbers_and_a_currency(tmp_path, cells, numbers, currency
     assert values(read, "currency") == [None if number is None else currency for number in numbers]
 
 
+@settings(deadline=None)
 @given(
     amounts=st.lists(st.decimals(0, 9_999_999, places=2, allow_nan=False), min_size=1, max_size=5),
     style=st.sampled_from([(",", "."), (".", ","), (" ", ","), ("'", ".")]),

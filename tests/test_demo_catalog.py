@@ -123,7 +123,7 @@ def test_images_open_as_rgb_squares(root: Path) -> None:
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cirray.demo.catalog._POOL_FROM", 1)
+    monkeypatch.setattr("cirray.demo.catalog.POOL_FROM", 1)
     write_catalog(tmp_path / "again", seed=3, sizes=SMALL, workers=2)
     assert digest(tmp_path / "again") == digest(root)
 
@@ -143,7 +143,9 @@ def test_a_complete_catalog_is_left_alone(root: Path) -> None:
 
 def test_a_foreign_folder_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "holiday.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"something else.*Name a folder that does not exist"):
+    with pytest.raises(
+        DataError, match=r"contains something else and is not overwritten: give a folder that does not exist"
+    ):
         write_catalog(tmp_path, sizes=SMALL)
     assert [p.name for p in tmp_path.iterdir()] == ["holiday.txt"]
 
@@ -154,16 +156,16 @@ def test_a_catalog_of_another_seed_is_refused(root: Path) -> None:
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cirray.demo.catalog._draw_all", fail)
+    monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(KeyboardInterrupt):
         write_catalog(tmp_path / "demo", sizes=SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_garments_than_there_are_is_an_error() -> None:
+def test_too_many_distinct_garments_is_an_error() -> None:
     with pytest.raises(ValueError, match="distinct garments"):
         sample_distinct("dress", 2600, np.random.default_rng(0))
 
@@ -176,7 +178,7 @@ def test_written_captions_differ_and_are_not_empty(root: Path) -> None:
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_every_pair_of_captions_tells_every_change(category: Category) -> None:
+def test_every_pair_of_captions_mentions_every_change(category: Category) -> None:
     rng = np.random.default_rng(7)
     for _ in range(400):
         reference, target = sample_garment(category, rng), sample_garment(category, rng)

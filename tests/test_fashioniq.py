@@ -43,7 +43,7 @@ def test_the_standard_gallery_is_the_whole_split_file(tmp_path):
     assert annotations.protocol.selection == "mean-r10-r50"
 
 
-def test_the_val_split_gallery_is_what_the_triplets_name_and_says_so(tmp_path):
+def test_the_val_split_gallery_is_the_union_of_references_and_targets(tmp_path):
     data = small(tmp_path).model_copy(update={"gallery": "val-split"})
     annotations = fashioniq.read(data, ["val"])
     assert annotations.splits["val"].galleries == {"dress": ("a", "b", "c"), "shirt": ("s", "a")}
@@ -83,7 +83,7 @@ def test_titles_are_read_when_there_are_any(tmp_path):
     assert [str(problem) for problem in annotations.problems] == ["titles.json entry b: a title must be text, not 3"]
 
 
-def test_every_wrong_record_is_told_with_its_entry(tmp_path):
+def test_every_invalid_record_is_reported_with_its_entry(tmp_path):
     captions = [
         pair("a", "b", "fine", "fine"),
         pair("a", "nowhere", ".", ""),
@@ -97,7 +97,7 @@ def test_every_wrong_record_is_told_with_its_entry(tmp_path):
     assert len(annotations.splits["train"].triplets) == 1
     split, cap = "image_splits/split.dress.train.json", "captions/cap.dress.train.json"
     assert [str(problem) for problem in annotations.problems] == [
-        f"{split} entry 2: image id 'a' is there twice, first at {split} entry 0",
+        f"{split} entry 2: image id 'a' appears twice, first at {split} entry 0",
         f"{split} entry 3: an image id must be a non-empty string, not 7",
         f"{split} entry 4: image id '../x' cannot be the name of a file",
         f'{cap} entry 1: target "nowhere" is not in {split}',

@@ -11,7 +11,8 @@ import pytest
 from cirray.client.feedback import export_triplets
 from cirray.client.schemas import Feedback
 from cirray.errors import DataError
-from cirray.storage.location import Remote
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 from serve.errors import FeedbackFullError
 from serve.feedback import FeedbackLog, RemoteFeedbackLog, open_log
 
@@ -63,42 +64,42 @@ def test_damage_is_named_by_line(tmp_path: Path) -> None:
 
 
 def test_feedback_at_a_uri_is_there_when_it_is_acknowledged(bucket: str, tmp_path: Path) -> None:
-    place = f"{bucket}/feedback"
-    logs = [open_log(place, 10_000), open_log(place, 10_000)]
+    uri = f"{bucket}/feedback"
+    logs = [open_log(uri, 10_000), open_log(uri, 10_000)]
     for number, log in enumerate([*logs, *logs]):
         identifier = log.add(Feedback(reference="a", texts=[f"red {number}"], chosen="b"), "model")
-        kept = [json.loads(Remote(place).read(name) or b"") for name in Remote(place).names()]
+        kept = [json.loads(Remote(uri).read(name) or b"") for name in Remote(uri).names()]
         assert identifier in [record["id"] for record in kept]
         assert len(kept) == number + 1
-    assert export_triplets(place, tmp_path / "out.jsonl") == {"triplets": 4}
+    assert export_triplets(uri, tmp_path / "out.jsonl") == {"triplets": 4}
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["captions"] for line in lines] == [[f"red {number}"] for number in range(4)]
 
 
 def test_feedback_at_a_uri_is_bounded(bucket: str) -> None:
-    place = f"{bucket}/feedback"
+    uri = f"{bucket}/feedback"
     feedback = Feedback(reference="a", texts=["red"], chosen="b")
-    RemoteFeedbackLog(place, 10_000).add(feedback, "model")
-    (size,) = Remote(place).names().values()
-    other = RemoteFeedbackLog(place, 2 * size)
+    RemoteFeedbackLog(Location.parse(uri), 10_000).add(feedback, "model")
+    (size,) = Remote(uri).names().values()
+    other = RemoteFeedbackLog(Location.parse(uri), 2 * size)
     other.add(feedback, "model")
     with pytest.raises(FeedbackFullError):
         other.add(feedback, "model")
-    assert len(Remote(place).names()) == 2
+    assert len(Remote(uri).names()) == 2
 
 
 def test_feedback_that_cannot_be_kept_is_refused(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
     log = RemoteFeedbackLog("s3://no-such-bucket-here/feedback", 10_000)
-    with pytest.raises(FeedbackFullError, match="no feedback can be kept just now"):
+    with pytest.raises(FeedbackFullError, match="feedback cannot be stored at the moment"):
         log.add(Feedback(reference="a", texts=["red"], chosen="b"), "model")
     assert "s3://no-such-bucket-here/feedback" in capsys.readouterr().err
 
 
 def test_damage_at_a_uri_is_named_by_its_address(bucket: str, tmp_path: Path) -> None:
-    place = f"{bucket}/feedback"
-    with pytest.raises(DataError, match=f"{place} holds no feedback"):
-        export_triplets(place, tmp_path / "out.jsonl")
-    Remote(place).write("feedback-x.jsonl", b"{half")
-    Remote(place).write("notes.txt", b"no feedback")
-    with pytest.raises(DataError, match=rf"{place}/feedback-x\.jsonl:1 is damaged"):
-        export_triplets(place, tmp_path / "out.jsonl")
+    uri = f"{bucket}/feedback"
+    with pytest.raises(DataError, match=f"{uri} holds no feedback"):
+        export_triplets(uri, tmp_path / "out.jsonl")
+    Remote(uri).write("feedback-x.jsonl", b"{half")
+    Remote(uri).write("notes.txt", b"no feedback")
+    with pytest.raises(DataError, match=rf"{uri}/feedback-x\.jsonl:1 is damaged"):
+        export_triplets(uri, tmp_path / "out.jsonl")

@@ -24,7 +24,7 @@ def noise(width, height, seed=0):
 
 
 def reference_pixels(image, size, preprocess):
-    """CLIP4Cir's preprocessing with torchvision, as its description has it."""
+    """CLIP4Cir's preprocessing, implemented with torchvision."""
     width, height = image.size
     if preprocess.pad == "target" and max(width, height) / min(width, height) >= preprocess.ratio:
         scaled = max(width, height) / preprocess.ratio
@@ -149,7 +149,7 @@ def test_truncated_files_are_refused(tmp_path, name, share):
         open_rgb(file, "white")
 
 
-def test_each_bad_file_says_what_is_wrong(tmp_path):
+def test_each_bad_file_has_its_own_error(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "page.png").write_text("<html>404 Not Found</html>")
     (tmp_path / "picture.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")

@@ -20,9 +20,8 @@ from cirray.index.edge import EdgeBackend, EdgeReader
 from cirray.index.verify import verify
 from tests.support.bundles import write_bundle
 from tests.support.encoder_fixtures import make_encoder
+from tests.support.jobs import REPOSITORY, Finished, run_job, succeed
 from tests.support.service_fixtures import Shop, write_shop
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -159,9 +158,8 @@ def test_old_generations_are_deleted(store: Shop) -> None:
 
 
 def arguments(shop: Shop, *more: str) -> list[str]:
-    job = str(REPOSITORY / "jobs" / "index.py")
     places = ["--index.path", str(shop.index), "--store", str(shop.store)]
-    return [sys.executable, job, "--bundle", str(shop.bundle), "--catalog", str(shop.catalog), *places, *more]
+    return ["--bundle", str(shop.bundle), "--catalog", str(shop.catalog), *places, *more]
 
 
 @pytest.mark.slow
@@ -174,7 +172,8 @@ def test_killed_at_any_point_and_run_again(store: Shop, moment: str) -> None:
     before = EdgeBackend(store.index).published()
     rewrite(store, lambda rows: rows[5:] + more)
     # Small steps, so that the kill comes in the middle of the work.
-    command = arguments(store, "--index.batch", "1", "--embed.shard_rows", "16")
+    settings = arguments(store, "--index.batch", "1", "--embed.shard_rows", "16")
+    command = [sys.executable, str(REPOSITORY / "jobs" / "index.py"), *settings]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
@@ -187,9 +186,7 @@ def test_killed_at_any_point_and_run_again(store: Shop, moment: str) -> None:
     assert backend.published() == before
     assert backend.open(before or "").count() == 40, "what is served is as it was"
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = json.loads(succeed("index", *settings).stdout)
     assert (report["items"], report["added"], report["removed"]) == (235, 200, 5)
     reader = published(store)
     assert reader.count() == 235
@@ -201,9 +198,8 @@ def test_the_job_lists_rolls_back_and_says_what_is_missing(store: Shop) -> None:
     rewrite(store, lambda rows: rows[:20])
     store.rebuild()
 
-    def run(*more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(REPOSITORY / "jobs" / "index.py"), *more, "--index.path", str(store.index)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    def run(*more: str) -> Finished:
+        return run_job("index", *more, "--index.path", str(store.index))
 
     listed = json.loads(run("--list").stdout)
     assert [generation["items"] for generation in listed["generations"]] == [40, 20]
@@ -212,16 +208,15 @@ def test_the_job_lists_rolls_back_and_says_what_is_missing(store: Shop) -> None:
     failed = run("--rollback")
     assert failed.returncode == 2
     assert "no complete generation before" in failed.stderr
-    assert "--catalog is missing" in run("--bundle", str(store.bundle)).stderr
+    assert "--catalog PATH is missing" in run("--bundle", str(store.bundle)).stderr
     assert "give either" in run("--list", "--rollback").stderr
     wrong = run("--bundle", str(store.bundle / "nothing"), "--catalog", str(store.catalog))
-    assert "no complete model bundle" in wrong.stderr
+    assert "not a complete model bundle" in wrong.stderr
 
 
 def test_the_result_is_written_with_its_configuration(store: Shop, tmp_path: Path) -> None:
     shutil.rmtree(store.index)
     output = tmp_path / "out"
-    done = subprocess.run(arguments(store, "--output", str(output)), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    succeed("index", *arguments(store, "--output", str(output)))
     assert json.loads((output / "index.json").read_text())["items"] == 40
     assert "max_bad" in (output / "config.yaml").read_text()

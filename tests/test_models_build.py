@@ -1,4 +1,4 @@
-"""Backbones: where weights come from, and what is said when they cannot be had."""
+"""Backbones: the sources of weights, and the errors when they are unavailable."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def build(**settings: str | None) -> Encoder:
 
 
 def test_unknown_models() -> None:
-    with pytest.raises(BackboneError, match=r"backbone\.model is 'RN51', which open_clip does not know.*list_models"):
+    with pytest.raises(BackboneError, match=r"backbone\.model is 'RN51', which open_clip does not have.*list_models"):
         build(model="RN51")
-    with pytest.raises(BackboneError, match=r"nowhere\.json, which does not exist"):
+    with pytest.raises(BackboneError, match=r"backbone\.model: the file nowhere\.json does not exist"):
         build(model="nowhere.json")
 
 
@@ -43,8 +43,8 @@ def test_unknown_tags() -> None:
         build(model="cirray-tiny", pretrained="openai")
 
 
-def test_weights_that_are_not_there(model: str, tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match=r"backbone\.weights names .*w\.pt, which does not exist"):
+def test_missing_weights(model: str, tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"backbone\.weights: the file .*w\.pt does not exist"):
         build(model=model, weights=str(tmp_path / "w.pt"))
 
 
@@ -66,7 +66,7 @@ def test_weights_of_another_model(model: str, tmp_path: Path) -> None:
 
 
 class Exploit:
-    """What a hostile checkpoint would hold: unpickling it writes a file."""
+    """The payload of a hostile checkpoint: unpickling it writes a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -109,7 +109,7 @@ def test_the_seed_decides_random_weights_and_nothing_else_does(model: str) -> No
         assert first.fingerprint(tower) == second.fingerprint(tower) != other.fingerprint(tower)  # type: ignore[arg-type]
 
 
-def test_our_own_tiny_backbone(tmp_path: Path) -> None:
+def test_the_tiny_backbone(tmp_path: Path) -> None:
     encoder = build(model="cirray-tiny")
     assert (encoder.image_input.size, encoder.dim, encoder.cuts_text) == (64, 128, True)
     assert not encoder.has_batch_norm()
@@ -128,11 +128,12 @@ def test_rn50_saves_and_loads_with_its_batch_norm(tmp_path: Path) -> None:
 
 
 def test_weights_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a process of its own: the hub's library reads its settings when it is imported."""
+    """Runs in a new process: the hub's library reads its settings on import."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     code = (
-        "from cirray.models.build import build_encoder\nfrom cirray.config.schema import Backbone, Preprocess\n"
+        "from cirray.models.build import build_encoder\nfrom cirray.config.backbone import Backbone\n"
+        "from cirray.config.data import Preprocess\n"
         "build_encoder(Backbone(model='RN50', pretrained='openai'), Preprocess(), 0)"
     )
     done = subprocess.run(
@@ -140,6 +141,6 @@ def test_weights_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.Monk
     )
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("cirray.errors.BackboneError: cannot fetch the 'openai' weights of RN50: ")
-    assert "Run once where the model hub can be reached and keep its cache (HF_HOME)" in last
+    assert "Run once with access to the model hub and keep its cache (HF_HOME)" in last
     assert last.endswith("or give a local file with --backbone.pretrained null --backbone.weights FILE")
     assert "During handling" not in done.stderr

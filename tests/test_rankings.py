@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import jobs.score
 from cirray.data.records import Protocol, Triplet
 from cirray.errors import ConfigError, DataError
-from cirray.evaluation.ranked_lists import average, score_lists
+from cirray.evaluation.ranked_lists import ListScores, average_json, score_lists
 from cirray.evaluation.ranking_files import Pairs, Rankings, read_pairs, read_rankings
+from cirray.evaluation.retriever import Evaluation
 from tests.support.data_fixtures import cirr_record, pair, triplet, write_json, write_lines
 
 MEMBERS = ["m0", "m1", "m2", "m3", "m4", "m5"]
@@ -34,7 +35,8 @@ def kept_pairs() -> Pairs:
 
 
 def scored(pairs: Pairs, *lists: Sequence[str], metric: str = "recall", keep: bool | None = None) -> dict[str, Any]:
-    return score_lists(pairs, Rankings({str(i): tuple(names) for i, names in enumerate(lists)}, metric), keep)
+    rankings = Rankings({str(i): tuple(names) for i, names in enumerate(lists)}, metric)
+    return score_lists(pairs, rankings, keep).to_json()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -148,9 +150,11 @@ def test_names_written_otherwise_are_suspected() -> None:
 
 
 def test_the_average_over_files() -> None:
-    one = {"queries": 2, "recall": {"10": 10.0, "50": 40.0}}
-    two = {"queries": 8, "recall": {"10": 20.0, "50": None}}
-    assert average([one, two]) == {"queries": 10, "recall": {"10": 15.0, "50": None}}
+    one = Evaluation("all", 2, 90, {"R@10": 10.0, "R@50": 40.0}, {})
+    two = Evaluation("all", 8, 90, {"R@10": 20.0}, {"R@50": (30.0, 50.0)})
+    found = average_json([ListScores("fashioniq", True, one, {}, []), ListScores("fashioniq", True, two, {}, [])])
+    values: dict[str, Any] = {"recall": {"10": 15.0, "50": None}, "metrics": {"R@10": 15.0, "R@50": None}}
+    assert found == {"queries": 10, **values}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -252,8 +256,11 @@ def test_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ((), "--ranks FILE is missing"),
         (("--ranks", "x"), "--annotations FILE is missing"),
         (("--ranks", "[x, y]", "--annotations", "z"), "2 files of --ranks and 1 of --annotations"),
-        (("--ranks", "x", "--annotations", "z", "--keep-reference", "5"), "--keep-reference is true or false"),
-        (("--rank", "x"), "unknown argument --rank"),
+        (
+            ("--ranks", "x", "--annotations", "z", "--keep-reference", "5"),
+            "--keep-reference: input should be a valid boolean",
+        ),
+        (("--rank", "x"), "no option is named --rank. Did you mean --ranks?"),
     ],
 )
 def test_the_job_refuses(arguments: Sequence[str], message: str) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from cirray.cluster.worker import Worker
 from cirray.config.compute import Compute
 from cirray.training.sampling import Sampler, seed_epoch
-from cirray.training.stages.combine import _padded
-from cirray.training.stages.finetune import _draw
+from cirray.training.stages.combine import padded_variants
+from cirray.training.stages.finetune import draw_variant
 
 
 def member(rank: int, world: int) -> Worker:
@@ -89,13 +89,13 @@ def test_alone_has_everything() -> None:
 def test_caption_variants_are_drawn_about_equally_often(variants: int) -> None:
     """25 % each of four, in stage 1 and in stage 2 alike."""
     rows = tuple(range(10, 10 + variants))
-    padded, counts = _padded((rows, (3, 4, 5, 6, 7)))
+    padded, counts = padded_variants((rows, (3, 4, 5, 6, 7)))
     for_one, for_all = Counter[int](), Counter[int]()
     sampler = Sampler(1000, 100, False, 0)
     for epoch in range(8):
         for batch in sampler.epoch(epoch):
             for draw in batch.draws.tolist():
-                for_one[_draw(rows, draw)] += 1
+                for_one[draw_variant(rows, draw)] += 1
             first = torch.zeros(len(batch), dtype=torch.long)
             drawn = (batch.draws * counts[first]).long().unsqueeze(1)  # as stage 2 has it
             for_all.update(padded[first].gather(1, drawn).squeeze(1).tolist())
@@ -106,8 +106,8 @@ def test_caption_variants_are_drawn_about_equally_often(variants: int) -> None:
 
 def test_the_edges_of_a_draw() -> None:
     almost_one = float(torch.nextafter(torch.tensor(1.0, dtype=torch.double), torch.tensor(0.0, dtype=torch.double)))
-    assert _draw((5, 6, 7), 0.0) == 5
-    assert _draw((5, 6, 7), almost_one) == 7
+    assert draw_variant((5, 6, 7), 0.0) == 5
+    assert draw_variant((5, 6, 7), almost_one) == 7
 
 
 def test_one_example_draws_another_variant_in_other_epochs() -> None:
@@ -115,7 +115,7 @@ def test_one_example_draws_another_variant_in_other_epochs() -> None:
     for epoch in range(20):
         (batch,) = Sampler(30, 30, False, 0).epoch(epoch)
         place = batch.rows.tolist().index(11)
-        drawn.add(_draw((0, 1, 2, 3), float(batch.draws[place])))
+        drawn.add(draw_variant((0, 1, 2, 3), float(batch.draws[place])))
     assert drawn == {0, 1, 2, 3}
 
 

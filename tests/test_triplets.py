@@ -60,7 +60,7 @@ def test_a_picture_outside_the_data_folder_is_refused(tmp_path, image):
     assert "inside the data folder" in str(annotations.problems[0])
 
 
-def test_every_wrong_record_is_told_with_its_line(tmp_path):
+def test_every_invalid_record_is_reported_with_its_line(tmp_path):
     data = write_catalog(tmp_path)
     write_lines(
         tmp_path / "catalog.jsonl",
@@ -80,7 +80,7 @@ def test_every_wrong_record_is_told_with_its_line(tmp_path):
     annotations = triplets.read(data, ["train"])
     assert len(annotations.splits["train"].triplets) == 1
     assert [str(problem) for problem in annotations.problems] == [
-        "catalog.jsonl:2: id 'p0' is there twice, first at catalog.jsonl:1",
+        "catalog.jsonl:2: id 'p0' appears twice, first at catalog.jsonl:1",
         "catalog.jsonl:3: not JSON: Expecting property name enclosed in double quotes at column 13",
         'catalog.jsonl:4: id must be a non-empty string, not ""',
         "catalog.jsonl:4: image must be a non-empty string, not 4",

@@ -27,6 +27,6 @@ def load(path: str | Path, device: str = "cpu") -> Model:
     """
     from cirray.models.bundle import load as load_bundle  # torch is imported only by those who need a model
     from cirray.models.bundle_manifest import MANIFEST
-    from cirray.storage.location import fetch
+    from cirray.storage.location import Location
 
-    return load_bundle(fetch(path, MANIFEST), device)
+    return load_bundle(Location.parse(path).fetch(MANIFEST), device)

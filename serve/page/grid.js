@@ -2,17 +2,17 @@
 import { byId, element, onPlainClick } from "./dom.js";
 
 const SKELETONS = 24;
-// A picture is cropped to its tile while no more than this part of it is lost; else it is shown whole.
+// A picture is cropped to its tile if that hides at most this fraction of it; else it is shown whole.
 const MOST_CROPPED = 0.22;
 
 const grid = byId("grid");
 
 export const nameOf = (item) => item.title || `item ${item.id}`;
 
-// What stands below a picture: the title, or some words about the item rather than a bare id.
+// The text below a picture: the title, else some attributes, else the id.
 export function captionOf(item) {
-  const words = Object.values(item.attributes ?? {}).filter((value) => typeof value === "string");
-  return item.title || words.slice(0, 4).join(" · ") || item.id;
+  const attributes = Object.values(item.attributes ?? {}).filter((value) => typeof value === "string");
+  return item.title || attributes.slice(0, 4).join(" · ") || item.id;
 }
 
 function fit(image) {
@@ -53,7 +53,7 @@ function card(item, index, { href, pick }) {
   return element("li", {}, link);
 }
 
-// Shows items, in place of the earlier ones or after them. links: {href(item), pick(item)}
+// Shows items, replacing the earlier ones or after them. links: {href(item), pick(item)}
 export function showItems(items, links, after = false) {
   const first = after ? grid.childElementCount : 0;
   const cards = items.map((item, index) => card(item, first + index, links));
@@ -61,11 +61,11 @@ export function showItems(items, links, after = false) {
   else grid.replaceChildren(...cards);
   grid.classList.remove("loading");
   grid.setAttribute("aria-busy", "false");
-  // One stop of the Tab key for the whole grid; the arrow keys move inside.
+  // The grid is one tab stop; the arrow keys move inside it.
   if (!grid.querySelector("a[tabindex='0']")) grid.querySelector("a")?.setAttribute("tabindex", "0");
 }
 
-// Old results stay, dimmed, while new ones are fetched; where there are none, skeletons keep their place.
+// Old results stay, dimmed, while new ones load; without old results, placeholders are shown.
 export function showLoading() {
   grid.setAttribute("aria-busy", "true");
   if (grid.querySelector("a")) {

@@ -1,4 +1,4 @@
-// The query: the reference picture, the changes as chips, the text field and the balance of the two.
+// The query: the reference picture, the changes as chips, the text field and the text weight.
 import { byId, element } from "./dom.js";
 import { getItem, thumbnail } from "./api.js";
 import { nameOf } from "./grid.js";
@@ -8,7 +8,7 @@ import { hasReference, isComposed } from "./state.js";
 const SETTLE_MS = 250;
 const known = new Map();
 
-// Items that were seen in the grid need not be asked for again.
+// Items that the grid has shown are not fetched again.
 export function remember(items) {
   for (const item of items) known.set(item.id, item);
 }
@@ -16,7 +16,7 @@ export function remember(items) {
 const change = byId("change");
 
 export function focusChange() {
-  // On a touch screen the keyboard would cover the results that were just asked for.
+  // On a touch screen the keyboard would cover the results.
   if (!matchMedia("(pointer: coarse)").matches) change.focus({ preventScroll: true });
 }
 
@@ -39,7 +39,7 @@ function setTitle(title) {
   byId("reference-image").alt = title;
 }
 
-// After a link was opened; a missing item is reported by the search itself.
+// After a link was opened. The search itself reports a missing item.
 async function fetchTitle(id) {
   const item = await getItem(id).catch(() => null);
   if (!item) return;
@@ -62,61 +62,61 @@ export function showChips(step, remove) {
 
 let fieldIsFor = null;
 
-// Beside a reference the field takes the next change; alone it holds the text that was searched for.
+// With a reference, the field takes the next change; without one, it holds the text of the search.
 export function showField(step) {
   const withReference = hasReference(step);
-  const words = !withReference
-    ? "Describe what you look for"
+  const label = !withReference
+    ? "Describe what you are looking for"
     : step.texts.length > 0
       ? "Add another change"
       : "What should be different?";
-  change.placeholder = withReference && step.texts.length === 0 ? `${words} “the same in red, …”` : words;
-  change.setAttribute("aria-label", words);
-  // Words that are being typed survive a change of filters or balance.
+  change.placeholder = withReference && step.texts.length === 0 ? `${label} “the same in red, …”` : label;
+  change.setAttribute("aria-label", label);
+  // Text that is being typed stays when the filters or the text weight change.
   const query = JSON.stringify([step.id, step.picture, step.texts]);
   if (query === fieldIsFor) return;
   fieldIsFor = query;
   change.value = withReference ? "" : step.texts.join(", ");
 }
 
-const slider = byId("weight");
+const slider = byId("text-weight");
 
-function sayWeight(step) {
-  byId("weight-value").textContent = step.weight === null ? "auto" : `${Math.round(step.weight * 100)} % text`;
+function showValue(textWeight) {
+  byId("text-weight-value").textContent = textWeight === null ? "auto" : textWeight.toFixed(2);
 }
 
-export function showWeight(step, model) {
+export function showTextWeight(step, model) {
   const fixed = model !== null && !model.has_text_weight;
   const why = fixed
-    ? "This model mixes picture and text by itself; the balance cannot be set."
+    ? "This model has no text weight that can be set."
     : isComposed(step)
       ? ""
       : "Needs a reference picture and a change.";
-  byId("balance").hidden = !hasReference(step) && !fixed;
-  byId("balance").classList.toggle("auto", step.weight === null);
-  byId("balance").title = slider.title = why;
-  byId("weight-hint").textContent = fixed ? why : "";
+  byId("text-weight-control").hidden = !hasReference(step) && !fixed;
+  byId("text-weight-control").classList.toggle("auto", step.textWeight === null);
+  byId("text-weight-control").title = slider.title = why;
+  byId("text-weight-hint").textContent = fixed ? why : "";
   slider.disabled = why !== "";
-  byId("weight-auto").disabled = why !== "" || step.weight === null;
-  slider.value = step.weight ?? 0.5;
-  sayWeight(step);
+  byId("text-weight-auto").disabled = why !== "" || step.textWeight === null;
+  slider.value = step.textWeight ?? 0.5;
+  showValue(step.textWeight);
 }
 
-// While nobody has moved the slider it stands where the model put it.
-export function showChosenWeight(step, textWeight) {
-  if (step.weight === null) slider.value = textWeight ?? 0.5;
+// Until the visitor moves the slider, it shows the text weight that the model used.
+export function showUsedTextWeight(step, textWeight) {
+  if (step.textWeight === null) slider.value = textWeight ?? 0.5;
 }
 
-export function watchWeight(set) {
+export function watchTextWeight(set) {
   let timer;
   slider.addEventListener("input", () => {
-    const weight = Number(slider.value);
-    byId("balance").classList.remove("auto");
-    sayWeight({ weight });
+    const textWeight = Number(slider.value);
+    byId("text-weight-control").classList.remove("auto");
+    showValue(textWeight);
     clearTimeout(timer);
-    timer = setTimeout(() => set(weight), SETTLE_MS);
+    timer = setTimeout(() => set(textWeight), SETTLE_MS);
   });
-  byId("weight-auto").addEventListener("click", () => {
+  byId("text-weight-auto").addEventListener("click", () => {
     clearTimeout(timer);
     set(null);
   });

@@ -1,10 +1,10 @@
-// The trail: every step so far, each a way back.
+// The trail: a link to every step so far.
 import { byId, element, onPlainClick } from "./dom.js";
 import { thumbnail } from "./api.js";
 import { ownPicture } from "./picture.js";
 import { hasReference, urlOf } from "./state.js";
 
-// How much of the following step shows that the strip can be scrolled.
+// Visible pixels of the next step, which show that the strip can be scrolled.
 const NEXT_PEEKS = 32;
 
 export function describe(step) {

@@ -1,4 +1,4 @@
-"""What several tests with processes share: a search service, and the environment of the image."""
+"""What several tests with processes share: a trained run, a search service, and the environment of the image."""
 
 from __future__ import annotations
 
@@ -8,8 +8,24 @@ from pathlib import Path
 import pytest
 
 from tests.support.environments import make_environment, runtime_packages
+from tests.support.jobs import options, succeed
+from tests.support.once import made_once
+from tests.support.runs import small_settings
 from tests.support.service import Running, running
 from tests.support.service_fixtures import Shop, write_shop
+from tests.support.small_catalog import write_small_catalog
+
+
+@pytest.fixture(scope="session")
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of all stages, with its ablation: data/ is its catalog, store/ its features, run/ its output."""
+
+    def train(folder: Path) -> None:
+        request.getfixturevalue("ray_session")
+        settings = small_settings(write_small_catalog(folder / "data"), folder)
+        succeed("train", *options({**settings, "ablation": "true"}), "--output", str(folder / "run"))
+
+    return made_once("trained", tmp_path_factory, train)
 
 
 @pytest.fixture(scope="package")

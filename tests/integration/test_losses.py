@@ -17,7 +17,7 @@ from tests.support.manifests import built, environment_of, groups_of, of_kind
 from tests.support.service import Load, load_on, wait_until
 from tests.support.service_fixtures import Shop, write_shop
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 IN_FLIGHT = 32
 LIVENESS = "RAY_health_check_timeout_ms"
 KINDS = ("ingress", "encoder")

@@ -24,7 +24,7 @@ from tests.support.runs import REPOSITORY, small_settings
 from tests.support.small_catalog import write_small_catalog
 from tests.support.submission import submit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 KEY = "a-key-for-the-test"
 GIVEN = ("recipe", "data.root", "store")  # the entrypoints say these themselves, or leave them to the environment
 SMALL = {"stage0.enabled": "false", "stage1.enabled": "false", "stage2.optimisation.epochs": "4"}

@@ -11,7 +11,7 @@ from tests.support.cluster import cluster
 from tests.support.runs import REPOSITORY, finish, rows, small_settings, wait_for
 from tests.support.small_catalog import write_small_catalog
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
 def test_training_survives_the_loss_of_a_node(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 import cirray
 from tests.support.object_store import environment as reaches
 from tests.support.object_store import upload
-from tests.support.runs import REPOSITORY, job, small_settings
+from tests.support.runs import REPOSITORY, job, kill_driver, small_settings
 from tests.support.small_catalog import write_small_catalog
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ def test_another_machine_goes_on(tmp_path: Path, environment: dict[str, str], mo
             assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
             assert time.monotonic() < end
             time.sleep(0.05)
-    time.sleep(3)
+        kill_driver(process)
 
     second = {**environment, "CIRRAY_HOME": str(tmp_path / "second")}
     done = subprocess.run(command, env=second, capture_output=True, text=True, timeout=400)

@@ -14,7 +14,7 @@ from tests.support.runs import small_settings
 from tests.support.small_catalog import write_small_catalog
 from tests.support.submission import submit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The jobs as users run them, on a small catalog with two Ray workers."""
+"""The jobs on a small catalog with two Ray workers: what a training leaves, and what other jobs make of it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,16 @@ import yaml
 from PIL import Image
 
 import cirray
-from tests.support.runs import REPOSITORY, rows, small_settings, train
-from tests.support.small_catalog import write_small_catalog
+from tests.support.jobs import REPOSITORY, forbid_ray, options, run_job, succeed
+from tests.support.runs import comparable, rows, small_settings
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished small run, with its ablation rows."""
-    folder = tmp_path_factory.mktemp("trained")
-    settings = small_settings(write_small_catalog(folder / "data"), folder)
-    log = folder / "log.txt"
-    train({**settings, "ablation": "true"}, folder / "run", log)
-    return folder
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
-def job(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a job to its end."""
-    command = [sys.executable, str(REPOSITORY / "jobs" / f"{name}.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def the_same_command(trained: Path, **changes: str) -> list[str]:
+    """The arguments that the run was trained with."""
+    settings = {**small_settings(trained / "data", trained), "ablation": "true", **changes}
+    return options({**settings, "output": str(trained / "run")})
 
 
 def report(folder: Path) -> dict[str, Any]:
@@ -99,8 +89,7 @@ def test_the_bundle_answers_in_three_lines(trained: Path) -> None:
 def test_evaluate_finds_what_training_reported(trained: Path, tmp_path: Path) -> None:
     data = ("--data.format", "triplets", "--data.root", str(trained / "data"))
     bundle = str(trained / "run" / "bundle")
-    done = job("evaluate", "--bundle", bundle, *data, "--store", str(tmp_path / "store"), "--output", str(tmp_path))
-    assert done.returncode == 0, done.stderr
+    succeed("evaluate", "--bundle", bundle, *data, "--store", str(tmp_path / "store"), "--output", str(tmp_path))
     found = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["results"]
     assert recall(found, True, "combiner") == recall(report(trained)["results"], True, "combiner")
     assert recall(found, True, "sum") == recall(report(trained)["results"], True, "sum")
@@ -108,11 +97,11 @@ def test_evaluate_finds_what_training_reported(trained: Path, tmp_path: Path) ->
 
 def test_ranking_files_score_as_the_evaluation_does(trained: Path, tmp_path: Path) -> None:
     data = ("--data.format", "triplets", "--data.root", str(trained / "data"), "--store", str(tmp_path / "store"))
-    done = job("rank", "--bundle", str(trained / "run" / "bundle"), *data, "--split", "val", "--output", str(tmp_path))
-    assert done.returncode == 0, done.stderr
+    done = succeed(
+        "rank", "--bundle", str(trained / "run" / "bundle"), *data, "--split", "val", "--output", str(tmp_path)
+    )
     (ranks,) = json.loads(done.stdout)["files"]
-    done = job("score", "--ranks", ranks, "--annotations", str(trained / "data" / "triplets.val.jsonl"))
-    assert done.returncode == 0, done.stderr
+    done = succeed("score", "--ranks", ranks, "--annotations", str(trained / "data" / "triplets.val.jsonl"))
     expected = recall(report(trained)["results"], True, "combiner")
     decided = {k: value for k, value in json.loads(done.stdout)["recall"].items() if value is not None}
     assert decided == {k: expected[k] for k in decided}
@@ -122,6 +111,19 @@ def test_ranking_files_score_as_the_evaluation_does(trained: Path, tmp_path: Pat
 def test_pictures_of_queries_are_drawn(trained: Path) -> None:
     with Image.open(trained / "run" / "queries.png") as picture:
         assert picture.format == "PNG" and picture.width > 600
+
+
+def test_the_same_command_on_a_finished_run_trains_nothing(trained: Path) -> None:
+    before = comparable(trained / "run")
+    done = succeed("train", *the_same_command(trained))
+    assert comparable(trained / "run") == before
+    assert "training the combining function" not in done.stderr
+
+
+def test_another_setting_in_the_same_output_is_refused(trained: Path) -> None:
+    done = run_job("train", *the_same_command(trained, **{"stage2.optimisation.lr": "3e-4"}))
+    assert done.returncode == 2
+    assert "stage2.optimisation.lr: 0.0005 there, 0.0003 now" in done.stderr
 
 
 # Name in the study -> fine-tuned, combining function in the report.
@@ -136,11 +138,10 @@ VARIANTS = {
 
 
 @pytest.fixture(scope="module")
-def studied(trained: Path) -> Path:
+def studied(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the study of that run."""
-    output = trained / "study"
-    done = job("analyze", "--run", str(trained / "run"), "--output", str(output))
-    assert done.returncode == 0, done.stderr
+    output = tmp_path_factory.mktemp("studied")
+    succeed("analyze", "--run", str(trained / "run"), "--output", str(output))
     return output
 
 
@@ -195,10 +196,10 @@ def test_the_page_of_the_study_is_whole_and_needs_nothing_else(studied: Path) ->
         "Does better use of the space go with better recall?",
         "Numbers",
         "Similarities",
-        "How much of the space is used",
-        "Lambda",
-        "What is changed",
-        "How much is said",
+        "Spectrum",
+        "Text weight",
+        "Recall by relation",
+        "Recall by caption length",
         "Failures of FT Combiner",
     ]
     start = "data:image/png;base64,"
@@ -219,8 +220,7 @@ def test_the_page_of_the_study_is_whole_and_needs_nothing_else(studied: Path) ->
 
 def test_the_study_of_a_bundle_finds_what_training_reported(trained: Path, tmp_path: Path) -> None:
     data = ("--data.format", "triplets", "--data.root", str(trained / "data"), "--store", str(trained / "store"))
-    done = job("analyze", "--bundle", str(trained / "run" / "bundle"), *data, "--output", str(tmp_path))
-    assert done.returncode == 0, done.stderr
+    succeed("analyze", "--bundle", str(trained / "run" / "bundle"), *data, "--output", str(tmp_path))
     found, results = findings(tmp_path), report(trained)["results"]
     assert list(found) == ["image only", "text only", "FT Sum", "FT Combiner"]
     assert all(found[name] == recall(results, *VARIANTS[name]) for name in ("FT Sum", "FT Combiner"))
@@ -232,7 +232,7 @@ def test_the_study_of_a_bundle_finds_what_training_reported(trained: Path, tmp_p
         (["--output", "OUT"], "give either --run"),
         (["--run", "RUN", "--bundle", "RUN/bundle", "--output", "OUT"], "give either --run"),
         (["--run", "RUN/bundle", "--output", "OUT"], "holds no run of jobs/train.py"),
-        (["--run", "UNFINISHED", "--output", "OUT"], "holds no finished training"),
+        (["--run", "UNFINISHED", "--output", "OUT"], "is not a finished training"),
         (["--run", "RUN"], "output is not set"),
         (["--run", "RUN", "--output", "OUT", "--split", "vall"], "vall"),
         (["--run", "RUN", "--output", "OUT", "--data.rot", "x"], "Did you mean data.root?"),
@@ -241,13 +241,14 @@ def test_the_study_of_a_bundle_finds_what_training_reported(trained: Path, tmp_p
     ],
 )
 def test_a_study_with_wrong_settings_fails_with_a_sentence_and_before_ray(
-    arguments: list[str], sentence: str, trained: Path, tmp_path: Path
+    arguments: list[str], sentence: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    forbid_ray(monkeypatch)
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     (unfinished / "config.yaml").write_bytes((trained / "run" / "config.yaml").read_bytes())
     names = {"OUT": str(tmp_path / "out"), "UNFINISHED": str(unfinished), "RUN": str(trained / "run")}
-    done = job("analyze", *(re.sub("^(OUT|UNFINISHED|RUN)", lambda m: names[m[0]], part) for part in arguments))
+    done = run_job("analyze", *(re.sub("^(OUT|UNFINISHED|RUN)", lambda m: names[m[0]], part) for part in arguments))
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr and "starting Ray" not in done.stderr
@@ -265,10 +266,19 @@ def test_a_study_with_wrong_settings_fails_with_a_sentence_and_before_ray(
     ],
 )
 def test_wrong_settings_fail_with_a_sentence_and_before_ray(
-    arguments: list[str], sentence: str, tmp_path: Path
+    arguments: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = job("train", *(part.replace("OUT", str(tmp_path / "out")) for part in arguments))
+    forbid_ray(monkeypatch)
+    done = run_job("train", *(part.replace("OUT", str(tmp_path / "out")) for part in arguments))
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr and "starting Ray" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_setting_ends_the_process() -> None:
+    command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), "--recipe", "tinny"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert "Did you mean tiny?" in done.stderr
+    assert "Traceback" not in done.stderr

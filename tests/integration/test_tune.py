@@ -21,12 +21,14 @@ from safetensors.torch import load_file
 
 from cirray.config.command_line import STOPPED
 from cirray.config.recipe import load_recipe
+from cirray.config.tuning import TuneConfig
 from cirray.models.encoder_manifest import WEIGHTS
-from cirray.storage.location import Remote
-from tests.support.runs import REPOSITORY, job, small_settings, wait_for
+from cirray.storage.remote import Remote
+from tests.support.jobs import REPOSITORY, options, run_job, succeed
+from tests.support.runs import job, kill_driver, small_settings, wait_for
 from tests.support.small_catalog import write_small_catalog
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 SPACE = """
 stage2.optimisation.lr: {loguniform: [1.0e-4, 1.0e-2]}
 stage2.combining.hidden: {choice: [32, 64]}
@@ -35,8 +37,8 @@ stage2.loss.learn_temperature: {choice: [false, true]}
 """
 
 
-def command(folder: Path, **changes: str) -> list[str]:
-    """A search that starts from a random backbone, so that only the search takes time."""
+def search(folder: Path, **changes: str) -> list[str]:
+    """The arguments of a search that starts from a random backbone, so that only the search takes time."""
     data = folder / "data"
     if not data.exists():
         write_small_catalog(data)
@@ -54,8 +56,20 @@ def command(folder: Path, **changes: str) -> list[str]:
         "tune.sweep_points": "3",
         **changes,
     }
-    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
-    return [sys.executable, str(REPOSITORY / "jobs" / "tune.py"), *arguments]
+    return options(settings)
+
+
+def ablation(folder: Path, changes: str, **settings: str) -> list[str]:
+    """The arguments of a table of these changes, as YAML."""
+    (folder / "changes.yaml").write_text(changes, encoding="utf-8")
+    arguments = search(folder, **settings)
+    place = arguments.index("--space")
+    arguments[place : place + 2] = ["--changes", str(folder / "changes.yaml")]
+    return arguments
+
+
+def command(job: str, arguments: list[str]) -> list[str]:
+    return [sys.executable, str(REPOSITORY / "jobs" / f"{job}.py"), *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -84,24 +98,18 @@ def _command(process: psutil.Process) -> list[str]:
     return []
 
 
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=500, env=environment())
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
-
-
 def test_a_killed_search_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
-    arguments = command(tmp_path, trials="10", **{"tune.scheduler": "none"})
-    with job(arguments, tmp_path / "log", environment()) as process:
+    arguments = search(tmp_path, trials="10", **{"tune.scheduler": "none"})
+    with job(command("tune", arguments), tmp_path / "log", environment()) as process:
         end = time.monotonic() + 500
         while len(ended(tmp_path)) < 3:
             assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
             assert time.monotonic() < end
             time.sleep(0.1)
-    time.sleep(3)  # its Ray notices, and ends
+        kill_driver(process)
     before = ended(tmp_path)
 
-    done = run(arguments)
+    done = succeed("tune", *arguments)
     after = ended(tmp_path)
     assert {name: after[name] for name in before} == before, "trials that had ended were not run again"
     assert len(after) == 10
@@ -112,26 +120,30 @@ def test_a_killed_search_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
     rows = parquet.read_table(tmp_path / "out" / "results.parquet").to_pylist()
     assert [row["phase"] for row in rows].count("search") == 10
     assert [row["phase"] for row in rows].count("sweep") == 3
-    best = load_recipe(str(tmp_path / "out" / "best.yaml"))
+    best = load_recipe(TuneConfig, str(tmp_path / "out" / "best.yaml"))
     assert best.data.holdout == 0.25
     for field, value in result["params"].items():
         section, part, name = field.split(".")
         assert getattr(getattr(getattr(best, section), part), name) == value
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
 
-    trained = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), "--recipe", str(tmp_path / "out" / "best.yaml")]
-    run([*trained, "--output", str(tmp_path / "trained")])
+    succeed("train", "--recipe", str(tmp_path / "out" / "best.yaml"), "--output", str(tmp_path / "trained"))
     report = json.loads((tmp_path / "trained" / "report.json").read_text())
     assert {row["split"] for row in report["results"]} == {"val"}
 
-    refused = subprocess.run([*arguments, "--tune.seeds=3"], capture_output=True, text=True, timeout=100)
-    assert refused.returncode == 2
+    assert run_job("tune", *arguments, "--tune.seeds=3").returncode == 2
+
+
+def run(command: list[str]) -> None:
+    """Runs a job whose Ray reaches the bucket: its environment is that of its workers."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment())
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_trials_of_two_workers_at_a_uri(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {"tune.seeds": "1", "tune.sweep": "null", "stage2.optimisation.epochs": "4", "output": f"{bucket}/tuned"}
-    arguments = command(tmp_path, trials="2", **{"workers-per-trial": "2", **changes})
-    run(arguments)
+    arguments = search(tmp_path, trials="2", **{"workers-per-trial": "2", **changes})
+    run(command("tune", arguments))
     tuned = Remote(f"{bucket}/tuned")
     result = json.loads(tuned.read("tune.json") or b"")
     assert result["trials"] == 2
@@ -140,7 +152,7 @@ def test_trials_of_two_workers_at_a_uri(tmp_path: Path, bucket: str, monkeypatch
     assert len(trials) == 4, "two of the search, a finalist and the recipe"
 
     monkeypatch.setenv("CIRRAY_HOME", str(tmp_path / "another machine"))
-    run(arguments)
+    run(command("tune", arguments))
     again = {name: stamp for name, stamp in tuned.stamps("trials").items() if name.endswith("result.json")}
     assert again == trials, "nothing was run again"
     assert tuned.has("best.yaml")
@@ -157,19 +169,16 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_single_changes_are_told_apart(tmp_path: Path) -> None:
-    (tmp_path / "changes.yaml").write_text("mined: {stage2.loss.hard: 4, stage2.optimisation.ema: 0.9}")
     # One after the other, a second or more each: the signal comes long before the last of them ends.
-    arguments = command(tmp_path, **{"tune.seeds": "3", "tune.concurrent": "1", "stage2.optimisation.epochs": "300"})
-    arguments[1] = arguments[1].replace("tune.py", "ablate.py")
-    place = arguments.index("--space")
-    arguments[place : place + 2] = ["--changes", str(tmp_path / "changes.yaml")]
-    with job(arguments, tmp_path / "log", environment()) as process:
+    slowly = {"tune.seeds": "3", "tune.concurrent": "1", "stage2.optimisation.epochs": "300"}
+    arguments = ablation(tmp_path, "mined: {stage2.loss.hard: 4, stage2.optimisation.ema: 0.9}", **slowly)
+    with job(command("ablate", arguments), tmp_path / "log", environment()) as process:
         wait_for(lambda: trial_runs(process), "the first of 6 trials")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == STOPPED, (tmp_path / "log").read_text()[-3000:]
     assert not (tmp_path / "out" / "ablation.json").exists(), "half of the trials are no result"
 
-    done = run(arguments)
+    done = succeed("ablate", *arguments)
     assert "val R@1 (reported)" in done.stdout
     rows = json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["the recipe", "mined"]
@@ -179,16 +188,11 @@ def test_single_changes_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_changes_of_stage_1_are_whole_runs_from_one_backbone(tmp_path: Path) -> None:
-    (tmp_path / "changes.yaml").write_text(
-        "both towers: {stage1.encoder: both}\nblend: {stage1.encoder: both, stage1.blend: 0.5}"
-    )
     changes = {"stage0.enabled": "true", "stage0.optimisation.epochs": "2", "stage1.enabled": "true"}
     epochs = {"stage1.optimisation.epochs": "2", "stage2.optimisation.epochs": "4"}
-    arguments = command(tmp_path, **{"tune.seeds": "1"}, **changes, **epochs)
-    arguments[1] = arguments[1].replace("tune.py", "ablate.py")
-    place = arguments.index("--space")
-    arguments[place : place + 2] = ["--changes", str(tmp_path / "changes.yaml")]
-    done = run(arguments)
+    rows_of_stage_1 = "both towers: {stage1.encoder: both}\nblend: {stage1.encoder: both, stage1.blend: 0.5}"
+    arguments = ablation(tmp_path, rows_of_stage_1, **{"tune.seeds": "1"}, **changes, **epochs)
+    done = succeed("ablate", *arguments)
     assert "run 3 of 3: blend, seed 0, ETA" in done.stderr + done.stdout
     rows = json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["the recipe", "both towers", "blend"]
@@ -210,6 +214,6 @@ def test_changes_of_stage_1_are_whole_runs_from_one_backbone(tmp_path: Path) -> 
     assert set(trainings) == {"stage2"}, "stage 1 is that of the row before"
 
     stamps = {folder: (folder / "report.json").stat().st_mtime_ns for folder in runs.values()}
-    again = run(arguments)
+    again = succeed("ablate", *arguments)
     assert {folder: (folder / "report.json").stat().st_mtime_ns for folder in runs.values()} == stamps
     assert "ETA" not in again.stdout + again.stderr, "nothing was trained again"

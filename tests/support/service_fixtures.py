@@ -20,6 +20,7 @@ from qdrant_client import QdrantClient
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from cirray.config.indexing import IndexConfig
 from cirray.config.recipe import load_recipe
 from cirray.config.serving import Serving
 from cirray.index.backend import IndexBackend
@@ -62,7 +63,7 @@ class Shop:
         """The configuration of the indexing job."""
         dotted = {name.replace("__", "."): value for name, value in settings.items()}
         places = {"index.path": str(self.index), "store": str(self.store)}
-        return load_recipe("default", {**places, **dotted})
+        return load_recipe(IndexConfig, "default", {**places, **dotted})
 
 
 def write_shop(folder: Path, **settings: Any) -> Shop:
@@ -89,10 +90,11 @@ def deploy(shop: Shop, name: str) -> Shop:
     return replace(shop, handle=serve.run(application, name=name, route_prefix=None))
 
 
-def memory_home(shop: Shop) -> ServerBackend:
+def memory_backend(shop: Shop) -> ServerBackend:
     """A server's backend in memory that holds what the shop's embedded index holds."""
     client = QdrantClient(":memory:")
     backend = ServerBackend(client, client, "cirray", "memory")
+    backend.searches = 1  # the client in memory is not thread-safe
     embedded = EdgeBackend(shop.index)
     reader = embedded.open(embedded.published() or "")
     writer = backend.create(reader.generation)
@@ -110,7 +112,7 @@ def listening(
 ) -> Iterator[str]:
     """Serves over a real socket from a thread of this process; yields the address."""
     serving = _serving(shop, **settings)
-    service = Service(serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
+    service = _service(shop, serving, backend)
     app = create_app(service, Access(key))
 
     @asynccontextmanager
@@ -142,6 +144,10 @@ def _serving(shop: Shop, **settings: Any) -> Serving:
     return Serving(bundle=str(shop.bundle), index=str(shop.index), **{**places, **settings})
 
 
+def _service(shop: Shop, serving: Serving, backend: IndexBackend | None) -> Service:
+    return Service(serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30))
+
+
 def ask(
     shop: Shop,
     conversation: Callable[[httpx.AsyncClient, Service], Awaitable[T]],
@@ -153,9 +159,7 @@ def ask(
 
     async def run() -> T:
         serving = _serving(shop, **settings)
-        service = Service(
-            serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1
-        )
+        service = _service(shop, serving, backend)
         await service.start()
         transport = httpx.ASGITransport(create_app(service, Access(key)), raise_app_exceptions=False)
         try:

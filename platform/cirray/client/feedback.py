@@ -1,4 +1,4 @@
-"""From kept feedback to triplets: what people chose is what they meant."""
+"""Makes triplets of feedback: the chosen item is the target image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePath
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,32 +16,32 @@ from cirray.client.schemas import Feedback
 from cirray.console.bars import bar
 from cirray.errors import DataError
 from cirray.storage.files import write_text
-from cirray.storage.location import Remote, is_remote, join
+from cirray.storage.location import Location
 
 PATTERN = "feedback-*.jsonl"
 _THREADS = 16
 
 
 def export_triplets(folder: Path | str, output: Path, known: frozenset[str] | None = None) -> dict[str, int]:
-    """Writes the triplets (format "triplets") that a folder of feedback holds, oldest first, each one once.
+    """Writes the triplets (format "triplets") of a folder of feedback, oldest first and without duplicates.
 
     Args:
         folder: the service's feedback folder, or its URI.
         output: a file that does not exist yet, such as DATA/triplets.feedback.jsonl.
-        known: ids of the catalog to train on; feedback on other items is left out. None keeps all.
+        known: ids of the catalog to train on; feedback on other items is skipped. None keeps all.
 
     Returns:
-        How many were written, and how many were left out for which reason.
+        The number of triplets written, and the number skipped by reason.
 
     Raises:
-        DataError: there is no feedback, a line of it is damaged, or the output exists.
+        DataError: there is no feedback, a line is damaged, or the output exists.
         LocationError: the URI cannot be reached.
     """
     if output.exists():
-        raise DataError(f"{output} exists: give another name, so that nothing is overwritten")
+        raise DataError(f"{output} exists, and is not overwritten: give another name")
     counts: Counter[str] = Counter()
     triplets: dict[str, None] = {}
-    for feedback in _records(folder):
+    for feedback in _records(Location.parse(folder)):
         reason = _unusable(feedback, known)
         if reason:
             counts[reason] += 1
@@ -63,21 +64,18 @@ def _unusable(feedback: Feedback, known: frozenset[str] | None) -> str:
     return ""
 
 
-def _files(folder: Path | str) -> dict[str, str]:
-    """Returns file -> content."""
-    if not is_remote(folder):
-        return {str(file): file.read_text(encoding="utf-8") for file in sorted(Path(folder).glob(PATTERN))}
-    remote = Remote(str(folder))
-    names = sorted(name for name in remote.names() if PurePath(name).match(PATTERN))
+def _files(folder: Location) -> dict[str, str]:
+    """Returns the path or URI of each feedback file -> its content."""
+    names = [name for name in folder.names() if fnmatchcase(name, PATTERN) and "/" not in name]
     found = {}
-    with bar(len(names), "reading feedback", "objects") as shown, ThreadPoolExecutor(_THREADS) as pool:
-        for name, content in zip(names, pool.map(remote.read, names), strict=True):
-            found[join(remote.uri, name)] = (content or b"").decode()
+    with bar(len(names), "reading feedback", "files") as shown, ThreadPoolExecutor(_THREADS) as pool:
+        for name, content in zip(names, pool.map(folder.read, names), strict=True):
+            found[str(folder / name)] = (content or b"").decode()
             shown.update()
     return found
 
 
-def _records(folder: Path | str) -> Iterator[Feedback]:
+def _records(folder: Location) -> Iterator[Feedback]:
     files = _files(folder)
     if not files:
         raise DataError(f"{folder} holds no feedback ({PATTERN}): give the folder that serve.feedback names")
@@ -94,4 +92,4 @@ def _records(folder: Path | str) -> Iterator[Feedback]:
         try:
             yield Feedback.model_validate({name: record.get(name) for name in Feedback.model_fields})
         except ValidationError as error:
-            raise DataError(f"{where} is no feedback: {error.errors()[0]['msg']}") from None
+            raise DataError(f"{where} is not valid feedback: {error.errors()[0]['msg']}") from None

@@ -7,23 +7,22 @@ too, since that file is on the driver's node.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cirray.storage.location import Remote
 from cirray.storage.metrics_log import MetricsLog
 
 POST_EVERY_S = 0.5
 
 
 class _Board:
-    """Holds the latest state that worker 0 posted."""
+    """Holds the latest state that worker 0 posted, and the log of its stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: MetricsLog) -> None:
         self.state: dict[str, Any] = {}
+        self.log = log
 
     def post(self, state: dict[str, Any]) -> None:
         self.state = state
@@ -31,40 +30,32 @@ class _Board:
     def read(self) -> dict[str, Any]:
         return self.state
 
-    def append(self, path: str, place: str, stage: str, row: dict[str, Any]) -> None:
-        MetricsLog(Path(path), stage).append(row)
-        if place:
-            Remote(place).put(Path(path), Path(path).name)
+    def append(self, row: dict[str, Any]) -> None:
+        self.log.append(row)
 
-    def rewind(self, path: str, place: str, stage: str, epoch: int) -> None:
-        MetricsLog(Path(path), stage).rewind(epoch)
+    def rewind(self, epoch: int) -> None:
+        self.log.rewind(epoch)
 
 
-def new_board() -> ray.actor.ActorHandle:
-    """Starts a board on the driver's own node, whose files it writes; it ends with the driver."""
+def new_board(log: MetricsLog) -> ray.actor.ActorHandle:
+    """Starts a board on the driver's own node, where it writes the log of a stage; it ends with the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote()
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote(log)
 
 
 class BoardLog:
-    """A `MetricsLog` in a file of the driver's node, written from a worker of any node. A row is kept on return.
+    """The board's `MetricsLog`, written from a worker of any node. A row is on disk (and at its URI) on return."""
 
-    Args:
-        path: the file.
-        place: URI that the file is kept at too, "" if it is no mirror's.
-    """
-
-    def __init__(self, board: ray.actor.ActorHandle, path: str, place: str, stage: str) -> None:
+    def __init__(self, board: ray.actor.ActorHandle) -> None:
         self._board = board
-        self._where = (path, place, stage)
 
     def append(self, row: dict[str, Any]) -> None:
         """See `MetricsLog`."""
-        ray.get(self._board.append.remote(*self._where, row))
+        ray.get(self._board.append.remote(row))
 
     def rewind(self, epoch: int) -> None:
         """See `MetricsLog`."""
-        ray.get(self._board.rewind.remote(*self._where, epoch))
+        ray.get(self._board.rewind.remote(epoch))
 
 
 class Poster:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ray
 
-from cirray.config.compute import Compute
+from cirray.config.compute import Device
 
 
-def use_gpu(compute: Compute, workers: int) -> bool:
+def use_gpu(compute: Device, workers: int) -> bool:
     """Whether each of `workers` workers gets a GPU: as `compute.device` says, `auto` if the cluster has enough."""
     if compute.device == "auto":
         return bool(ray.cluster_resources().get("GPU", 0) >= workers)

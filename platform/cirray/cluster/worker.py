@@ -38,14 +38,13 @@ class Worker:
         world: int,
         device: torch.device,
         compute: Compute,
-        send: Callable[[dict[str, Any]], None] | None = None,
         keeps_checkpoints: bool = False,
     ) -> None:
         self.rank = rank
         self.world = world
         self.device = device
         self._precision = compute.precision
-        self.send = send
+        self.send: Callable[[dict[str, Any]], None] | None = None
         self.keeps_checkpoints = keeps_checkpoints
 
     @classmethod
@@ -64,9 +63,9 @@ class Worker:
         )
 
     @classmethod
-    def single(cls, compute: Compute | None = None) -> Worker:
+    def single(cls) -> Worker:
         """Returns a group of one, without Ray: reports go nowhere."""
-        return cls(0, 1, torch.device("cpu"), compute or Compute())
+        return cls(0, 1, torch.device("cpu"), Compute())
 
     @classmethod
     def trial(cls, compute: Compute, device: torch.device) -> Worker:

@@ -1,4 +1,4 @@
-"""Which CLIP."""
+"""The CLIP model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from cirray.config.section import Section
 
 
 class Backbone(Section):
-    """Which CLIP. Weights come from `pretrained`, or from a local `weights` file, or are random (neither)."""
+    """The CLIP model. Weights come from `pretrained` or from a `weights` file; with neither they are random."""
 
-    model: str = Field("RN50", description="open_clip name, a definition of ours (cirray-tiny), or a .json file")
+    model: str = Field("RN50", description="open_clip model name, cirray-tiny, or a .json model definition")
     pretrained: str | None = Field(None, description="open_clip tag of published weights, such as openai")
     weights: str | None = Field(None, description="local weights file (.safetensors, or .pt read with weights_only)")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+import yaml
+from pydantic import BeforeValidator, Field, field_validator
 
 from cirray.config.registry import CATALOG_PRESETS, one_of
 from cirray.config.section import Positive, Section
@@ -29,7 +30,7 @@ class CatalogSettings(Section):
     preset: Annotated[str, *one_of(("auto", "none", *CATALOG_PRESETS))] = Field(
         "auto", description="column names of a shop system's export; auto recognizes them"
     )
-    columns: dict[str, str] = Field(
+    columns: dict[str, Annotated[str, BeforeValidator(str)]] = Field(
         default_factory=dict,
         description="name -> column of the file; id, image, title and group are the item's own, others are attributes",
     )
@@ -39,6 +40,12 @@ class CatalogSettings(Section):
     decimal: Literal["auto", ".", ","] = Field("auto", description="decimal mark of amounts in CSV files")
     allow_private: bool = Field(False, description="also download pictures from private and loopback addresses")
     download: DownloadSettings = DownloadSettings()
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _reads_yaml(cls, value: Any) -> Any:
+        """Takes a mapping as text too, as the command line has it: {id: SKU}."""
+        return yaml.safe_load(value) if isinstance(value, str) else value
 
     @field_validator("delimiter", "quote")
     @classmethod

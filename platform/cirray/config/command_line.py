@@ -1,17 +1,17 @@
-"""`--dotted.name value` arguments, for every job alike."""
+"""The arguments of commands, `--dotted.name value`, and how a command runs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
 
-from cirray.config.recipe import fields
 from cirray.errors import CirrayError, ConfigError
 
 STOPPED = 130  # what shells say of a command that Ctrl-C ended
+HELP = {"--help", "-h"}
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
@@ -51,32 +51,22 @@ def _value(text: str) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, list)) else text
 
 
-def check_names(values: Mapping[str, Any], *known: str) -> None:
-    """Raises ConfigError if there is an argument that a job without configuration fields does not have."""
-    unknown = values.keys() - set(known)
-    if unknown:
-        there = ", ".join(f"--{name.replace('_', '-')}" for name in known)
-        raise ConfigError(f"unknown argument --{min(unknown)}: there are {there}")
+def main(run: Callable[[Sequence[str]], None], usage: Callable[[Sequence[str]], str]) -> None:
+    """Runs a command: prints its help on --help or without arguments; reports its errors and Ctrl-C in a sentence.
 
-
-def field_help() -> str:
-    """Returns one line a configuration field: name, default, meaning."""
-    lines = ["Every field of the configuration (--name value):"]
-    lines += [f"  --{name} (default {default!r})  {text}".rstrip() for name, default, text in fields()]
-    return "\n".join(lines)
-
-
-def main(run: Callable[[Sequence[str]], None], usage: str) -> None:
-    """Runs a job: prints `usage` and all fields on --help; tells our errors and Ctrl-C without a traceback."""
+    Args:
+        usage: returns the help, given the arguments beside --help.
+    """
     argv = sys.argv[1:]
-    if not argv or "--help" in argv or "-h" in argv:
-        print(f"{usage.strip()}\n\n{field_help()}")
-        raise SystemExit(0 if argv else 2)
     try:
-        run(argv)
+        if argv and not HELP & set(argv):
+            run(argv)
+            return
+        print(usage([argument for argument in argv if argument not in HELP]))
     except CirrayError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("\nstopped: the same command takes it up again", file=sys.stderr)
+        print("\nstopped: run the same command again to resume", file=sys.stderr)
         raise SystemExit(STOPPED) from None
+    raise SystemExit(0 if argv else 2)

@@ -1,10 +1,11 @@
-"""The base of all configuration sections."""
+"""The base of all configuration sections, and of the configurations that commands compose of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
@@ -29,3 +30,19 @@ class Section(BaseModel):
         if not isinstance(values, Mapping) or not cls.former_names.keys() & values.keys():
             return values
         return {cls.former_names.get(name, name): value for name, value in values.items()}
+
+
+class Configuration(Section):
+    """Base of what commands are configured with: sections, and fields of its own. Every field has a default."""
+
+    def to_yaml(self) -> str:
+        """Returns the complete configuration as YAML, in the order of the fields."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class JobConfig(Configuration):
+    """The fields that every job on a Ray cluster has."""
+
+    output: str = Field("", description="folder or URI for the results")
+    store: str = Field("", description="feature store, folder or URI; empty = $CIRRAY_HOME/store or ~/.cache/...")
+    workers: Positive = Field(1, description="Ray workers, each with one CPU or GPU")

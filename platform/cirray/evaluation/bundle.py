@@ -8,33 +8,34 @@ from typing import Any
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
-from cirray.config.schema import Config
+from cirray.config.evaluation import EvaluateConfig
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.evaluate import score, text_table
-from cirray.features.ensure import Embedder, Features, pictures_of, read_features
+from cirray.features.ensure import Embedder
+from cirray.features.frozen import FrozenFeatures
 from cirray.models.bundle import load_combining
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.models.combining import CombiningFunction
 from cirray.models.combining.sum import Sum
-from cirray.storage.location import fetch, store_location
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A bundle and all that ranking one split with it needs."""
+    """A bundle, and what ranking one split with it needs; `features` has the captions of that split."""
 
     manifest: dict[str, Any]
     dataset: Dataset
     table: TripletTable
-    features: Features
+    features: FrozenFeatures
     combining: CombiningFunction
 
 
-def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dict[str, Any], str]:
+def evaluate_bundle(bundle: Path | str, config: EvaluateConfig, split: str) -> tuple[dict[str, Any], str]:
     """Scores a bundle's combining function, and Sum beside it, on one split.
 
     Returns:
@@ -53,23 +54,24 @@ def evaluate_bundle(bundle: Path | str, config: Config, split: str) -> tuple[dic
         "dataset": dataset.name,
         "protocol": dataset.protocol.name,
         "skipped": [str(problem) for problem in dataset.skipped],
-        "provenance": provenance(config.seed),
+        "provenance": provenance(),
         "results": [result.to_json() for result in results],
     }
     return report, text_table(results, dataset.protocol)
 
 
-def prepare(bundle: Path | str, config: Config, split: str, needs_targets: bool) -> Prepared:
+def prepare(bundle: Path | str, config: EvaluateConfig, split: str, needs_targets: bool) -> Prepared:
     """Reads the bundle and the split, and computes the features that the store lacks.
 
     Raises:
         BundleError: the folder is no complete bundle.
         DataError, ConfigError: the data cannot be used, or its split keeps targets secret that are needed.
     """
-    folder = fetch(bundle, MANIFEST)
+    folder = Location.parse(bundle).fetch(MANIFEST)
+    store = Location.configured(config.store, "store")
     manifest = read_bundle(folder)
     background = manifest["preprocess"]["background"]
-    dataset = load_dataset(config.data, store_location(config.store), background, (split,))
+    dataset = load_dataset(config.data, store, background, (split,))
     table = build_table(dataset, split)
     if needs_targets and bool((table.target < 0).any()):
         raise ConfigError(
@@ -78,7 +80,6 @@ def prepare(bundle: Path | str, config: Config, split: str, needs_targets: bool)
         )
     connect(config.workers)
     gpu = use_gpu(config.compute, config.workers)
-    embedder = Embedder(folder / "encoder", store_location(config.store), config.embed, config.workers, gpu)
-    images, texts = embedder.images(pictures_of(dataset)), embedder.texts(table.captions)
-    features = read_features(dataset, table, images, texts)
+    embedder = Embedder(Location.parse(folder / "encoder"), store, config.embed, config.workers, gpu)
+    features = embedder.features(dataset, {split: table})
     return Prepared(manifest, dataset, table, features, load_combining(folder, manifest))

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from PIL import Image
 
-from cirray.data.images import Background, Picture, open_rgb
+from cirray.data.images import Background, open_rgb
 from cirray.storage.files import replacing
+from cirray.storage.tree import File
 
 RIGHT, WRONG, PLAIN, TEXT = "#1a7f37", "#d0d7de", "#57606a", "#24292f"
 
@@ -41,10 +42,10 @@ class Example:
     `note` is a remark on the query, in a line of its own below the caption, which may be cut.
     """
 
-    reference: Picture
+    reference: File
     caption: str
-    results: Sequence[Picture]
-    target: Picture
+    results: Sequence[File]
+    target: File
     note: str = ""
 
 
@@ -153,7 +154,7 @@ def _cell(figure: Figure, column: int, top: float) -> Axes:
     )
 
 
-def _show(cell: Axes, picture: Picture, background: Background, colour: str, width: float) -> None:
+def _show(cell: Axes, picture: File, background: Background, colour: str, width: float) -> None:
     image = open_rgb(picture, background)
     image.thumbnail((256, 256), Image.Resampling.LANCZOS)
     cell.imshow(image)

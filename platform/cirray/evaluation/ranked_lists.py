@@ -1,119 +1,157 @@
-"""R@K and R_subset@K of ranked lists of names, whatever system made them (reference facts: clip4cir, "Metrics").
+"""Ranked lists of names, whatever system made them, as a retriever, and what jobs/score.py reports of them.
 
-A list may be cut anywhere. A figure that its lists cannot decide is told as such, with the bounds that they leave, and
-never guessed.
+A list may be cut anywhere. A figure that its lists cannot decide is reported as such, with the bounds that they leave,
+and never guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from cirray.data.records import Triplet
+import numpy as np
+
+from cirray.evaluation.metrics import Ranks, by_k
 from cirray.evaluation.ranking_files import Pairs, Rankings
+from cirray.evaluation.retriever import Evaluation, Ranking, Retriever, average, score_ranking
+
+# The worst rank of a target that its list does not hold: past the end of any gallery.
+_LAST = 2**62
+
+
+class RankedLists(Retriever):
+    """The rankings of one file, with the annotated pairs that they answer: one category."""
+
+    def __init__(self, pairs: Pairs, rankings: Rankings) -> None:
+        self.pairs = pairs
+        self.rankings = rankings
+
+    def categories(self) -> Sequence[str]:
+        return ("all",)
+
+    def rank(self, category: str, exclude_reference: bool) -> Ranking:
+        """See `Retriever`. Lists that rank image sets only bound no rank in the gallery."""
+        subset_only = self.subset_only()
+        targets: list[tuple[int, int]] = []
+        within: list[tuple[int, int]] = []
+        for key, triplet in self.pairs.triplets.items():
+            names = self.rankings.lists[key]
+            if exclude_reference:
+                names = tuple(name for name in names if name != triplet.reference)
+            targets.append((0, _LAST) if subset_only else _bounds(triplet.target, names))
+            within.append(_bounds(triplet.target, [name for name in names if name in triplet.subset]))
+        has_subsets = any(triplet.subset for triplet in self.pairs.triplets.values())
+        best, worst = (
+            Ranks(
+                np.array([bounds[end] for bounds in targets], dtype=np.int64),
+                np.array([bounds[end] for bounds in within], dtype=np.int64) if has_subsets else None,
+            )
+            for end in (0, 1)
+        )
+        return Ranking(len({name for names in self.rankings.lists.values() for name in names}), best, worst)
+
+    def subset_only(self) -> bool:
+        """Whether the lists rank image sets only: the file says so, or no list names anything else."""
+        if not self.pairs.protocol.subset_ks:
+            return False
+        return self.rankings.metric == "recall_subset" or all(
+            set(self.rankings.lists[key]) <= {triplet.reference, *triplet.subset}
+            for key, triplet in self.pairs.triplets.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Where one list has its target.
+class ListScores:
+    """What scoring one file of rankings found.
 
     Attributes:
-        pair: the pair's id.
-        place: 0 = first; None where the target is not in the list.
-        length: how many names were ranked before the list ended: a target that is not there comes later.
+        dataset: as in `Pairs`.
+        keep_reference: whether a query's reference counted as a result.
+        found: the metrics.
+        undecidable: figure -> why the lists do not decide it.
+        notes: what a reader must know.
     """
 
-    pair: str
-    place: int | None
-    length: int
+    dataset: str
+    keep_reference: bool
+    found: Evaluation
+    undecidable: dict[str, str]
+    notes: list[str]
 
-    def hit(self, k: int) -> bool | None:
-        """Whether the target is among the first k; None if the list ends too early to tell."""
-        if self.place is not None:
-            return self.place < k
-        return False if self.length >= k else None
+    def to_json(self) -> dict[str, Any]:
+        """Returns what jobs/score.py prints of one file; values are null where the lists do not decide them."""
+        return {
+            "dataset": self.dataset,
+            "reference": "kept" if self.keep_reference else "removed",
+            **_values(self.found),
+            "undecidable": self.undecidable,
+            "notes": self.notes,
+        }
 
 
-def score_lists(pairs: Pairs, rankings: Rankings, keep_reference: bool | None = None) -> dict[str, Any]:
-    """Scores rankings.
+def score_lists(pairs: Pairs, rankings: Rankings, keep_reference: bool | None = None) -> ListScores:
+    """Scores rankings by their dataset's protocol.
 
     Args:
         keep_reference: whether a query's reference counts as a result; None = as the dataset's protocol has it.
-
-    Returns:
-        What jobs/score.py prints: "recall" and "recall_subset" in percent by K, None where a figure is undecidable;
-        "undecidable": figure -> why; "notes": what a reader must know.
     """
-    protocol = pairs.protocol
-    keep = not protocol.exclude_reference if keep_reference is None else keep_reference
-    lists = {
-        key: names if keep else tuple(name for name in names if name != pairs.triplets[key].reference)
-        for key, names in rankings.lists.items()
+    keep = not pairs.protocol.exclude_reference if keep_reference is None else keep_reference
+    retriever = RankedLists(pairs, rankings)
+    protocol = replace(pairs.protocol, exclude_reference=not keep)
+    (category,) = retriever.categories()
+    ranking = retriever.rank(category, protocol.exclude_reference)
+    found = score_ranking(category, ranking, protocol)
+    undecidable = {
+        name.replace("Rs@", "R_subset@"): _reason(name, bounds, ranking, list(pairs.triplets))
+        for name, bounds in found.undecided.items()
     }
-    whole = [_outcome(key, triplet, lists[key]) for key, triplet in pairs.triplets.items()]
-    if _subset_only(pairs, rankings):  # ranks within the image set say nothing of the whole gallery
-        whole = [Outcome(outcome.pair, None, 0) for outcome in whole]
-    within = [_outcome_within(key, triplet, lists[key]) for key, triplet in pairs.triplets.items()]
-    undecidable: dict[str, str] = {}
-    recall = {str(k): _share(f"R@{k}", whole, k, undecidable) for k in protocol.ks}
-    subset = {str(k): _share(f"R_subset@{k}", within, k, undecidable) for k in protocol.subset_ks}
+    return ListScores(pairs.dataset, keep, found, undecidable, _notes(retriever, keep))
+
+
+def average_json(scores: Sequence[ListScores]) -> dict[str, Any]:
+    """Returns what jobs/score.py prints of several files: their mean, each counting the same, as FashionIQ's categories
+    do."""
+    return _values(average([score.found for score in scores]))
+
+
+def _values(found: Evaluation) -> dict[str, Any]:
+    metrics: dict[str, float | None] = {
+        name: round(found.metrics[name], 4) if name in found.metrics else None
+        for name in (*found.metrics, *found.undecided)
+    }
+    subset = by_k(metrics, "Rs")
     return {
-        "dataset": pairs.dataset,
-        "reference": "kept" if keep else "removed",
-        "queries": len(whole),
-        "recall": recall,
+        "queries": found.queries,
+        "recall": by_k(metrics, "R"),
         **({"recall_subset": subset} if subset else {}),
-        "undecidable": undecidable,
-        "notes": _notes(pairs, rankings, keep),
+        "metrics": metrics,
     }
 
 
-def average(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the mean of several files' recalls, each counting the same, as FashionIQ's categories do."""
-    columns = {k: [result["recall"][k] for result in results] for k in results[0]["recall"]}
-    return {
-        "queries": sum(result["queries"] for result in results),
-        "recall": {k: None if None in values else round(fmean(values), 4) for k, values in columns.items()},
-    }
+def _bounds(target: str | None, names: Sequence[str]) -> tuple[int, int]:
+    """Returns the best and the worst rank that a list allows its target."""
+    if target in names:
+        return names.index(target), names.index(target)
+    return len(names), _LAST
 
 
-def _outcome(pair: str, triplet: Triplet, names: Sequence[str]) -> Outcome:
-    place = names.index(triplet.target) if triplet.target in names else None
-    return Outcome(pair, place, len(names))
-
-
-def _outcome_within(pair: str, triplet: Triplet, names: Sequence[str]) -> Outcome:
-    """The same ranking restricted to the other five of the image set."""
-    return _outcome(pair, triplet, [name for name in names if name in triplet.subset])
-
-
-def _share(figure: str, outcomes: Sequence[Outcome], k: int, undecidable: dict[str, str]) -> float | None:
-    """Returns the share of hits in percent, or None, and says why in `undecidable`."""
-    hits = [outcome.hit(k) for outcome in outcomes]
-    open_ = [outcome for outcome, hit in zip(outcomes, hits, strict=True) if hit is None]
-    least = 100.0 * hits.count(True) / len(hits)
-    if not open_:
-        return round(least, 4)
-    most = 100.0 * (len(hits) - hits.count(False)) / len(hits)
-    undecidable[figure] = (
-        f"{len(open_):,} of {len(hits):,} lists end before place {k} without the target (pair {open_[0].pair} after "
-        f"{open_[0].length}); the figure is between {least:.2f} and {most:.2f}"
-    )
-    return None
-
-
-def _subset_only(pairs: Pairs, rankings: Rankings) -> bool:
-    """Whether the lists rank image sets only: the file says so, or no list names anything else."""
-    if not pairs.protocol.subset_ks:
-        return False
-    return rankings.metric == "recall_subset" or all(
-        set(rankings.lists[key]) <= {triplet.reference, *triplet.subset} for key, triplet in pairs.triplets.items()
+def _reason(name: str, bounds: tuple[float, float], ranking: Ranking, keys: Sequence[str]) -> str:
+    """Says which lists end too early to decide a metric, and what they leave open."""
+    kind, _, k = name.partition("@")
+    best, worst = ranking.best.target, ranking.worst.target
+    if kind == "Rs" and ranking.best.subset is not None and ranking.worst.subset is not None:
+        best, worst = ranking.best.subset, ranking.worst.subset
+    cut = best < np.minimum(worst, int(k)) if k else best < worst
+    first = int(cut.argmax())
+    return (
+        f"{int(cut.sum()):,} of {len(cut):,} lists end {f'before place {k} ' if k else ''}without the target "
+        f"(pair {keys[first]} after {best[first]}); the figure is between {bounds[0]:.2f} and {bounds[1]:.2f}"
     )
 
 
-def _notes(pairs: Pairs, rankings: Rankings, keep: bool) -> list[str]:
+def _notes(retriever: RankedLists, keep: bool) -> list[str]:
+    pairs, rankings = retriever.pairs, retriever.rankings
     total = len(pairs.triplets)
     holding = [key for key, triplet in pairs.triplets.items() if triplet.reference in rankings.lists[key]]
     notes = []
@@ -132,7 +170,7 @@ def _notes(pairs: Pairs, rankings: Rankings, keep: bool) -> list[str]:
         notes.append(
             f"the protocol of {pairs.dataset} {usual} the reference: these figures compare with no published one"
         )
-    if _subset_only(pairs, rankings):
+    if retriever.subset_only():
         notes.append("the lists rank image sets only: they decide R_subset@K, and nothing of R@K")
     if not any(triplet.target in rankings.lists[key] for key, triplet in pairs.triplets.items()):
         key, triplet = next(iter(pairs.triplets.items()))

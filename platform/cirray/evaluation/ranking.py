@@ -5,8 +5,13 @@ Shapes: Q queries, M gallery rows, d feature width. Equal scores keep the galler
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+
+# Scores that are held at a time: 128 MiB of float32, and about 0.7 GiB with what is derived from them.
+SCORES = 2**25
 
 
 def gallery_positions(gallery: Tensor, images: int) -> Tensor:
@@ -17,7 +22,7 @@ def gallery_positions(gallery: Tensor, images: int) -> Tensor:
 
 
 def target_ranks(
-    query: Tensor, gallery: Tensor, target: Tensor, exclude: Tensor | None = None, chunk: int = 1024
+    query: Tensor, gallery: Tensor, target: Tensor, exclude: Tensor | None = None, scores_at_once: int = SCORES
 ) -> Tensor:
     """Returns each target's place in its query's ranking, int64 [Q], 0 = first.
 
@@ -27,7 +32,7 @@ def target_ranks(
         query: [Q, d]; gallery: [M, d], both unit length.
         target: int64 [Q], gallery row of each query's target.
         exclude: int64 [Q], gallery row left out of each query's ranking (its reference), -1 for none.
-        chunk: queries scored at a time; memory is chunk x M.
+        scores_at_once: bounds the memory: a chunk of queries has at most so many scores (chunk x M), or is one query.
 
     Raises:
         FloatingPointError: a feature is not finite; NaN compares as "not better" and would rank every target first.
@@ -35,8 +40,7 @@ def target_ranks(
     _check_finite(query, gallery)
     order = torch.arange(gallery.shape[0], device=gallery.device)
     ranks = []
-    for start in range(0, query.shape[0], chunk):
-        rows = slice(start, start + chunk)
+    for rows in _chunks(query, gallery, scores_at_once):
         scores = query[rows] @ gallery.T
         wanted = target[rows].unsqueeze(1)
         own = scores.gather(1, wanted)
@@ -67,11 +71,11 @@ def subset_ranks(query: Tensor, gallery: Tensor, target: Tensor, subset: Tensor)
 
 
 def top_k(
-    query: Tensor, gallery: Tensor, k: int, exclude: Tensor | None = None, chunk: int = 1024
+    query: Tensor, gallery: Tensor, k: int, exclude: Tensor | None = None, scores_at_once: int = SCORES
 ) -> tuple[Tensor, Tensor]:
     """Returns the k best gallery rows of each query: scores [Q, k] and int64 rows [Q, k], best first.
 
-    `exclude` is as in `target_ranks`; an excluded row scores -inf and comes last.
+    `exclude` and `scores_at_once` are as in `target_ranks`; an excluded row scores -inf and comes last.
 
     Raises:
         FloatingPointError: a feature is not finite.
@@ -79,10 +83,10 @@ def top_k(
     _check_finite(query, gallery)
     k = min(k, gallery.shape[0])
     scores, rows = [], []
-    for start in range(0, query.shape[0], chunk):
-        part = query[start : start + chunk] @ gallery.T
+    for chunk in _chunks(query, gallery, scores_at_once):
+        part = query[chunk] @ gallery.T
         if exclude is not None:
-            which = exclude[start : start + chunk]
+            which = exclude[chunk]
             found = which >= 0
             part[found.nonzero().squeeze(1), which[found]] = float("-inf")
         best, where = _stable_top_k(part, k)
@@ -107,6 +111,11 @@ def order_subset(query: Tensor, gallery: Tensor, subset: Tensor) -> Tensor:
     rows = subset.sort(dim=1).values  # so that a stable sort leaves equal scores in the gallery's order
     scores = (query.unsqueeze(1) * gallery[rows.clamp(min=0)]).sum(dim=2).masked_fill(rows < 0, float("-inf"))
     return rows.gather(1, scores.sort(dim=1, descending=True, stable=True).indices)
+
+
+def _chunks(query: Tensor, gallery: Tensor, scores_at_once: int) -> Iterator[slice]:
+    size = max(1, scores_at_once // max(1, len(gallery)))
+    return (slice(start, start + size) for start in range(0, len(query), size))
 
 
 def _stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,10 @@ from typing import Any
 
 from cirray.config.data import Data
 from cirray.data.formats import all_formats, load_format
-from cirray.data.parsing import Source, listing
+from cirray.data.parsing import Source, problem_report
 from cirray.data.records import Protocol, Triplet
 from cirray.errors import DataError
+from cirray.storage.location import Location
 
 _BESIDE = ("version", "metric")
 
@@ -59,8 +60,8 @@ def read_pairs(path: Path) -> Pairs:
     Raises:
         DataError: lists all that is wrong; or the file keeps its targets secret.
     """
-    name = _dataset(Source(str(path.parent)), path.absolute())
-    source = Source(str(path.parent))
+    name = _dataset(Source(Location.parse(path.parent)), path.absolute())
+    source = Source(Location.parse(path.parent))
     path = source.root / path.name
     # a split that may lack targets, so that a file without any can be told from a wrong one
     triplets = load_format(name).read_annotation_file(source, path)
@@ -82,7 +83,7 @@ def _dataset(source: Source, path: Path) -> str:
     in_array = source.is_array(path)
     first = next(source.records(path) if in_array else source.lines(path), None)
     if source.fatal:
-        raise DataError(listing(str(path), source.fatal, "give an annotation file"))
+        raise DataError(problem_report(str(path), source.fatal, "give an annotation file"))
     known = [name for name, module in all_formats().items() if first is not None and module.recognizes(first, in_array)]
     found = known[0] if known else None
     if found is None:
@@ -99,7 +100,7 @@ def read_rankings(path: Path, pairs: Pairs) -> Rankings:
     Raises:
         DataError: lists all that is wrong: no ranking of a pair, a name twice, a pair that is not annotated.
     """
-    source = Source(str(path.parent))
+    source = Source(Location.parse(path.parent))
     path = source.root / path.name
     metric = "recall"
     if source.is_array(path):
@@ -146,4 +147,4 @@ def _note_pairs(source: Source, found: Mapping[str, Any], pairs: Pairs) -> None:
 def _raise_if_wrong(source: Source, path: Path, remedy: str) -> None:
     problems = [*source.fatal, *source.problems]
     if problems:
-        raise DataError(listing(str(path), problems, remedy))
+        raise DataError(problem_report(str(path), problems, remedy))

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from cirray.config.schema import Config
+from cirray.config.evaluation import EvaluateConfig
 from cirray.data.formats import load_format
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
@@ -25,7 +24,7 @@ TOP = 50
 
 
 @torch.inference_mode()
-def rank_bundle(bundle: Path | str, config: Config, split: str, top: int = TOP) -> dict[str, Any]:
+def rank_bundle(bundle: Path | str, config: EvaluateConfig, split: str, top: int = TOP) -> dict[str, Any]:
     """Ranks every query of a split with a bundle and writes the dataset's ranking files to `config.output`.
 
     Raises:
@@ -37,8 +36,8 @@ def rank_bundle(bundle: Path | str, config: Config, split: str, top: int = TOP) 
     if config.data.skip_bad:
         raise ConfigError("data.skip_bad cannot be used here: a ranking is needed of every pair, among all pictures")
     ready = prepare(bundle, config, split, needs_targets=False)
-    images = F.normalize(ready.features.images, dim=-1)
-    queries = ready.combining(ready.features.images[ready.table.reference], ready.features.captions)
+    images = ready.features.unit_images
+    queries = ready.combining(*ready.features.query_inputs(split, ready.table))
     names = list(ready.dataset.images)
     ranked, within = rank_names(ready.table, ready.dataset.protocol, names, images, queries, top)
     files = load_format(config.data.format).ranking_files(ready.dataset.splits[split], ranked, within)

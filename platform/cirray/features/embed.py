@@ -1,4 +1,4 @@
-"""Turns pictures and captions into rows: callables that any job can run, in a Ray actor or in process."""
+"""Embeds pictures and captions: callables that run in a Ray actor or in process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from cirray.config.data import Preprocess
 from cirray.data.images import file_pixels, reading_threads
 from cirray.models.encoder_manifest import MANIFEST
-from cirray.storage.location import fetch
+from cirray.storage.location import Location
 
 _DECODERS = 2
 
@@ -41,13 +41,13 @@ class DecodePixels:
 
 
 class EmbedImages:
-    """Picture files -> raw image features, float32 [N, d], by the encoder in `folder` (or at a URI)."""
+    """Picture files -> raw image features, float32 [N, d], by an encoder."""
 
-    def __init__(self, folder: str, device: str) -> None:
+    def __init__(self, encoder: Location, device: str) -> None:
         from cirray.models.clip import load_encoder  # imported where a model is built: open_clip takes seconds
 
         self.device = device
-        self.encoder = load_encoder(fetch(folder, MANIFEST), device)
+        self.encoder = load_encoder(encoder.fetch(MANIFEST), device)
         self.decode = DecodePixels(self.encoder.image_input.size, self.encoder.preprocess)
 
     def __call__(self, payloads: Sequence[str]) -> np.ndarray:
@@ -59,13 +59,13 @@ class EmbedImages:
 
 
 class EmbedTexts:
-    """Captions -> raw text features, float32 [N, d], by the encoder in `folder` (or at a URI)."""
+    """Captions -> raw text features, float32 [N, d], by an encoder."""
 
-    def __init__(self, folder: str, device: str) -> None:
+    def __init__(self, encoder: Location, device: str) -> None:
         from cirray.models.clip import load_encoder
 
         self.device = device
-        self.encoder = load_encoder(fetch(folder, MANIFEST), device)
+        self.encoder = load_encoder(encoder.fetch(MANIFEST), device)
 
     def __call__(self, payloads: Sequence[str]) -> np.ndarray:
         import torch
@@ -81,6 +81,6 @@ def text_key(caption: str) -> str:
 
 
 def pixels_fingerprint(size: int, preprocess: Preprocess) -> str:
-    """Returns the fingerprint of preprocessed pixels: all that decides them besides the picture."""
+    """Returns the fingerprint of preprocessed pixels: a hash of all that determines them besides the picture."""
     settings = {"size": size, **preprocess.identity()}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from cirray.errors import StoreError
 from cirray.storage.files import replacing
-from cirray.storage.location import Remote, is_remote, join, mirror_of
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 
 Kind = Literal["image", "text", "pixels"]
 ROWS = "rows"
@@ -31,30 +32,29 @@ class FeatureStore:
     """The rows of one kind and fingerprint under `root`.
 
     Args:
-        root: the store's folder or URI; created when the first shard is written. The shards of a URI are mirrored, and
-            mapped from there.
+        root: the store; created when the first shard is written. The shards of a URI are mapped from its mirror.
         kind: what a row is.
-        fingerprint: SHA-256 of everything that decides a row besides its key's content.
+        fingerprint: SHA-256 of everything that determines a row besides its key's content.
     """
 
-    def __init__(self, root: Path | str, kind: Kind, fingerprint: str) -> None:
+    def __init__(self, root: Location, kind: Kind, fingerprint: str) -> None:
         self.root = root
         self.kind = kind
         self.fingerprint = fingerprint
-        name = f"{kind}-{fingerprint[:32]}"
-        self.folder = mirror_of(root) / name
-        self._remote = Remote(join(root, name)) if is_remote(root) else None
+        location = root / f"{kind}-{fingerprint[:32]}"
+        self.folder = location.local
+        self._remote = Remote(str(location)) if location.is_remote else None
         self._shards: dict[Path, Tensor] = {}
-        self._places: dict[str, tuple[Path, int]] = {}
+        self._rows: dict[str, tuple[Path, int]] = {}
 
-    def __reduce__(self) -> tuple[type[FeatureStore], tuple[Path | str, Kind, str]]:
-        """Travels to other processes and nodes as its address: they map the shards themselves."""
+    def __reduce__(self) -> tuple[type[FeatureStore], tuple[Location, Kind, str]]:
+        """Pickled as its location: other processes and nodes map the shards themselves."""
         return FeatureStore, (self.root, self.kind, self.fingerprint)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Returns the distinct keys that no shard holds yet, in their order."""
         self._refresh()
-        return [key for key in dict.fromkeys(keys) if key not in self._places]
+        return [key for key in dict.fromkeys(keys) if key not in self._rows]
 
     def write(self, keys: Sequence[str], rows: np.ndarray) -> Path:
         """Adds one shard; it exists complete or not at all.
@@ -85,7 +85,7 @@ class FeatureStore:
         Raises:
             StoreError: a key is not stored, or a shard file is damaged.
         """
-        if any(key not in self._places for key in keys):
+        if any(key not in self._rows for key in keys):
             absent = self.missing(keys)
             if absent:
                 raise StoreError(f"{self.folder} lacks {len(absent)} of {len(keys)} rows, such as {absent[0]}")
@@ -93,7 +93,7 @@ class FeatureStore:
             raise StoreError(f"{self.folder}: no keys were asked for")
         by_shard: dict[Path, tuple[list[int], list[int]]] = {}
         for position, key in enumerate(keys):
-            shard, row = self._places[key]
+            shard, row = self._rows[key]
             positions, rows = by_shard.setdefault(shard, ([], []))
             positions.append(position)
             rows.append(row)
@@ -112,7 +112,7 @@ class FeatureStore:
             keys, rows = self._map(shard)
             self._shards[shard] = rows
             for row, key in enumerate(keys):
-                self._places.setdefault(key, (shard, row))
+                self._rows.setdefault(key, (shard, row))
 
     def _mirror(self) -> None:
         """Fetches the shards of a URI that are not here yet; they never change."""

@@ -1,4 +1,4 @@
-"""What an index holds of a catalog item, and what a search returns."""
+"""Items, hits and pages; conversion of features and ids to Qdrant's representation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cirray.errors import SearchIndexError
 
 Attributes = Mapping[str, str | int | float | bool | list[str]]
 SMALLEST_NORM = 1e-12
-# Qdrant leaves the order of equal scores open, and so which of them a limit cuts off. With so many hits more at either
-# end of a page, pages fit together as long as no more items than that have the same picture.
+# Qdrant does not define the order of equal scores, nor which of them a limit cuts off. Each page is therefore read with
+# TIES extra hits at both ends and sorted here: pages are consistent unless more than TIES items share one picture.
 TIES = 16
-# Qdrant's ids are unsigned integers or UUIDs; this namespace makes ours from the catalog's own ids.
+# Qdrant's ids are unsigned integers or UUIDs; this is the namespace of the UUIDs derived from catalog ids.
 _NAMESPACE = uuid.UUID("6f1f3d52-4f0b-5f5e-9a39-0a9a7f6f7c11")
 
 
@@ -27,11 +27,11 @@ class Item:
     """One catalog item.
 
     Attributes:
-        id: the catalog's own id.
-        image: the picture file.
-        content: SHA-256 of the picture's bytes.
-        title: what people read, "" if there is none.
-        attributes: what filters look at.
+        id: the catalog's id.
+        image: path or URI of the picture file.
+        content: SHA-256 (hex) of the picture's bytes.
+        title: the display title; "" if there is none.
+        attributes: name -> value, for filters.
     """
 
     id: str
@@ -41,12 +41,12 @@ class Item:
     attributes: Attributes = field(default_factory=dict)
 
     def digest(self) -> str:
-        """Returns a short hash of all that an index stores of the item; another digest means it has changed."""
+        """Returns a short hash of all stored fields; the digests of an unchanged item are equal."""
         content = [self.image, self.content, self.title, dict(sorted(self.attributes.items()))]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
     def payload(self, norm: float) -> dict[str, Any]:
-        """Returns what is stored beside the unit vector; `norm` makes the raw feature of it again."""
+        """Returns the payload stored with the unit vector; unit vector x `norm` = raw feature."""
         return {
             "id": self.id,
             "image": self.image,
@@ -68,7 +68,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some items in the index's own order; `cursor` gets the next ones, None at the end."""
+    """One page of items in the index's order; `cursor` requests the next page, None on the last."""
 
     items: list[Item]
     cursor: str | None
@@ -80,28 +80,32 @@ def item_of(payload: Mapping[str, Any]) -> Item:
 
 
 def point_id(identifier: str) -> str:
-    """Returns the UUID (version 5) under which an item is stored."""
+    """Returns the point id of an item, a version 5 UUID."""
     return str(uuid.uuid5(_NAMESPACE, identifier))
 
 
 def check_cursor(cursor: str | None) -> None:
-    """Raises SearchIndexError if it cannot come from a page."""
+    """Checks that a cursor has the form of those in `Page`.
+
+    Raises:
+        SearchIndexError: it has not.
+    """
     try:
         uuid.UUID(cursor or point_id(""))
     except ValueError:
-        raise SearchIndexError(f"{cursor!r} is no cursor: take it from the page before") from None
+        raise SearchIndexError(f"{cursor!r} is not a cursor: pass the cursor of the previous page") from None
 
 
 def unit_rows(rows: np.ndarray, dim: int, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Splits raw image features [N, dim] into unit vectors [N, dim] and norms [N].
 
     Raises:
-        SearchIndexError: a feature of another width, not finite, or zero: Qdrant would take it without a word.
+        SearchIndexError: a feature is of another width, not finite, or zero. Qdrant itself would accept it.
     """
     if rows.ndim != 2 or rows.shape[1] != dim or len(rows) != len(ids):
         raise SearchIndexError(
             f"features of shape {rows.shape} do not fit {len(ids)} items of {dim} numbers each ({', '.join(ids[:3])}"
-            f"{', ...' if len(ids) > 3 else ''}): the index was made with another bundle"
+            f"{', ...' if len(ids) > 3 else ''}): the index was built with another bundle"
         )
     norms = np.linalg.norm(rows.astype(np.float64), axis=1)
     wrong = [ids[int(row)] for row in np.flatnonzero(~np.isfinite(norms) | (norms < SMALLEST_NORM))]
@@ -117,11 +121,11 @@ def query_rows(vectors: np.ndarray, dim: int) -> np.ndarray:
     """Returns query features as rows [N, dim].
 
     Raises:
-        SearchIndexError: one of another width, not finite, or zero: Qdrant would find nothing, or anything.
+        SearchIndexError: a feature is of another width, not finite, or zero. Qdrant itself would return arbitrary hits.
     """
     rows = np.atleast_2d(vectors)
     if rows.ndim != 2 or rows.shape[1] != dim:
-        raise SearchIndexError(f"query features of shape {rows.shape} do not fit an index of {dim} numbers an item")
+        raise SearchIndexError(f"query features of shape {rows.shape} do not fit an index of {dim} numbers per item")
     norms = np.linalg.norm(rows.astype(np.float64), axis=1)
     if not (np.isfinite(norms) & (norms >= SMALLEST_NORM)).all():
         raise SearchIndexError("a query feature is zero or not finite: the bundle is broken; train or import it again")
@@ -130,7 +134,13 @@ def query_rows(vectors: np.ndarray, dim: int) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is asked of Qdrant for one page of hits, see TIES."""
+    """Offset and limit of the Qdrant request for one page of hits; see TIES.
+
+    Attributes:
+        offset, limit: of the request.
+        skipped: hits of the response before the page.
+        wanted: hits of the page.
+    """
 
     offset: int
     limit: int
@@ -139,10 +149,10 @@ class Window:
 
     @classmethod
     def around(cls, limit: int, offset: int) -> Window:
-        """Returns the window for a page."""
+        """Returns the window of the page of `limit` hits at `offset`."""
         start = max(0, offset - TIES)
         return cls(start, offset - start + limit + TIES, offset - start, limit)
 
     def page(self, hits: Iterable[Hit]) -> list[Hit]:
-        """Cuts the page out of the hits found; those of equal score come in the order of their ids."""
+        """Returns the page from the response's hits, sorted by score; equal scores are sorted by id."""
         return sorted(hits, key=lambda hit: (-hit.score, hit.item.id))[self.skipped : self.skipped + self.wanted]

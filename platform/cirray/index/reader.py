@@ -1,7 +1,7 @@
-"""What both backends share: points to hits, items and features; paging; roll-back and clean-up of generations.
+"""Base classes of the embedded and the server backend.
 
-Qdrant Edge and the server's client return points with the same attributes (payload, vector, score); how they are asked
-for is each backend's own.
+Qdrant Edge and the client of the server return points with the same attributes (payload, vector, score) but take
+different requests: subclasses send the requests, the base classes convert the results.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import numpy as np
 from cirray.data.filters import Filter
 from cirray.index.backend import Generation, expired, previous
 from cirray.index.items import Hit, Item, Page, Window, check_cursor, item_of, point_id, query_rows
-from cirray.index.translate import FilterTypes, translate
+from cirray.index.translate import FilterClasses, translate
 
-_PAGE = 1000
-# (limit, cursor, filter, names of the payload or True) -> (points, next cursor)
+PAGE = 1000
+# (limit, cursor, filter, payload keys or True for all) -> (points, next cursor)
 Scroll = Callable[[int, Any, Any, Any], tuple[Sequence[Any], Any]]
 
 
-class PointReader(ABC):
-    """`Reader` over the four questions that Qdrant answers.
+class BaseReader(ABC):
+    """`Reader` on top of four Qdrant requests: nearest neighbours, retrieve, scroll and count.
 
     Args:
-        generation: what is searched.
-        types: Qdrant's classes for filters.
+        generation: the generation to search.
+        classes: the filter classes of this Qdrant library.
     """
 
-    def __init__(self, generation: Generation, types: FilterTypes) -> None:
+    def __init__(self, generation: Generation, classes: FilterClasses) -> None:
         self.generation = generation
-        self._types = types
+        self._classes = classes
 
     def search(
         self,
@@ -45,13 +45,13 @@ class PointReader(ABC):
         """See `Reader`."""
         window = Window.around(limit, offset)
         rows = query_rows(vectors, self.generation.dim)
-        found = self._nearest(rows, window.limit, window.offset, translate(filter, without, self._types))
-        return [window.page(Hit(item_of(point.payload), point.score) for point in points) for points in found]
+        results = self._nearest(rows, window.limit, window.offset, translate(filter, without, self._classes))
+        return [window.page(Hit(item_of(point.payload), point.score) for point in points) for points in results]
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """See `Reader`."""
-        found = [item_of(point.payload) for point in self._retrieve(_point_ids(ids), with_vectors=False)]
-        return {item.id: item for item in found}
+        items = [item_of(point.payload) for point in self._retrieve(_point_ids(ids), with_vectors=False)]
+        return {item.id: item for item in items}
 
     def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
         """See `Reader`."""
@@ -67,32 +67,32 @@ class PointReader(ABC):
     def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
         """See `Reader`."""
         check_cursor(cursor)
-        points, following = self._scroll(limit, cursor, translate(filter, None, self._types), True)
+        points, following = self._scroll(limit, cursor, translate(filter, None, self._classes), True)
         return Page([item_of(point.payload) for point in points], None if following is None else str(following))
 
     def count(self, filter: Filter | None = None) -> int:
         """See `Reader`."""
-        return self._count(translate(filter, None, self._types))
+        return self._count(translate(filter, None, self._classes))
 
     @abstractmethod
     def _nearest(self, rows: np.ndarray, limit: int, offset: int, wanted: Any) -> Sequence[Sequence[Any]]:
-        """Returns the points nearest to each row that fit Qdrant's filter `wanted`."""
+        """Returns the nearest points of each row of `rows` [N, d] that match Qdrant's filter `wanted`."""
 
     @abstractmethod
     def _retrieve(self, points: list[Any], with_vectors: bool) -> Sequence[Any]:
-        """Returns those of the points that exist."""
+        """Returns the points that exist among the point ids `points`."""
 
     @abstractmethod
     def _scroll(self, limit: int, cursor: Any, wanted: Any, payload: Any) -> tuple[Sequence[Any], Any]:
-        """Returns a page of points and where the next begins."""
+        """Returns a page of points and the cursor of the next one."""
 
     @abstractmethod
     def _count(self, wanted: Any) -> int:
-        """Returns how many points fit."""
+        """Returns the number of points that match."""
 
 
-class GenerationHistory(ABC):
-    """What a `IndexBackend` makes of its own generations, published, publish and discard."""
+class BaseBackend(ABC):
+    """Roll-back and deletion of old generations, on top of the other methods of `IndexBackend`."""
 
     where: str
 
@@ -128,13 +128,13 @@ class GenerationHistory(ABC):
 
 def digests(scroll: Scroll) -> dict[str, str]:
     """Returns id -> digest of all points."""
-    found: dict[str, str] = {}
+    digest_of: dict[str, str] = {}
     cursor: Any = None
     while True:
-        points, cursor = scroll(_PAGE, cursor, None, ["id", "digest"])
-        found.update({point.payload["id"]: point.payload["digest"] for point in points})
+        points, cursor = scroll(PAGE, cursor, None, ["id", "digest"])
+        digest_of.update({point.payload["id"]: point.payload["digest"] for point in points})
         if cursor is None:
-            return found
+            return digest_of
 
 
 def _point_ids(ids: Sequence[str]) -> list[Any]:

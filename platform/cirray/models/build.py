@@ -1,4 +1,4 @@
-"""Builds an encoder from a backbone's name and the place its weights come from."""
+"""Builds an encoder from a backbone's name and its weights: published, local or random."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ from cirray.models.clip import Encoder, ImageInput
 
 
 def build_encoder(backbone: Backbone, preprocess: Preprocess, seed: int) -> Encoder:
-    """Builds the backbone, with published, local or random weights (the seed decides the random ones).
+    """Builds an encoder with published, local or random weights.
+
+    Args:
+        backbone: model name or definition file, and the source of its weights.
+        preprocess: how picture files become pixels.
+        seed: seed of random weights.
 
     Raises:
-        BackboneError: no such model or tag, weights that cannot be fetched or do not fit; says what to do.
+        BackboneError: no such model or tag, or the weights cannot be fetched or do not fit.
     """
     definition = _definition(backbone)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), _quiet():
@@ -46,20 +51,20 @@ def build_encoder(backbone: Backbone, preprocess: Preprocess, seed: int) -> Enco
 
 
 def _definition(backbone: Backbone) -> dict[str, Any]:
-    ours = resources.files("cirray").joinpath("models", "definitions", f"{backbone.model}.json")
+    bundled = resources.files("cirray").joinpath("models", "definitions", f"{backbone.model}.json")
     definition: dict[str, Any] | None
     if backbone.model.endswith(".json"):
         path = Path(backbone.model)
         if not path.is_file():
-            raise BackboneError(f"backbone.model names the file {path}, which does not exist")
+            raise BackboneError(f"backbone.model: the file {path} does not exist")
         definition = json.loads(path.read_text(encoding="utf-8"))
-    elif ours.is_file():
-        definition = json.loads(ours.read_text(encoding="utf-8"))
+    elif bundled.is_file():
+        definition = json.loads(bundled.read_text(encoding="utf-8"))
     else:
         definition = open_clip.get_model_config(backbone.model)
     if definition is None:
         raise BackboneError(
-            f"backbone.model is {backbone.model!r}, which open_clip does not know: give one of its names "
+            f"backbone.model is {backbone.model!r}, which open_clip does not have: give one of its names "
             f"(python -c 'import open_clip; print(open_clip.list_models())'), cirray-tiny, or a .json definition"
         )
     if backbone.pretrained and _wants_quick_gelu(backbone):
@@ -68,7 +73,7 @@ def _definition(backbone: Backbone) -> dict[str, Any]:
 
 
 def _wants_quick_gelu(backbone: Backbone) -> bool:
-    """OpenAI's weights were trained with QuickGELU, whatever the plain model name says."""
+    """Whether the weights were trained with QuickGELU, as OpenAI's were; the plain model name implies GELU."""
     tag = get_pretrained_cfg(backbone.model, backbone.pretrained or "")
     return bool(tag and tag.get("quick_gelu", False))
 
@@ -78,16 +83,16 @@ def _pretrained(backbone: Backbone, definition: dict[str, Any]) -> torch.nn.Modu
     if backbone.pretrained not in tags:
         raise BackboneError(
             f"backbone.pretrained is {backbone.pretrained!r}, but {backbone.model} has: {', '.join(tags) or 'none'}. "
-            f"For a file of your own set backbone.weights"
+            f"For local weights set backbone.weights"
         )
     try:
         quick = bool(definition.get("quick_gelu", False))
         return open_clip.create_model(backbone.model, pretrained=backbone.pretrained, force_quick_gelu=quick)
-    except Exception as error:  # the hub, urllib and torch each raise their own kind; all mean: no weights
+    except Exception as error:  # the hub, urllib and torch raise unrelated types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BackboneError(
-            f"cannot fetch the {backbone.pretrained!r} weights of {backbone.model}: {reason}. Run once where the model "
-            f"hub can be reached and keep its cache (HF_HOME), or give a local file with --backbone.pretrained null "
+            f"cannot fetch the {backbone.pretrained!r} weights of {backbone.model}: {reason}. Run once with access to "
+            f"the model hub and keep its cache (HF_HOME), or give a local file with --backbone.pretrained null "
             f"--backbone.weights FILE"
         ) from None
 
@@ -101,17 +106,17 @@ def _tokenizer(backbone: Backbone, folder: str) -> Any:
 def _load_weights(clip: torch.nn.Module, weights: str) -> None:
     path = Path(weights)
     if not path.is_file():
-        raise BackboneError(f"backbone.weights names {weights}, which does not exist")
+        raise BackboneError(f"backbone.weights: the file {weights} does not exist")
     try:
         open_clip.load_checkpoint(clip, str(path), weights_only=True)
-    except Exception as error:  # torch, zipfile, pickle and safetensors each raise their own kind
+    except Exception as error:  # torch, zipfile, pickle and safetensors raise unrelated types
         reason = str(error).strip()[:500] or type(error).__name__
         raise BackboneError(f"backbone.weights {weights} does not load into this backbone: {reason}") from None
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences open_clip's warnings on random initialisation, which is asked for here."""
+    """Silences open_clip's warnings about random initialisation, which is intended here."""
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""A trained model: saved to a bundle folder, rebuilt from it alone."""
+"""A trained model: saving it as a bundle, and loading it from one."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ Picture = str | Path | Image.Image
 
 
 class Model:
-    """A trained model: pictures and sentences in, unit features out.
+    """A trained model: encodes images, texts and queries to features.
+
+    Shapes: N images, texts or queries, d feature width.
 
     Attributes:
-        encoder: CLIP's towers.
+        encoder: CLIP's image and text tower.
         combining: the combining function.
-        manifest: what `model.json` says.
+        manifest: the content of `model.json`.
         path: the bundle's folder.
     """
 
@@ -45,7 +47,7 @@ class Model:
 
     @torch.inference_mode()
     def encode_image(self, pictures: Picture | Sequence[Picture], normalize: bool = True) -> Tensor:
-        """Encodes pictures (files or PIL images) to gallery features [N, d], unit length unless asked otherwise.
+        """Encodes pictures (files or PIL images) to image features [N, d], unit length if `normalize`.
 
         Raises:
             DataError: a picture cannot be read.
@@ -56,7 +58,7 @@ class Model:
 
     @torch.inference_mode()
     def encode_text(self, texts: str | Sequence[str], normalize: bool = True) -> Tensor:
-        """Encodes sentences to text features [N, d], unit length unless asked otherwise."""
+        """Encodes texts to text features [N, d], unit length if `normalize`."""
         many = [texts] if isinstance(texts, str) else list(texts)
         return self.encoder.encode_text(self.encoder.tokenize(many).to(self.device), normalize=normalize)
 
@@ -65,29 +67,35 @@ class Model:
         """Encodes reference images and relative captions to unit query features [N, d].
 
         Args:
-            image: pictures, or raw image features [N, d] as `encode_image(..., normalize=False)` gives them.
-            text: as many sentences.
+            image: N reference images, or their raw features [N, d] or [d] from `encode_image(..., normalize=False)`.
+            text: N relative captions.
 
         Raises:
-            ValueError: as many images as sentences are expected.
+            ValueError: the numbers of images and captions differ.
+            DataError: a picture cannot be read.
         """
         features = image.to(self.device) if isinstance(image, Tensor) else self.encode_image(image, normalize=False)
         features = features.unsqueeze(0) if features.dim() == 1 else features
         sentences = self.encode_text(text, normalize=False)
         if len(features) != len(sentences):
-            raise ValueError(f"{len(features)} images and {len(sentences)} sentences: give one sentence an image")
+            raise ValueError(f"{len(features)} images and {len(sentences)} sentences: give one sentence per image")
         combined: Tensor = self.combining(features, sentences)
         return combined
 
     @torch.inference_mode()
     def compose(self, image: Tensor, text: Tensor, text_weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Combines raw features [N, d] to unit query features [N, d], and says the text's shares [N, 1], if any.
+        """Combines raw features; see `CombiningFunction.compose`.
 
         Args:
-            text_weight: [N, 1], the text's shares, in place of those that the combining function chooses.
+            image: raw image features [N, d].
+            text: raw text features [N, d].
+            text_weight: [N, 1], replaces the text weights that the combining function computes.
+
+        Returns:
+            Unit query features [N, d], and the text weights [N, 1]; None if the function has none.
 
         Raises:
-            ValueError: the combining function has no text_weight to set.
+            ValueError: the combining function has no text weight to set.
         """
         return self.combining.compose(image, text, text_weight)
 
@@ -101,11 +109,14 @@ class Model:
 def save(
     folder: Path, encoder: Path, combining: CombiningFunction, settings: CombiningSettings, details: dict[str, Any]
 ) -> None:
-    """Writes a bundle, replacing what was there; its manifest comes last.
+    """Writes a bundle, replacing a previous one. The manifest is written last.
 
     Args:
-        encoder: the encoder folder to include.
-        details: what else the manifest shall say (recipe, metrics, provenance).
+        folder: the bundle's folder.
+        encoder: the encoder folder to copy into it.
+        combining: the combining function.
+        settings: the settings that the combining function was built with.
+        details: further fields of the manifest (recipe, metrics, provenance).
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -130,31 +141,35 @@ def load_combining(folder: Path, manifest: dict[str, Any]) -> CombiningFunction:
     """Rebuilds a bundle's combining function.
 
     Raises:
-        BundleError: its weights are missing or do not fit.
+        BundleError: its weights are missing or do not match the manifest.
     """
     settings = CombiningSettings.model_validate(manifest["combining"])
     combining = build_combining(manifest["dim"], settings)
     if not combining.state_dict():
         return combining.eval()
     if not (folder / COMBINING).is_file():
-        raise BundleError(f"{folder / COMBINING} is missing: {MANIFEST} says {settings.function}, which has weights")
+        raise BundleError(
+            f"{folder / COMBINING} is missing, but {settings.function} of {MANIFEST} has weights: copy the bundle again"
+        )
     try:
         combining.load_state_dict(load_file(folder / COMBINING))
     except (RuntimeError, SafetensorError) as error:
-        raise BundleError(f"{folder / COMBINING} does not fit {MANIFEST}: {error}") from None
+        raise BundleError(f"{folder / COMBINING} does not match {MANIFEST}: {error}") from None
     return combining.eval()
 
 
 def load(folder: Path, device: str = "cpu") -> Model:
-    """Rebuilds a model from its bundle folder alone.
+    """Loads a model from its bundle folder.
 
     Raises:
-        BundleError: the folder is no complete bundle, or its parts do not belong together.
+        BundleError: the bundle is incomplete, or its encoder does not match its manifest.
     """
     manifest = read_bundle(folder)
-    stated = {key: manifest[key] for key in ("image_fingerprint", "text_fingerprint")}
+    expected = {key: manifest[key] for key in ("image_fingerprint", "text_fingerprint")}
     encoder = load_encoder(folder / "encoder", device)
-    found = {key: encoder.fingerprint("image" if "image" in key else "text") for key in stated}
-    if stated != found:
-        raise BundleError(f"{folder}/encoder is not the one that {MANIFEST} was written for: train or copy it again")
+    actual = {key: encoder.fingerprint("image" if "image" in key else "text") for key in expected}
+    if expected != actual:
+        raise BundleError(
+            f"{folder}/encoder does not match the fingerprints in {MANIFEST}: train or copy the bundle again"
+        )
     return Model(encoder, load_combining(folder, manifest).to(device), manifest, folder)

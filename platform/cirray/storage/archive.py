@@ -1,6 +1,6 @@
-"""A folder as one compressed stream, for object stores: they know no folders, and take a stream in full or not at all.
+"""A folder as one compressed archive: one atomic write to an object store.
 
-The engine lays out files of 32 MB and more that are mostly holes: compressed, these cost nothing.
+Qdrant Edge writes sparse files of 32 MB and more, which compress to almost nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ SUFFIX = ".tar.zst"
 _METHOD = "zstd"
 _BUFFER = 2**20
 _MB = 2**20
-# Such folders are the engine's for a moment only.
+# Names of folders that Qdrant Edge creates and removes at once.
 TEMPORARY = ".atomicwrite"
 
 
 def pack(folder: Path, stream: IO[bytes], label: str) -> None:
-    """Writes all that is below a folder, with a progress bar."""
+    """Writes everything below a folder to a stream, with a progress bar."""
     paths = [path for path in sorted(folder.rglob("*")) if TEMPORARY not in str(path.relative_to(folder))]
     total, done = sum(path.stat().st_size for path in paths if path.is_file()), 0
     with (
@@ -39,7 +39,7 @@ def pack(folder: Path, stream: IO[bytes], label: str) -> None:
 
 
 def unpack(stream: IO[bytes], size: int, folder: Path, label: str) -> None:
-    """Writes below a folder what `pack` has read, with a progress bar over the `size` bytes of the stream.
+    """Extracts an archive of `pack` into a folder, with a progress bar over the `size` bytes of the stream.
 
     Raises:
         SearchIndexError: the stream is damaged.
@@ -58,7 +58,7 @@ def unpack(stream: IO[bytes], size: int, folder: Path, label: str) -> None:
 
 
 class _Counted:
-    """A stream that moves a progress bar along; an object store's cannot tell where it is."""
+    """A stream that advances a progress bar; streams of object stores have no `tell`."""
 
     def __init__(self, stream: IO[bytes], shown: tqdm) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""What made an output: versions, git commit, seed, command."""
+"""Provenance of an output: versions, git commit, seed, command."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from cirray import __version__
 PACKAGES = ("ray", "torch", "torchvision", "open_clip_torch", "numpy", "pillow", "safetensors")
 
 
-def provenance(seed: int) -> dict[str, Any]:
-    """Returns what a reader needs to make an output again."""
+def provenance(seed: int | None = None) -> dict[str, Any]:
+    """Returns what is needed to reproduce an output.
+
+    Args:
+        seed: the random seed; None where nothing was random.
+    """
     return {
         "cirray": __version__,
         "python": sys.version.split()[0],

@@ -27,7 +27,7 @@ class Loop:
         task: what is trained.
         settings: how.
         seed: decides batches, caption draws and dropout, together with the epoch.
-        worker: this process's place in the group.
+        worker: this process's worker in the group.
         log: where worker 0 writes metrics.
         poster: where worker 0 posts progress.
     """
@@ -120,8 +120,7 @@ class Loop:
             "epoch": self.progress.epoch,
             "loss": loss,
             "selection": found.selection,
-            **{f"{recall.category} R@{k}": value for recall in found.recalls for k, value in recall.recall.items()},
-            **{f"{recall.category} Rs@{k}": value for recall in found.recalls for k, value in recall.subset.items()},
+            **found.metrics,
             f"{self.task.unit}_per_s": round(rate, 1),
             "seconds": round(self.progress.seconds, 2),
         }

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from cirray.config.schema import Config
+from cirray.config.training import TrainConfig
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
-from cirray.evaluation.metrics import Recall
+from cirray.evaluation.metrics import selection_value
+from cirray.evaluation.retriever import Retriever, evaluate
+from cirray.storage.location import Location
 from cirray.training.sampling import Batch
 
 
@@ -21,8 +23,8 @@ class StageInputs:
 
     Attributes:
         config: the run's configuration.
-        encoder: encoder folder (or URI) that the stage starts from.
-        store: the feature store's folder (or URI).
+        encoder: the encoder that the stage starts from.
+        store: the feature store.
         image_keys: content key of each row of the image table.
         train: the triplets to train on.
         val: the triplets that pick the best epoch: those held back, or the dataset's own val.
@@ -30,9 +32,9 @@ class StageInputs:
         titled: image rows that have a title, with their titles (stage 0).
     """
 
-    config: Config
-    encoder: str
-    store: str
+    config: TrainConfig
+    encoder: Location
+    store: Location
     image_keys: tuple[str, ...]
     train: TripletTable
     val: TripletTable
@@ -42,10 +44,22 @@ class StageInputs:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What a validation found: recalls (empty where a stage has none) and the number that picks the best epoch."""
+    """What a validation found.
 
-    recalls: list[Recall]
+    Attributes:
+        metrics: "category metric" -> value, such as "average R@10"; empty where a stage ranks nothing.
+        selection: the number that picks the best epoch.
+    """
+
+    metrics: dict[str, float]
     selection: float
+
+    @classmethod
+    def of(cls, retriever: Retriever, protocol: Protocol) -> Validation:
+        """Scores a retriever by the dataset's protocol."""
+        found = evaluate(retriever, protocol)
+        metrics = {f"{one.category} {name}": value for one in found for name, value in one.metrics.items()}
+        return cls(metrics, selection_value(found[-1].metrics, protocol))
 
 
 class Task(ABC):

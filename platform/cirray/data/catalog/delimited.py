@@ -39,12 +39,13 @@ class Dialect:
     quote: str
 
 
-def read_delimited(content: bytes, name: str, settings: CatalogSettings) -> tuple[Table, list[Problem]]:
+def read_delimited(content: bytes, name: str, where: str, settings: CatalogSettings) -> tuple[Table, list[Problem]]:
     """Reads a file whose first line names the columns.
 
     Args:
         content: the file's bytes.
-        name: what places and errors call the file.
+        name: the file's name in positions, "name:line".
+        where: the file's path or URI, for errors about the whole file.
 
     Returns:
         The table, and a problem for each row with another number of cells than there are columns.
@@ -52,21 +53,21 @@ def read_delimited(content: bytes, name: str, settings: CatalogSettings) -> tupl
     Raises:
         DataError: the file is empty, not text, or has an unclosed quote.
     """
-    text, encoding = decode(content, name, settings.encoding)
+    text, encoding = decode(content, where, settings.encoding)
     dialect = find_dialect(text, settings)
-    rows = _rows(text, name, dialect)
+    rows = _rows(text, where, dialect)
     if not rows:
-        raise DataError(f"{name} is empty: its first line names the columns, such as id,image,title,colour")
+        raise DataError(f"{where} is empty: its first line names the columns, such as id,image,title,colour")
     _, header = rows[0]
     columns: dict[str, list[str | None]] = {column: [] for column in header if column}
     twice = [column for column, count in Counter(header).items() if column and count > 1]
     if twice:
-        raise DataError(f"{name} has several columns {', '.join(map(repr, twice))}: give each its own name")
+        raise DataError(f"{where} has several columns {', '.join(map(repr, twice))}: give each its own name")
     places, problems = [], []
     for line, cells in rows[1:]:
         if len(cells) != len(header):
-            delimiter = "tab" if dialect.delimiter == "\t" else dialect.delimiter
-            what = f"has {len(cells)} cells, not {len(header)}: put cells with a {delimiter} in quotes"
+            delimiter = _NAMES.get(dialect.delimiter, dialect.delimiter).removesuffix("s")
+            what = f"has {len(cells)} cells, not {len(header)}: put cells with a {delimiter} in double quotes"
             problems.append(Problem(f"{name}:{line}", what))
             continue
         places.append(f"{name}:{line}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cirray.data.images import Picture
 from cirray.data.records import Problem
+from cirray.storage.tree import File
 
 Value = str | int | float | bool | list[str]
 
@@ -34,7 +34,7 @@ class Entry:
     """
 
     id: str
-    images: tuple[Picture | WebPicture, ...]
+    images: tuple[File | WebPicture, ...]
     title: str
     attributes: dict[str, Value]
     where: str

@@ -13,9 +13,9 @@ from cirray.data.catalog.columns import ColumnMap, attribute_name, cell
 from cirray.data.catalog.entry import Entry, Value, WebPicture
 from cirray.data.catalog.table import Table
 from cirray.data.catalog.values import Column, short, typed_column
-from cirray.data.images import Picture
 from cirray.data.parsing import Source, leaves_root
 from cirray.data.records import Problem
+from cirray.storage.tree import File
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -118,13 +118,14 @@ class _Row:
         self.title = self._title(cell(row, columns.title))
         self.group = str(cell(row, columns.group) or "").removeprefix("id:")
         self.has_own_name = raw is not None
-        self.images: list[Picture | WebPicture] = []
+        self.images: list[File | WebPicture] = []
+        self.names_image = any(row[column] not in (None, "", []) for column in columns.image)
         for column in columns.image:
             self._add_images(row[column], source)
 
     def continues(self, first: Entry) -> bool:
         """Whether the row belongs to the item that has its id already."""
-        return not self.images or (bool(first.title) and not self.title)
+        return not self.names_image or (bool(first.title) and not self.title)
 
     def wrong(self, own: bool) -> list[str]:
         """Returns what is wrong with the row; `own`: it has to be an item by itself."""
@@ -180,7 +181,7 @@ class _Row:
             return
         if "\\" in path and not source.tree.exists(source.root / path):
             path = path.replace("\\", "/")
-        picture = source.tree.picture(source.root / path)
+        picture = source.tree.file(source.root / path)
         if picture not in self.images:
             self.images.append(picture)
 

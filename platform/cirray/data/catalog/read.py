@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,14 +20,14 @@ from cirray.data.formats.triplets import CATALOG
 from cirray.data.parsing import Source
 from cirray.data.records import Problem
 from cirray.errors import DataError
-from cirray.storage.location import is_remote
+from cirray.storage.location import Location
 
-SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet")
+SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 EXPECTED = f"a folder of pictures, or a file that ends in {', '.join(SUFFIXES)}"
 MAX_VALUES_SHOWN = 50
 
 
-def read_catalog(place: Path | str, settings: CatalogSettings | None = None) -> Catalog:
+def read_catalog(catalog: Path | str, settings: CatalogSettings | None = None) -> Catalog:
     """Reads a catalog. Picture files are not opened.
 
     Raises:
@@ -35,7 +36,8 @@ def read_catalog(place: Path | str, settings: CatalogSettings | None = None) -> 
         LocationError: its URI holds nothing, or cannot be reached.
     """
     settings = settings or CatalogSettings()
-    source, file = _remote(str(place)) if is_remote(place) else _local(Path(place))
+    location = Location.parse(catalog)
+    source, file = _remote(str(location)) if location.is_remote else _local(location.local)
     table, problems = _table(source, file, settings)
     where = source.tree.where(file)
     if not table.places and not problems:
@@ -43,7 +45,8 @@ def read_catalog(place: Path | str, settings: CatalogSettings | None = None) -> 
     columns = map_columns(table, where, settings) if table.columns else ColumnMap([], [], [], [], {})
     attributes, notes = typed_attributes(table, columns, settings.decimal)
     entries, wrong = read_items(table, columns, attributes, source)
-    return Catalog(entries, [*problems, *wrong], _notes(table, columns, notes))
+    in_order = sorted([*problems, *wrong], key=_row_number)
+    return Catalog(entries, in_order, _notes(table, columns, notes))
 
 
 def describe_attributes(entries: Iterable[Entry]) -> list[Attribute]:
@@ -68,7 +71,13 @@ def _table(source: Source, file: Path, settings: CatalogSettings) -> tuple[Table
         content = source.tree.local(file).read_bytes()
     except OSError as error:
         raise DataError(f"{source.tree.where(file)} cannot be read: {error.strerror}") from None
-    return read_delimited(content, source.name(file), settings)
+    return read_delimited(content, source.name(file), source.tree.where(file), settings)
+
+
+def _row_number(problem: Problem) -> int:
+    """Returns the number of the row of a problem; 0 for pictures of a folder."""
+    number = re.search(r"(?::| row )(\d+)$", problem.where)
+    return int(number[1]) if number else 0
 
 
 def _notes(table: Table, columns: ColumnMap, notes: Sequence[str]) -> list[str]:
@@ -81,12 +90,12 @@ def _notes(table: Table, columns: ColumnMap, notes: Sequence[str]) -> list[str]:
 
 def _remote(uri: str) -> tuple[Source, Path]:
     """Returns the files at a URI, and the one of them (or the folder) that is to be read."""
-    folder, _, name = uri.rstrip("/").rpartition("/")
+    folder, _, name = uri.rpartition("/")
     if not name.lower().endswith(SUFFIXES):
-        source = Source(uri)
+        source = Source(Location.parse(uri))
         file = source.root / CATALOG
         return source, file if source.tree.exists(file) else source.root
-    source = Source(folder)
+    source = Source(Location.parse(folder))
     if not source.tree.exists(source.root / name):
         raise DataError(f"{uri} does not exist: a catalog is {EXPECTED}")
     return source, source.root / name
@@ -94,7 +103,6 @@ def _remote(uri: str) -> tuple[Source, Path]:
 
 def _local(path: Path) -> tuple[Source, Path]:
     """Returns the files of a folder, and the one of them (or the folder) that is to be read."""
-    path = path.expanduser().absolute()
     try:
         if not path.exists():
             raise DataError(f"{path} does not exist: a catalog is {EXPECTED}")
@@ -103,7 +111,7 @@ def _local(path: Path) -> tuple[Source, Path]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     if not file.is_dir() and file.suffix.lower() not in SUFFIXES:
         raise DataError(f"{file} is no catalog: a catalog is {EXPECTED}")
-    return Source(str(file if file.is_dir() else file.parent)), file
+    return Source(Location.parse(file if file.is_dir() else file.parent)), file
 
 
 def _description(name: str, values: Sequence[Any]) -> Attribute:

@@ -18,14 +18,13 @@ from torch import Tensor, nn
 
 from cirray.cluster.worker import Worker
 from cirray.data.table import TripletTable
-from cirray.evaluation.metrics import evaluate, selection_value
+from cirray.evaluation.cosine import CosineRetriever
 from cirray.features.embed import pixels_fingerprint
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder
 from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST
 from cirray.models.losses import Temperature, contrastive_loss
-from cirray.storage.location import fetch
 from cirray.training.gradcache import Features, backward_in_chunks
 from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
@@ -41,7 +40,7 @@ class FineTuneTask(Task):
         self.worker = worker
         self.settings = settings
         self.inputs = inputs
-        self.encoder = load_encoder(fetch(inputs.encoder, MANIFEST), worker.device)
+        self.encoder = load_encoder(inputs.encoder.fetch(MANIFEST), worker.device)
         self.encoder.requires_grad_(False)
         for tower in ("image", "text"):
             if settings.encoder in (tower, "both"):
@@ -75,7 +74,7 @@ class FineTuneTask(Task):
         share = self.worker.share(len(batch))
         train, device = self.inputs.train, self.worker.device
         mine = batch.rows[share]
-        captions = [_draw(train.variants[row], draw) for row, draw in _pairs(mine, batch.draws[share])]
+        captions = [draw_variant(train.variants[row], draw) for row, draw in _pairs(mine, batch.draws[share])]
         tokens = self.train_tokens[captions].to(device)
         positives = torch.arange(share.start, share.stop, device=device)
         images = [train.target[batch.rows]]  # what all queries are told from, image rows, in the order of the loss
@@ -123,8 +122,7 @@ class FineTuneTask(Task):
         images = self._val_images(val) if self.trains_images else self.images
         captions = self._in_shares(len(val.captions), self._encode_captions)
         queries = self.combine(images[val.reference], captions[val.query])
-        recalls = evaluate(val, self.inputs.protocol, F.normalize(images, dim=-1), queries)
-        return Validation(recalls, selection_value(recalls, self.inputs.protocol))
+        return Validation.of(CosineRetriever(val, F.normalize(images, dim=-1), queries), self.inputs.protocol)
 
     def _val_images(self, val: TripletTable) -> Tensor:
         """Image table with the rows that validation needs encoded anew, shared among the workers."""
@@ -151,6 +149,6 @@ def _pairs(rows: Tensor, draws: Tensor) -> list[tuple[int, float]]:
     return list(zip(rows.tolist(), draws.tolist(), strict=True))
 
 
-def _draw(variants: tuple[int, ...], draw: float) -> int:
+def draw_variant(variants: tuple[int, ...], draw: float) -> int:
     """Picks each caption variant equally often (reference: 25 % each of four)."""
     return variants[int(draw * len(variants))]

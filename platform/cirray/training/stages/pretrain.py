@@ -13,7 +13,6 @@ from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder
 from cirray.models.encoder_manifest import MANIFEST
 from cirray.models.losses import Temperature, contrastive_loss
-from cirray.storage.location import fetch
 from cirray.training.gradcache import Features, backward_in_chunks
 from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
@@ -31,7 +30,7 @@ class PretrainTask(Task):
         settings = inputs.config.stage0
         self.worker = worker
         self.settings = settings
-        self.encoder = load_encoder(fetch(inputs.encoder, MANIFEST), worker.device)
+        self.encoder = load_encoder(inputs.encoder.fetch(MANIFEST), worker.device)
         if settings.gradient_checkpointing:
             self.encoder.clip.set_grad_checkpointing(True)
         for name, parameter in self.encoder.clip.named_parameters():
@@ -81,4 +80,4 @@ class PretrainTask(Task):
         return torch.zeros(0, self.encoder.dim, device=self.worker.device, requires_grad=True)
 
     def validate(self, epoch: int) -> Validation:
-        return Validation([], float(epoch))
+        return Validation({}, float(epoch))

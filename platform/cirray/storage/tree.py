@@ -1,28 +1,59 @@
-"""Where a dataset's files are: a folder of this machine, or a URI.
+"""File trees: the files below a location.
 
-Files that say what there is (annotations, catalogs) are read from a mirror of the URI. Pictures stay at the URI: who
-checks or decodes one reads it from there, and no machine needs room for all of them.
+Annotation files and catalogs are read from a mirror of a URI. Pictures stay at the URI: each is read from there when
+it is checked or decoded, so that no machine needs disk space for all of them.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from cirray.console.log import log
-from cirray.data.images import Picture, RemotePicture
 from cirray.errors import LocationError
-from cirray.storage.location import Remote, Stamp, is_remote, join, mirror_of
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote, Stamp
 
 
-def open_tree(place: str) -> Tree:
-    """Returns the files below a folder or URI.
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file that stays at a URI until it is read.
+
+    Attributes:
+        uri: its address, and its `str()`.
+        stamp: as in the listing of its tree; None if it was not listed.
+    """
+
+    uri: str
+    stamp: Stamp | None
+
+    def __str__(self) -> str:
+        return self.uri
+
+
+File = Path | RemoteFile
+
+
+def file_stamp(file: File) -> Stamp | None:
+    """Returns the size and modification time of a file, of a remote one as it was listed; None if there is none."""
+    if isinstance(file, RemoteFile):
+        return file.stamp
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def open_tree(location: Location) -> Tree:
+    """Returns the files below a location.
 
     Raises:
         LocationError: nothing is at the URI, or it cannot be reached.
     """
-    return RemoteTree(place) if is_remote(place) else Tree(Path(place).expanduser().absolute())
+    return RemoteTree(location) if location.is_remote else Tree(location.local)
 
 
 class Tree:
@@ -32,11 +63,11 @@ class Tree:
         self.root = root
 
     def where(self, path: Path) -> str:
-        """Returns what people call a file."""
+        """Returns the path or URI of a file."""
         return str(path)
 
     def local(self, path: Path) -> Path:
-        """Returns a file of this machine with the content of one that is to be read now; it may not exist."""
+        """Returns the path on this machine to read a file from now; it may not exist."""
         return path
 
     def exists(self, path: Path) -> bool:
@@ -51,34 +82,35 @@ class Tree:
         """Yields all files but hidden ones. Links are followed, but not back to a folder that they lie in."""
         return _files(self.root, frozenset())
 
-    def picture(self, path: Path) -> Picture:
-        """Returns a picture, which may not exist."""
+    def file(self, path: Path) -> File:
+        """Returns a file to be read later, which may not exist."""
         return path
 
 
 class RemoteTree(Tree):
     """The files below a URI, as they were listed when it was opened; `root` is the URI's mirror."""
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(mirror_of(uri))
-        self._remote = Remote(uri)
-        log(f"listing {uri}")
+    def __init__(self, location: Location) -> None:
+        super().__init__(location.local)
+        self._location = location
+        self._remote = Remote(str(location))
+        log(f"listing {location}")
         self._stamps = self._remote.stamps()
         if not self._stamps:
-            raise LocationError(f"{uri} holds no file: check the address, or copy the data there")
+            raise LocationError(f"{location} holds no file: check the address, or copy the data there")
         self._folders = _folders(self._stamps)
 
     def where(self, path: Path) -> str:
         """See `Tree`."""
         name = self._name(path)
-        return join(self._remote.uri, name) if name else self._remote.uri
+        return str(self._location / name if name else self._location)
 
     def local(self, path: Path) -> Path:
-        """See `Tree`. The mirrored file takes over the time of change, and so tells whether it is of today."""
+        """See `Tree`. Downloads the file unless the mirror has it with the listed size and modification time."""
         stamp = self._stamps.get(self._name(path))
         if stamp is None:
             path.unlink(missing_ok=True)
-        elif _stamp(path) != stamp:
+        elif file_stamp(path) != stamp:
             self._remote.get(self._name(path), path)
             os.utime(path, ns=(stamp[1], stamp[1]))
         return path
@@ -98,9 +130,9 @@ class RemoteTree(Tree):
             if not any(part.startswith(".") for part in name.split("/")):
                 yield self.root / name
 
-    def picture(self, path: Path) -> RemotePicture:
+    def file(self, path: Path) -> RemoteFile:
         """See `Tree`."""
-        return RemotePicture(self.where(path), self._stamps.get(self._name(path)))
+        return RemoteFile(self.where(path), self._stamps.get(self._name(path)))
 
     def _name(self, path: Path) -> str:
         name = path.relative_to(self.root).as_posix()
@@ -128,11 +160,3 @@ def _folders(names: dict[str, Stamp]) -> set[str]:
             found.add(folder)
             folder = folder.rpartition("/")[0]
     return found
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_size, status.st_mtime_ns
