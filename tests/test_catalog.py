@@ -206,7 +206,7 @@ def test_every_wrong_entry_is_one_problem_that_says_all(tmp_path):
         "catalog.jsonl:2: image '../b.png' must be a path inside the catalog's folder, relative to it; "
         "id 'a' is there twice, first at catalog.jsonl:1",
         "catalog.jsonl:3: id must be a non-empty string, not true; image must be a non-empty string, not 4",
-        "catalog.jsonl:4: id 'a\\tb' has control characters: remove them; title must be a non-empty string, not 5",
+        "catalog.jsonl:4: id 'a\\tb' has control characters: remove them",
         "catalog.jsonl:5: id has 513 characters, more than 512",
         "catalog.jsonl:7: has text that is not Unicode (an unpaired surrogate): correct its encoding",
         "catalog.jsonl:8: must be a JSON object, not [1]",

@@ -12,6 +12,7 @@ from cirray.config.indexing import IndexConfig
 from cirray.config.section import Configuration
 from cirray.config.serving import ServeConfig
 from cirray.config.training import TrainConfig
+from cirray.config.triplets import TripletsConfig
 from cirray.config.tuning import TrialsConfig, TuneConfig
 
 
@@ -27,6 +28,7 @@ COMMANDS: Mapping[str, type[Configuration]] = {
     "jobs/rank.py": EvaluateConfig,
     "jobs/analyze.py": EvaluateConfig,
     "jobs/index.py": IndexConfig,
+    "jobs/triplets.py": TripletsConfig,
     "python -m serve": ServeConfig,
     "jobs/convert.py": ConvertConfig,
     "jobs/demo.py": DemoConfig,

@@ -45,11 +45,9 @@ def draw_pairs(entries: Sequence[Entry], names: Sequence[str], count: int, seed:
     drawn: dict[tuple[int, int], Pair] = {}
     misses = 0
     while len(drawn) < count and misses < _TRIES * max(count, 100) and any(by_size):
-        found = _draw(by_size, keys, chance)
-        if found is None or found[:2] in drawn:
+        reference, target, differing = _draw(by_size, keys, chance)
+        if (reference, target) in drawn:
             misses += 1
-            continue
-        reference, target, differing = found
         drawn[reference, target] = Pair(entries[reference], entries[target], differing)
     return list(drawn.values())
 
@@ -65,15 +63,31 @@ class _Cells:
 
 def _draw(
     by_size: Sequence[list[_Cells]], keys: Sequence[tuple[Any, ...]], chance: random.Random
-) -> tuple[int, int, tuple[str, ...]] | None:
+) -> tuple[int, int, tuple[str, ...]]:
     sizes = [size for size, sets in enumerate(by_size) if sets]
     (size,) = chance.choices(sizes, [SHARES[size] for size in sizes])
     cells = chance.choice(by_size[size])
     target, bucket = chance.choice(chance.choice(cells.cells))
-    reference = chance.choice(bucket)
-    if any(keys[reference][position] == keys[target][position] for position in cells.positions):
-        return None
-    return reference, target, cells.differing
+    return _reference(target, bucket, cells.positions, keys, chance), target, cells.differing
+
+
+def _reference(
+    target: int,
+    bucket: Sequence[int],
+    positions: Sequence[int],
+    keys: Sequence[tuple[Any, ...]],
+    chance: random.Random,
+) -> int:
+    """Draws an item of a bucket that differs from the target at all positions; each cell has one at least."""
+
+    def differs(item: int) -> bool:
+        return all(keys[item][position] != keys[target][position] for position in positions)
+
+    for _ in range(_TRIES):
+        item = chance.choice(bucket)
+        if differs(item):
+            return item
+    return chance.choice([item for item in bucket if differs(item)])
 
 
 def _keys(entries: Sequence[Entry], names: Sequence[str]) -> list[tuple[Any, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from typing import Any
 from cirray.data.attribute_triplets.captions import captions_of
 from cirray.data.attribute_triplets.pairs import Pair, draw_pairs
 from cirray.data.attribute_triplets.usable import Usable, usable_attributes
-from cirray.data.catalog import Entry
+from cirray.data.catalog import Entry, main_picture
 from cirray.errors import DataError
 from cirray.storage.files import write_text
+from cirray.storage.tree import File
 
-PICTURES = "pictures"
 EXAMPLES = 20
 
 
@@ -38,7 +38,7 @@ class MadeTriplets:
 
 def write_triplets(
     entries: Sequence[Entry],
-    root: Path,
+    folders: Mapping[str, Path],
     output: Path,
     count: int,
     val_share: float = 0.1,
@@ -49,7 +49,7 @@ def write_triplets(
 
     Args:
         entries: items with pictures on this machine.
-        root: folder of the pictures; `output` gets a link to it.
+        folders: link name -> folder; `output` gets links to the folders that hold the pictures.
         count: triplets of the train split; val gets `val_share` of that.
 
     Raises:
@@ -71,12 +71,17 @@ def write_triplets(
     chance = random.Random(seed)
     lines = {name: [_record(pair, chance) for pair in found] for name, found in pairs.items()}
     output.mkdir(parents=True, exist_ok=True)
-    _link(output / PICTURES, root)
+    images = [_linked(main_picture(entry), folders) for entry in entries]
+    for name, folder in folders.items():
+        if any(image.startswith(f"{name}/") for image in images):
+            _link(output / name, folder)
     for name, records in lines.items():
         write_text(
             output / f"triplets.{name}.jsonl", "".join(f"{json.dumps(r, ensure_ascii=False)}\n" for r in records)
         )
-    write_text(output / "catalog.jsonl", "".join(_item(entry, root) for entry in entries))
+    write_text(
+        output / "catalog.jsonl", "".join(_item(entry, image) for entry, image in zip(entries, images, strict=True))
+    )
     shown = chance.sample(lines["train"], min(EXAMPLES, len(lines["train"])))
     examples = [f"{r['reference']} -> {r['target']}: {' / '.join(r['captions'])}" for r in shown]
     return MadeTriplets({name: len(records) for name, records in lines.items()}, examples, usable)
@@ -97,14 +102,21 @@ def _record(pair: Pair, chance: random.Random) -> dict[str, Any]:
     }
 
 
-def _item(entry: Entry, root: Path) -> str:
-    image = Path(str(entry.images[0])).relative_to(root)
-    item = {
-        "id": entry.id,
-        "image": f"{PICTURES}/{image.as_posix()}",
-        **({"title": entry.title} if entry.title else {}),
-    }
-    return json.dumps(item | entry.attributes, ensure_ascii=False) + "\n"
+def _item(entry: Entry, image: str) -> str:
+    item = {"id": entry.id, "image": image, "title": entry.title, **entry.attributes}
+    return json.dumps(item, ensure_ascii=False) + "\n"
+
+
+def _linked(picture: File, folders: Mapping[str, Path]) -> str:
+    """Returns the path of a picture by the link to its folder.
+
+    Raises:
+        DataError: the picture is at a URI, or in none of the folders.
+    """
+    for name, folder in folders.items():
+        if isinstance(picture, Path) and picture.is_relative_to(folder):
+            return f"{name}/{picture.relative_to(folder).as_posix()}"
+    raise DataError(f"{picture} is not on this machine: copy the catalog and its pictures to a folder first")
 
 
 def _link(link: Path, folder: Path) -> None:
