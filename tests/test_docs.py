@@ -75,7 +75,9 @@ def is_known(option: str, known: frozenset[str]) -> bool:
     """Whether an option is known; `index.hnsw.*` stands for a section."""
     name = option.replace("-", "_").rstrip(".")
     mapped = name.rpartition(".")[0]  # an entry of a mapping: catalog.columns.id
-    return {name, mapped} & known != set() or any(other.startswith(name.removesuffix("*")) for other in known if name.endswith("*"))
+    return {name, mapped} & known != set() or any(
+        other.startswith(name.removesuffix("*")) for other in known if name.endswith("*")
+    )
 
 
 def test_links_lead_to_files_and_headings(page: Path) -> None:
