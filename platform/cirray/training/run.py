@@ -130,6 +130,7 @@ class Training:
         self.dataset = dataset
         self.encoder = encoder
         self.encoder_location = output / "backbone"
+        self.pretrained: Location | None = None  # the encoder that stage 1 starts from
         self.store = Location.configured(config.store, "store")
         self.train = build_table(dataset, "train")
         self.val = build_table(dataset, "val")
@@ -183,6 +184,8 @@ class Training:
     def _train_encoder(self, stage: StageName) -> None:
         """Runs stage 0 or 1 and moves on to the encoder that it made."""
         trained = self.output / stage / "encoder"
+        if stage == "stage1":
+            self.pretrained = self.encoder_location
         if not (trained.local / ENCODER_MANIFEST).is_file():
             if stage == "stage1":
                 self._ensure_features()
@@ -247,7 +250,8 @@ class Training:
             "metrics": {name: round(value, 4) for name, value in final.metrics.items()},
             "provenance": provenance(self.config.seed),
         }
-        bundle.save((self.output / BUNDLE).local, self.encoder_location.local, combining, settings, details)
+        pretrained = self.pretrained.local if self.pretrained else None
+        bundle.save((self.output / BUNDLE).local, self.encoder_location.local, combining, settings, details, pretrained)
         self._draw(combining)
         report = {
             "recipe": self.config.recipe,
