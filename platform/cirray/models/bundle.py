@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from cirray.models.bundle_manifest import (
     PRETRAINED_TEXT_FINGERPRINT,
     read_bundle,
 )
-from cirray.models.clip import Encoder, load_encoder
+from cirray.models.clip import Encoder, load_encoder, save_encoder
 from cirray.models.combining import CombiningFunction, build_combining
 from cirray.models.encoder_manifest import DEFINITION, read_manifest
 from cirray.models.pretrained_text import changed_text_tensors, with_text_tower
 from cirray.storage.files import read_json, replacing, write_json
+from cirray.storage.location import Location
 
 Picture = str | Path | Image.Image
 
@@ -184,6 +186,24 @@ def save(
     if pretrained and differing:
         manifest[PRETRAINED_TEXT_FINGERPRINT] = read_manifest(pretrained)["text_fingerprint"]
     write_json(folder / MANIFEST, manifest)
+
+
+def write(
+    output: Location,
+    encoder: Encoder,
+    combining: CombiningFunction,
+    settings: CombiningSettings,
+    details: dict[str, Any],
+    pretrained: Encoder | None = None,
+) -> None:
+    """Writes a bundle of encoders in memory, and uploads it if `output` is a URI. For the arguments, see `save`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        trained, start = Path(scratch) / "trained", Path(scratch) / "pretrained"
+        save_encoder(encoder, trained)
+        if pretrained:
+            save_encoder(pretrained, start)
+        save(output.local, trained, combining, settings, details, start if pretrained else None)
+    output.push(MANIFEST)
 
 
 def _replace(file: Path, state: Mapping[str, Tensor]) -> None:

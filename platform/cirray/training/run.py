@@ -110,8 +110,7 @@ def start_encoder(config: TrainConfig, folder: Path) -> Encoder:
     """
     if (folder / ENCODER_MANIFEST).is_file():
         return load_encoder(folder)
-    source = config.backbone.pretrained or config.backbone.weights or "random weights"
-    log(f"building {config.backbone.model} ({source})")
+    log(f"building {config.backbone.model} ({config.backbone.weights_source or 'random weights'})")
     encoder = build_encoder(config.backbone, config.preprocess, config.seed)
     if config.stage0.enabled and encoder.has_batch_norm():
         raise ConfigError(
