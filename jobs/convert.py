@@ -6,7 +6,9 @@
     python jobs/convert.py export --bundle BUNDLE --output DIR
 
 import reads the backbone and the sizes from the tensor shapes and prints them as JSON. Without --combiner the bundle
-adds image and text features (Sum). --backbone.* takes a published CLIP instead of --clip. If the checkpoint was not
+adds image and text features (Sum). --backbone.* takes a published or local CLIP instead of --clip. Beside --clip,
+--backbone.pretrained openai (or --backbone.weights FILE) names the weights that its fine-tuning started from: the
+bundle then encodes queries of text alone with their text tower. If the checkpoint was not
 trained with TargetPad 1.25, give --preprocess.pad square|none or --preprocess.ratio 1.5. By default pictures are read
 as in CLIP4Cir, which ignores EXIF and transparency; --preprocess.convert first applies both.
 
@@ -71,8 +73,8 @@ def usage(argv: Sequence[str]) -> str:
 
 def _import(argv: Sequence[str]) -> dict[str, Any]:
     options, config = IMPORT.read(argv)
-    if options.clip and any(name.startswith("backbone.") for name in parse(argv)):
-        raise ConfigError("give --clip or --backbone..., not both: a checkpoint's backbone is told by its shapes")
+    if options.clip and "backbone.model" in parse(argv):
+        raise ConfigError("give --clip or --backbone.model, not both: the shapes of the checkpoint tell its backbone")
     from cirray.interop.clip4cir.convert import import_bundle  # a wrong setting fails before torch is loaded
 
     return import_bundle(_path(options.clip), _path(options.combiner), config)

@@ -1,9 +1,11 @@
 #!/usr/bin/env python
 """Evaluates a bundle on a split with the dataset's own protocol.
 
-    python jobs/evaluate.py --bundle OUTPUT/bundle --data.format triplets --data.root DIR [--split val] [--output DIR]
+    python jobs/evaluate.py --bundle OUTPUT/bundle --data.format triplets --data.root DIR [--split val] [--titles]
+                            [--output DIR]
 
-Prints a table. With --output DIR, writes DIR/evaluation.json; otherwise also prints the results as JSON.
+Prints a table. --titles also scores the images' titles as queries of text alone: title -> image recall. With
+--output DIR, writes DIR/evaluation.json; otherwise also prints the results as JSON.
 """
 
 import json
@@ -30,6 +32,7 @@ class Options(Base):
 
     bundle: Folder = Field(description="the bundle folder of a finished training, OUTPUT/bundle")
     split: Name = Field("val", description="split to evaluate")
+    titles: bool = Field(False, description="also score the titles of the gallery's images as queries of text alone")
 
 
 COMMAND = Command(__doc__ or "", Options, EvaluateConfig)
@@ -40,7 +43,7 @@ def run(argv: Sequence[str]) -> None:
     options, config = COMMAND.read(argv)
     from cirray.evaluation.bundle import evaluate_bundle  # a wrong setting fails before torch and Ray are loaded
 
-    report, table = evaluate_bundle(options.bundle, config, options.split)
+    report, table = evaluate_bundle(options.bundle, config, options.split, options.titles)
     print(table)
     if config.output:
         from cirray.storage.files import write_json

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cirray.models.bundle import Model
+    from cirray.models.clip import Encoder
 
 
 class Job(Protocol):
@@ -71,7 +72,7 @@ def encode_images(bundle: Loaded, jobs: Sequence[ImageJob]) -> list[np.ndarray]:
 
 
 def encode_queries(bundle: Loaded, jobs: Sequence[QueryJob]) -> list[EncodedQuery]:
-    """Returns the query feature of each job. All texts share one forward pass of the text tower."""
+    """Returns the query feature of each job. All texts of one text tower share a forward pass (`text_passes`)."""
     import torch
 
     with torch.inference_mode():
@@ -99,9 +100,29 @@ def _raw_features(model: Model, jobs: Sequence[QueryJob]) -> tuple[dict[int, Ten
         for row, job in enumerate(jobs)
         if job.image is not None
     }
-    captions = {row: job.text for row, job in enumerate(jobs) if job.text is not None}
-    encoded = model.encode_text(list(captions.values()), normalize=False) if captions else ()
-    return images, dict(zip(captions, encoded, strict=True))
+    texts: dict[int, Tensor] = {}
+    for tower, rows in _by_text_tower(model, jobs).items():
+        tokens = tower.tokenize([jobs[row].text or "" for row in rows]).to(model.device)
+        texts.update(zip(rows, tower.encode_text(tokens), strict=True))
+    return images, texts
+
+
+def text_passes(jobs: Sequence[QueryJob]) -> int:
+    """Returns the number of forward passes of text towers that a batch needs: one or two a bundle, or none."""
+    bundles = dict.fromkeys(job.bundle for job in jobs)
+    return sum(len(_by_text_tower(b.model, [job for job in jobs if job.bundle is b])) for b in bundles)
+
+
+def _by_text_tower(model: Model, jobs: Sequence[QueryJob]) -> dict[Encoder, list[int]]:
+    """Returns the rows of jobs with a text by the encoder whose text tower encodes it.
+
+    A relative caption is encoded after stage 1, a text alone as before it (see `Model`).
+    """
+    rows: dict[Encoder, list[int]] = {}
+    for row, job in enumerate(jobs):
+        if job.text is not None:
+            rows.setdefault(model.pretrained if job.image is None else model.encoder, []).append(row)
+    return rows
 
 
 def _composed_groups(jobs: Sequence[QueryJob]) -> list[list[int]]:

@@ -21,7 +21,7 @@ from cirray.console.log import log
 from cirray.errors import BundleError
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.storage.location import Location
-from serve.batches import ImageJob, QueryJob, encode_by_bundle, encode_images, encode_queries
+from serve.batches import ImageJob, QueryJob, encode_by_bundle, encode_images, encode_queries, text_passes
 from serve.encoder_types import Counts, EncodedImage, EncodedQuery, ModelInfo, QueryInput
 from serve.loaded_bundle import Loaded, stamp
 
@@ -102,7 +102,7 @@ class Encoder:
     async def _queries(self, jobs: list[QueryJob]) -> list[EncodedQuery]:
         texts = sum(job.text is not None for job in jobs)
         done = self._counts
-        self._counts = replace(done, text_batches=done.text_batches + bool(texts), texts=done.texts + texts)
+        self._counts = replace(done, text_batches=done.text_batches + text_passes(jobs), texts=done.texts + texts)
         return await self._in_thread(partial(encode_by_bundle, jobs, encode_queries))
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:

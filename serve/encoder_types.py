@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cirray.config.data import Preprocess
+from cirray.models.bundle_manifest import PRETRAINED_TEXT_FINGERPRINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,9 @@ def model_name(manifest: dict[str, Any], weights: str) -> str:
     """Returns a bundle's short fingerprint.
 
     Args:
-        manifest: of the bundle, with the fingerprints of both towers.
+        manifest: of the bundle, with the fingerprints of its towers.
         weights: SHA-256 of the combining function's file, "" if it has none.
     """
-    parts = [manifest["image_fingerprint"], manifest["text_fingerprint"], weights]
+    towers = ("image_fingerprint", "text_fingerprint", PRETRAINED_TEXT_FINGERPRINT)
+    parts = [*(manifest[key] for key in towers if key in manifest), weights]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+from cirray.config.bundling import BundleConfig
 from cirray.config.conversion import ConvertConfig
 from cirray.config.evaluation import EvaluateConfig
 from cirray.config.fields import field_names, is_section
@@ -29,6 +30,7 @@ COMMANDS: Mapping[str, type[Configuration]] = {
     "jobs/analyze.py": EvaluateConfig,
     "jobs/index.py": IndexConfig,
     "jobs/triplets.py": TripletsConfig,
+    "jobs/bundle.py": BundleConfig,
     "python -m serve": ServeConfig,
     "jobs/convert.py": ConvertConfig,
     "jobs/demo.py": DemoConfig,

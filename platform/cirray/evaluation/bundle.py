@@ -14,9 +14,10 @@ from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.evaluate import score, text_table
+from cirray.evaluation.titles import title_recall
 from cirray.features.ensure import Embedder
 from cirray.features.frozen import FrozenFeatures
-from cirray.models.bundle import load_combining
+from cirray.models.bundle import load, load_combining
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.models.combining import CombiningFunction
 from cirray.models.combining.sum import Sum
@@ -26,8 +27,9 @@ from cirray.storage.provenance import provenance
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A bundle, and what ranking one split with it needs; `features` has the captions of that split."""
+    """A bundle's folder and manifest, and what ranking one split needs; `features` has the captions of that split."""
 
+    folder: Path
     manifest: dict[str, Any]
     dataset: Dataset
     table: TripletTable
@@ -35,15 +37,24 @@ class Prepared:
     combining: CombiningFunction
 
 
-def evaluate_bundle(bundle: Path | str, config: EvaluateConfig, split: str) -> tuple[dict[str, Any], str]:
+def evaluate_bundle(
+    bundle: Path | str, config: EvaluateConfig, split: str, with_titles: bool = False
+) -> tuple[dict[str, Any], str]:
     """Scores a bundle's combining function, and Sum beside it, on one split.
+
+    Args:
+        bundle: folder or URI.
+        config: the data, and how its features are computed.
+        split: name of the split.
+        with_titles: whether to score the titles of the split's gallery as queries of text alone too.
 
     Returns:
         The JSON result, and the table as text.
 
     Raises:
         BundleError: the folder is no complete bundle.
-        DataError, ConfigError: the data cannot be used, or its split keeps its targets secret.
+        DataError, ConfigError: the data cannot be used, its split keeps its targets secret, or titles are asked for and
+            no image of the gallery has one.
     """
     ready = prepare(bundle, config, split, needs_targets=True)
     dataset, function = ready.dataset, ready.manifest["combining"]["function"]
@@ -57,7 +68,25 @@ def evaluate_bundle(bundle: Path | str, config: EvaluateConfig, split: str) -> t
         "provenance": provenance(),
         "results": [result.to_json() for result in results],
     }
-    return report, text_table(results, dataset.protocol)
+    table = text_table(results, dataset.protocol)
+    if with_titles:
+        report["titles"] = found = _score_titles(ready, split, config)
+        table += "\ntitle -> image: " + ", ".join(f"{name} {found[name]:.2f}" for name in found if "@" in name)
+        table += f" ({found['queries']:,} titles, {found['gallery']:,} images)"
+    return report, table
+
+
+def _score_titles(ready: Prepared, split: str, config: EvaluateConfig) -> dict[str, float]:
+    """Returns title -> image recall over all images of the split's galleries, whatever their category."""
+    rows = sorted({int(row) for _, gallery in ready.table.categories.values() for row in gallery})
+    ids = list(ready.dataset.images)
+    images = [ids[row] for row in rows]
+    queries = sum(image in ready.dataset.titles for image in images)
+    if not queries:
+        raise ConfigError(f"--titles needs images with titles, and split {split} of {ready.dataset.name} has none")
+    model = load(ready.folder, "cuda" if use_gpu(config.compute, config.workers) else "cpu")
+    found = title_recall(model, images, ready.features.unit_images[rows], ready.dataset.titles)
+    return {**{name: round(value, 4) for name, value in found.items()}, "queries": queries, "gallery": len(images)}
 
 
 def prepare(bundle: Path | str, config: EvaluateConfig, split: str, needs_targets: bool) -> Prepared:
@@ -82,4 +111,4 @@ def prepare(bundle: Path | str, config: EvaluateConfig, split: str, needs_target
     gpu = use_gpu(config.compute, config.workers)
     embedder = Embedder(Location.parse(folder / "encoder"), store, config.embed, config.workers, gpu)
     features = embedder.features(dataset, {split: table})
-    return Prepared(manifest, dataset, table, features, load_combining(folder, manifest))
+    return Prepared(folder, manifest, dataset, table, features, load_combining(folder, manifest))

@@ -9,7 +9,7 @@ retriever and every report carry it without knowing it:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, geometric_mean, harmonic_mean
 from typing import TypeVar
@@ -40,7 +40,7 @@ Metric = Callable[[Ranks, Protocol], dict[str, float]]
 
 def recall(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
     """R@K: the share of queries whose target is among the first K of the gallery."""
-    return {f"R@{k}": _share_within(ranks.target, k) for k in protocol.ks}
+    return recall_at(ranks, protocol.ks)
 
 
 def subset_recall(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
@@ -48,6 +48,11 @@ def subset_recall(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
     if ranks.subset is None:
         return {}
     return {f"Rs@{k}": _share_within(ranks.subset, k) for k in protocol.subset_ks}
+
+
+def recall_at(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
+    """Returns R@K for each K of `ks`, without a protocol."""
+    return {f"R@{k}": _share_within(ranks.target, k) for k in ks}
 
 
 METRICS: tuple[Metric, ...] = (recall, subset_recall)

@@ -1,9 +1,10 @@
 """Layout and manifest of a bundle folder, importable without torch.
 
 bundle/
-├── encoder/                 CLIP after training (open_clip's local-dir format)
-├── combining.safetensors    the combining function; absent for Sum
-└── model.json               the manifest, written last: marks the bundle as complete
+├── encoder/                     CLIP after training (open_clip's local-dir format)
+├── pretrained_text.safetensors  text tower before stage 1: the tensors that differ from encoder/; absent if none does
+├── combining.safetensors        the combining function; absent for Sum
+└── model.json                   the manifest, written last: marks the bundle as complete
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from cirray.storage.files import read_json
 
 MANIFEST = "model.json"
 COMBINING = "combining.safetensors"
+PRETRAINED_TEXT = "pretrained_text.safetensors"
+# The manifest's key of the fingerprint of that text tower; absent if the bundle has one text tower.
+PRETRAINED_TEXT_FINGERPRINT = "pretrained_text_fingerprint"
 FORMAT = 1
 
 

@@ -94,7 +94,7 @@ class Encoder(nn.Module):
     def tower_parameters(self, tower: Tower) -> Iterator[tuple[str, nn.Parameter]]:
         """Yields the named parameters of one tower. CLIP's logit scale and bias belong to neither."""
         for name, parameter in self.clip.named_parameters():
-            if name not in TEMPERATURE and name.startswith("visual.") == (tower == "image"):
+            if belongs_to(name, tower):
                 yield name, parameter
 
     def has_batch_norm(self) -> bool:
@@ -108,7 +108,7 @@ class Encoder(nn.Module):
         """
         digest = hashlib.sha256(json.dumps(self._settings(tower), sort_keys=True).encode())
         for name, tensor in sorted(self.clip.state_dict().items()):
-            if name not in TEMPERATURE and name.startswith("visual.") == (tower == "image"):
+            if belongs_to(name, tower):
                 digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
                 digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
@@ -125,6 +125,11 @@ class Encoder(nn.Module):
             "preprocess": self.preprocess.identity(),
         }
         return {**shared, **vision}
+
+
+def belongs_to(name: str, tower: Tower) -> bool:
+    """Whether a tensor of an open_clip model belongs to a tower. CLIP's logit scale and bias belong to neither."""
+    return name not in TEMPERATURE and name.startswith("visual.") == (tower == "image")
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> None:

@@ -110,8 +110,7 @@ def start_encoder(config: TrainConfig, folder: Path) -> Encoder:
     """
     if (folder / ENCODER_MANIFEST).is_file():
         return load_encoder(folder)
-    source = config.backbone.pretrained or config.backbone.weights or "random weights"
-    log(f"building {config.backbone.model} ({source})")
+    log(f"building {config.backbone.model} ({config.backbone.weights_source or 'random weights'})")
     encoder = build_encoder(config.backbone, config.preprocess, config.seed)
     if config.stage0.enabled and encoder.has_batch_norm():
         raise ConfigError(
@@ -130,6 +129,7 @@ class Training:
         self.dataset = dataset
         self.encoder = encoder
         self.encoder_location = output / "backbone"
+        self.pretrained: Location | None = None  # the encoder that stage 1 starts from
         self.store = Location.configured(config.store, "store")
         self.train = build_table(dataset, "train")
         self.val = build_table(dataset, "val")
@@ -183,6 +183,8 @@ class Training:
     def _train_encoder(self, stage: StageName) -> None:
         """Runs stage 0 or 1 and moves on to the encoder that it made."""
         trained = self.output / stage / "encoder"
+        if stage == "stage1":
+            self.pretrained = self.encoder_location
         if not (trained.local / ENCODER_MANIFEST).is_file():
             if stage == "stage1":
                 self._ensure_features()
@@ -247,7 +249,8 @@ class Training:
             "metrics": {name: round(value, 4) for name, value in final.metrics.items()},
             "provenance": provenance(self.config.seed),
         }
-        bundle.save((self.output / BUNDLE).local, self.encoder_location.local, combining, settings, details)
+        pretrained = self.pretrained.local if self.pretrained else None
+        bundle.save((self.output / BUNDLE).local, self.encoder_location.local, combining, settings, details, pretrained)
         self._draw(combining)
         report = {
             "recipe": self.config.recipe,

@@ -53,7 +53,8 @@ def _zip_problem(path: Path) -> str | None:
     if "constants.pkl" in names:
         return (
             "is a TorchScript archive, such as OpenAI's published models, not a fine-tuned checkpoint. Omit --clip and "
-            "name the model, --backbone.model RN50x4 --backbone.pretrained openai"
+            "name the model, --backbone.model RN50x4 --backbone.pretrained openai, or give the file as its weights, "
+            "--backbone.model RN50x4-quickgelu --backbone.weights FILE"
         )
     if "data.pkl" not in names:
         return "is a zip archive, but was not written by torch.save"
@@ -75,8 +76,8 @@ def _problem_of_header(head: bytes, size: int) -> str:
         )
     if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < size:
         return (
-            "is a safetensors file, and CLIP4Cir's checkpoints are torch.save files: open_clip weights are given to "
-            "jobs/train.py as --backbone.weights"
+            "is a safetensors file, and CLIP4Cir's checkpoints are torch.save files: jobs/bundle.py makes a bundle "
+            "of open_clip weights: --backbone.model NAME --backbone.weights FILE"
         )
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file itself: fetch it with git lfs pull"

@@ -48,7 +48,7 @@ def read_checkpoint(path: Path, part: Part) -> Checkpoint:
     check_archive(path)
     content = _load(path)
     if not isinstance(content, Mapping) or part not in content:
-        raise CheckpointError(f"{path} is {_described(content, part)}")
+        raise CheckpointError(f"{path} is {_described(path, content, part)}")
     state, notes = _tensors(path, part, content[part])
     epoch = content.get("epoch")
     return Checkpoint(state, epoch if isinstance(epoch, int) else None, notes)
@@ -78,7 +78,7 @@ def _load(path: Path) -> Any:
         raise CheckpointError(f"{path} is damaged: {reason}") from None
 
 
-def _described(content: Any, wanted: Part) -> str:
+def _described(path: Path, content: Any, wanted: Part) -> str:
     """Describes the content of a torch file that lacks the part `wanted`, and the remedy."""
     expected = f"expected {{'epoch', '{wanted}'}}"
     if not isinstance(content, Mapping):
@@ -94,8 +94,8 @@ def _described(content: Any, wanted: Part) -> str:
             )
     if "state_dict" in content:
         return (
-            f"a training checkpoint with a 'state_dict', such as open_clip's; {expected}. open_clip weights are given "
-            f"to jobs/train.py as --backbone.weights"
+            f"a training checkpoint with a 'state_dict', such as open_clip's; {expected}. jobs/bundle.py makes a "
+            f"bundle of open_clip weights: --backbone.model NAME --backbone.weights {path}"
         )
     keys = ", ".join(repr(key) for key in list(content)[:4]) or "nothing"
     return f"another kind of torch file (it contains {keys}); {expected}"

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from cirray.config.backbone import Backbone
 from cirray.config.conversion import ConvertConfig
-from cirray.config.data import Preprocess
 from cirray.config.training import CombiningSettings
 from cirray.errors import CheckpointError, ConfigError
 from cirray.interop.clip4cir.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -27,7 +26,7 @@ from cirray.interop.clip4cir.shapes import (
 from cirray.models import bundle
 from cirray.models.build import build_encoder
 from cirray.models.bundle_manifest import MANIFEST
-from cirray.models.clip import Encoder, save_encoder
+from cirray.models.clip import Encoder
 from cirray.models.combining import CombiningFunction
 from cirray.models.combining.combiner import Combiner
 from cirray.models.combining.sum import Sum
@@ -36,6 +35,7 @@ from cirray.storage.provenance import provenance
 
 CLIP_FILE = "tuned_clip.pt"
 COMBINER_FILE = "combiner.pt"
+CUSTOM = "CLIP of custom sizes"
 # Padding mode -> value of CLIP4Cir's --transform.
 _TRANSFORM = {"target": "targetpad", "square": "squarepad", "none": "clip"}
 
@@ -44,7 +44,8 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: ConvertConfi
     """Converts CLIP4Cir checkpoints to a bundle at `config.output`.
 
     Args:
-        clip: the fine-tuned CLIP; None for the published weights of `config.backbone`.
+        clip: the fine-tuned CLIP; None for the published or local weights of `config.backbone`. With a `clip`,
+            weights of `config.backbone` are those that its fine-tuning started from: texts alone are encoded with them.
         combiner: the Combiner; None for the sum, as after stage 1.
         config: `preprocess` must be that of the training; the recipe "clip4cir" has CLIP4Cir's default.
 
@@ -53,13 +54,17 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: ConvertConfi
 
     Raises:
         CheckpointError: a file is not a valid checkpoint, or the two have different feature widths.
-        BackboneError: published weights cannot be fetched.
-        ConfigError: `config.output` is not set, or neither `clip` nor `backbone.pretrained` is given.
+        BackboneError: weights of `config.backbone` cannot be fetched or do not fit.
+        BundleError: the text towers of `clip` and of the weights it started from have different architectures.
+        ConfigError: `config.output` is not set, or neither `clip` nor weights of `config.backbone` are given.
     """
     if not config.output:
         raise ConfigError("--output BUNDLE is missing: the folder or URI that gets the bundle")
     combining, settings, combiner_checkpoint = _read_combiner(combiner)
     encoder, name, clip_checkpoint = _read_clip(clip, config) if clip else _published(config)
+    pretrained = (
+        _build(name, encoder.definition, config, config.backbone) if clip and config.backbone.weights_source else None
+    )
     if isinstance(combining, Combiner) and combining.text_projection_layer.in_features != encoder.dim:
         raise CheckpointError(
             f"{combiner} combines features of width {combining.text_projection_layer.in_features}, but {clip or name} "
@@ -78,11 +83,7 @@ def import_bundle(clip: Path | None, combiner: Path | None, config: ConvertConfi
         "clip4cir": report,
         "provenance": provenance(),
     }
-    output = Location.parse(config.output)
-    with tempfile.TemporaryDirectory() as scratch:
-        save_encoder(encoder, Path(scratch))
-        bundle.save(output.local, Path(scratch), combining, settings, details)
-    output.push(MANIFEST)
+    bundle.write(Location.parse(config.output), encoder, combining, settings, details, pretrained)
     return {
         "bundle": config.output,
         "backbone": name,
@@ -99,29 +100,30 @@ def _read_clip(path: Path, config: ConvertConfig) -> tuple[Encoder, str, Checkpo
     definition = clip_definition(str(path), checkpoint.state)
     state, filled = complete_state(str(path), checkpoint.state, definition)
     known = published_name(definition)
-    encoder = _build(known, definition, config.preprocess)
+    encoder = _build(known or CUSTOM, definition, config, Backbone())
     encoder.clip.load_state_dict(state)
     notes = (*checkpoint.notes, *filled)
     if known is None:
         notes = (*notes, "CLIP: no published OpenAI model has these sizes; attention heads are assumed to be 64 wide")
-    return encoder, known or "CLIP of custom sizes", Checkpoint(state, checkpoint.epoch, notes)
+    return encoder, known or CUSTOM, Checkpoint(state, checkpoint.epoch, notes)
 
 
-def _build(name: str | None, definition: Mapping[str, Any], preprocess: Preprocess) -> Encoder:
-    """Builds the model by name if it has one, else from its definition; its weights are random."""
-    if name:
-        return build_encoder(Backbone(model=name), preprocess, 0)
+def _build(name: str, definition: Mapping[str, Any], config: ConvertConfig, source: Backbone) -> Encoder:
+    """Builds the model by name if it has one, else from its definition, with the weights of `source`."""
+    if name != CUSTOM:
+        return build_encoder(source.model_copy(update={"model": name}), config.preprocess, 0)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "clip.json"
         file.write_text(json.dumps(definition), encoding="utf-8")
-        return build_encoder(Backbone(model=str(file)), preprocess, 0)
+        return build_encoder(source.model_copy(update={"model": str(file)}), config.preprocess, 0)
 
 
 def _published(config: ConvertConfig) -> tuple[Encoder, str, Checkpoint]:
-    if not config.backbone.pretrained:
+    if not config.backbone.weights_source:
         raise ConfigError(
             "--clip FILE is missing. For a Combiner trained on OpenAI's published CLIP, name that model instead: "
-            "--backbone.model RN50x4 --backbone.pretrained openai"
+            "--backbone.model RN50x4 --backbone.pretrained openai, or a local file of it: --backbone.model "
+            "RN50x4-quickgelu --backbone.weights FILE. For a bundle of a CLIP alone, use jobs/bundle.py"
         )
     encoder = build_encoder(config.backbone, config.preprocess, 0)
     return encoder, config.backbone.model, Checkpoint({}, None, ())
