@@ -9,9 +9,9 @@ from cirray.capacity.inputs import PlanInputs
 from cirray.capacity.layout import Layout, lay_out
 from cirray.capacity.model import Model
 
-# A search for 10 hits requests 16 more from each shard (cirray.index.items.TIES); oversampling multiplies the number of
-# rescored ones.
-HITS = 26
+# A search for up to 63 hits requests 64 from each shard (cirray.index.pages.FIRST); oversampling multiplies the number
+# of rescored ones.
+HITS = 64
 
 
 def cluster_figures(inputs: PlanInputs, model: Model, layout: Layout, bar: ErrorBar) -> list[Figure]:

@@ -106,21 +106,23 @@ class EdgeReader(BaseReader):
         settings = generation.settings
         rescore = edge.QuantizationSearchParams(rescore=True, oversampling=settings.oversampling)
         quantized = settings.quantization != "none"
-        self._params = edge.SearchParams(hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None)
+        self._approximate = edge.SearchParams(
+            hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None
+        )
+        self._exact = edge.SearchParams(exact=True)
 
     def close(self) -> None:
         """See `Reader`."""
         self._shard.close()
 
-    def _nearest(self, rows: np.ndarray, limit: int, offset: int, wanted: Any) -> Sequence[Sequence[Any]]:
+    def _nearest(self, rows: np.ndarray, limit: int, wanted: Any, exact: bool) -> Sequence[Sequence[Any]]:
         queries = [
             edge.QueryRequest(
                 query=edge.Query.Nearest(row.tolist()),
                 limit=limit,
-                offset=offset,
                 filter=wanted,
-                params=self._params,
-                with_payload=True,
+                params=self._exact if exact else self._approximate,
+                with_payload=False,
             )
             for row in rows
         ]

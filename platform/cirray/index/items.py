@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,6 @@ from cirray.errors import SearchIndexError
 
 Attributes = Mapping[str, str | int | float | bool | list[str]]
 SMALLEST_NORM = 1e-12
-# Qdrant does not define the order of equal scores, nor which of them a limit cuts off. Each page is therefore read with
-# TIES extra hits at both ends and sorted here: pages are consistent unless more than TIES items share one picture.
-TIES = 16
 # Qdrant's ids are unsigned integers or UUIDs; this is the namespace of the UUIDs derived from catalog ids.
 _NAMESPACE = uuid.UUID("6f1f3d52-4f0b-5f5e-9a39-0a9a7f6f7c11")
 
@@ -130,29 +127,3 @@ def query_rows(vectors: np.ndarray, dim: int) -> np.ndarray:
     if not (np.isfinite(norms) & (norms >= SMALLEST_NORM)).all():
         raise SearchIndexError("a query feature is zero or not finite: the bundle is broken; train or import it again")
     return rows
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Offset and limit of the Qdrant request for one page of hits; see TIES.
-
-    Attributes:
-        offset, limit: of the request.
-        skipped: hits of the response before the page.
-        wanted: hits of the page.
-    """
-
-    offset: int
-    limit: int
-    skipped: int
-    wanted: int
-
-    @classmethod
-    def around(cls, limit: int, offset: int) -> Window:
-        """Returns the window of the page of `limit` hits at `offset`."""
-        start = max(0, offset - TIES)
-        return cls(start, offset - start + limit + TIES, offset - start, limit)
-
-    def page(self, hits: Iterable[Hit]) -> list[Hit]:
-        """Returns the page from the response's hits, sorted by score; equal scores are sorted by id."""
-        return sorted(hits, key=lambda hit: (-hit.score, hit.item.id))[self.skipped : self.skipped + self.wanted]

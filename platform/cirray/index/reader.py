@@ -7,14 +7,15 @@ different requests: subclasses send the requests, the base classes convert the r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from cirray.data.filters import Filter
 from cirray.index.backend import Generation, expired, previous
-from cirray.index.items import Hit, Item, Page, Window, check_cursor, item_of, point_id, query_rows
+from cirray.index.items import Hit, Item, Page, check_cursor, item_of, point_id, query_rows
+from cirray.index.pages import Candidate, read_pages
 from cirray.index.translate import FilterClasses, translate
 
 PAGE = 1000
@@ -43,10 +44,30 @@ class BaseReader(ABC):
         without: str | None = None,
     ) -> list[list[Hit]]:
         """See `Reader`."""
-        window = Window.around(limit, offset)
         rows = query_rows(vectors, self.generation.dim)
-        results = self._nearest(rows, window.limit, window.offset, translate(filter, without, self._classes))
-        return [window.page(Hit(item_of(point.payload), point.score) for point in points) for points in results]
+        wanted = translate(filter, without, self._classes)
+
+        def nearest(some: np.ndarray, size: int, exact: bool) -> list[list[Candidate]]:
+            results = self._nearest(some, size, wanted, exact)
+            return [[Candidate(-point.score, str(point.id)) for point in points] for points in results]
+
+        pages = read_pages(nearest, rows, limit, offset, self._hiding_copies())
+        item_at = self._items_at({candidate.point for page in pages for candidate in page})
+        return [
+            [Hit(item_at[found.point], -found.cost) for found in page if found.point in item_at]  # else just deleted
+            for page in pages
+        ]
+
+    def _items_at(self, points: Set[str]) -> dict[str, Item]:
+        """Returns the items that exist at point ids, by point id."""
+        found = self._retrieve(sorted(points), with_vectors=False) if points else []
+        return {str(point.id): item_of(point.payload) for point in found}
+
+    def _hiding_copies(self) -> int | None:
+        """Returns the number of copies of which the graph may hide some; None if there is no graph."""
+        hnsw = self.generation.settings.hnsw
+        vectors_kb = self.generation.count * self.generation.dim * 4 / 1024
+        return hnsw.m if vectors_kb >= hnsw.threshold_kb else None
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """See `Reader`."""
@@ -75,8 +96,8 @@ class BaseReader(ABC):
         return self._count(translate(filter, None, self._classes))
 
     @abstractmethod
-    def _nearest(self, rows: np.ndarray, limit: int, offset: int, wanted: Any) -> Sequence[Sequence[Any]]:
-        """Returns the nearest points of each row of `rows` [N, d] that match Qdrant's filter `wanted`."""
+    def _nearest(self, rows: np.ndarray, limit: int, wanted: Any, exact: bool) -> Sequence[Sequence[Any]]:
+        """Returns the nearest points of each row of `rows` [N, d] that match Qdrant's filter `wanted`, no payloads."""
 
     @abstractmethod
     def _retrieve(self, points: list[Any], with_vectors: bool) -> Sequence[Any]:

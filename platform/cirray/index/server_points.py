@@ -34,20 +34,22 @@ class ServerReader(BaseReader):
         settings = generation.settings
         rescore = models.QuantizationSearchParams(rescore=True, oversampling=settings.oversampling)
         quantized = settings.quantization != "none"
-        self._params = models.SearchParams(hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None)
+        self._approximate = models.SearchParams(
+            hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None
+        )
+        self._exact = models.SearchParams(exact=True)
 
     def close(self) -> None:
         """See `Reader`. The connection is the backend's."""
 
-    def _nearest(self, rows: np.ndarray, limit: int, offset: int, wanted: Any) -> Sequence[Sequence[Any]]:
+    def _nearest(self, rows: np.ndarray, limit: int, wanted: Any, exact: bool) -> Sequence[Sequence[Any]]:
         requests = [
             models.QueryRequest(
                 query=row.tolist(),
                 limit=limit,
-                offset=offset,
                 filter=wanted,
-                params=self._params,
-                with_payload=True,
+                params=self._exact if exact else self._approximate,
+                with_payload=False,
             )
             for row in rows
         ]
