@@ -25,7 +25,7 @@ from cirray.config.data import Preprocess
 from cirray.console.log import log
 from cirray.errors import BackboneError
 from cirray.models.clip import Encoder, ImageInput
-from cirray.models.local_weights import load_weights, local_normalization
+from cirray.models.local_weights import check_weights, load_weights, local_normalization
 
 _KEEP_CACHE = "Run once with access to the model hub and keep its cache (HF_HOME)"
 _NAME_FILE = "give a model name and a local file with --backbone.model NAME --backbone.weights FILE"
@@ -43,6 +43,8 @@ def build_encoder(backbone: Backbone, preprocess: Preprocess, seed: int) -> Enco
         BackboneError: no such model or tag, or the weights cannot be fetched or do not fit.
     """
     definition = _definition(backbone)
+    if backbone.weights:
+        check_weights(backbone, definition)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         (Path(folder) / "open_clip_config.json").write_text(json.dumps({"model_cfg": definition}), encoding="utf-8")
@@ -54,7 +56,7 @@ def build_encoder(backbone: Backbone, preprocess: Preprocess, seed: int) -> Enco
         else:
             clip = open_clip.create_model(f"local-dir:{folder}")
         if backbone.weights:
-            load_weights(clip, backbone, definition)
+            load_weights(clip, backbone)
         tokenizer = _tokenizer(backbone, folder)
     config = open_clip.get_model_preprocess_cfg(clip)
     mean, std = (backbone.weights and local_normalization(backbone)) or (config["mean"], config["std"])
