@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -126,7 +127,9 @@ def scripted(path: Path, state: State) -> str:
                 module.add_module(parent, nn.Module())
             module = module.get_submodule(parent)
         module.register_buffer(leaf, tensor.half() if tensor.is_floating_point() else tensor)
-    torch.jit.script(root).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch deprecates what it wrote OpenAI's files with
+        torch.jit.script(root).save(path)
     return str(path)
 
 
