@@ -339,5 +339,6 @@ def test_weights_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.Monk
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("cirray.errors.BackboneError: cannot fetch the 'openai' weights of RN50: ")
     assert "Run once with access to the model hub and keep its cache (HF_HOME)" in last
+    assert "A local file of these weights needs --backbone.model RN50-quickgelu. Run once" in last
     assert last.endswith("or give a local file with --backbone.pretrained null --backbone.weights FILE")
     assert "During handling" not in done.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import ExifTags, Image
 from safetensors.torch import save_file
 
 import cirray
@@ -53,8 +54,12 @@ def test_pictures_are_turned_as_their_exif_says(weights: str, tmp_path: Path) ->
     """Phones store the orientation there, so that a picture read without it lies on its side."""
     model, place = write_definition(tmp_path, TINY), str(tmp_path / "bundle")
     jobs.bundle.run(["--backbone.model", model, "--backbone.weights", weights, "--output", place])
-    loaded = cirray.load(place)
-    assert loaded.encoder.preprocess.convert == "first"
+    upright = Image.open(write_picture(tmp_path / "upright.png", 1, (40, 20)))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned by 90 degrees, clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.png", exif=exif)
+    features = cirray.load(place).encode_image([tmp_path / "upright.png", tmp_path / "phone.png"])
+    torch.testing.assert_close(features[1], features[0])
 
 
 @pytest.mark.parametrize(

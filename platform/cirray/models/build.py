@@ -109,9 +109,18 @@ def _pretrained(backbone: Backbone, definition: dict[str, Any]) -> torch.nn.Modu
         return open_clip.create_model(backbone.model, pretrained=backbone.pretrained, force_quick_gelu=quick)
     except Exception as error:  # the hub, urllib and torch raise unrelated types
         raise BackboneError(
-            f"cannot fetch the {backbone.pretrained!r} weights of {backbone.model}: {_reason(error)}. {_KEEP_CACHE}, "
-            f"or give a local file with --backbone.pretrained null --backbone.weights FILE"
+            f"cannot fetch the {backbone.pretrained!r} weights of {backbone.model}: {_reason(error)}. "
+            f"{_name_for_files(backbone)}{_KEEP_CACHE}, or give a local file with --backbone.pretrained null "
+            f"--backbone.weights FILE"
         ) from None
+
+
+def _name_for_files(backbone: Backbone) -> str:
+    """Returns a sentence that names the model for a local file of these weights, where it is another model name."""
+    plain = not (open_clip.get_model_config(backbone.model) or {}).get("quick_gelu", False)
+    if not (plain and _wants_quick_gelu(backbone)):
+        return ""
+    return f"A local file of these weights needs --backbone.model {backbone.model}-quickgelu. "
 
 
 def _hub_definition(backbone: Backbone) -> dict[str, Any]:
@@ -140,7 +149,7 @@ def _log_weights(file: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _tokenizer(backbone: Backbone, folder: str) -> Any:

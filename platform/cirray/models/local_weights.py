@@ -33,9 +33,9 @@ def check_weights(backbone: Backbone, definition: Mapping[str, Any]) -> None:
     path = Path(backbone.weights or "")
     if not path.is_file():
         raise BackboneError(f"backbone.weights: the file {path} does not exist")
-    scripted, beside = is_torchscript(path), _config_beside(path).get("model_cfg")
-    if scripted or beside is not None:
-        quick = scripted or bool(beside.get("quick_gelu", False))
+    scripted, beside = is_torchscript(path), _config_beside(path)
+    if scripted or "model_cfg" in beside:
+        quick = scripted or bool(beside["model_cfg"].get("quick_gelu", False))
         if quick != bool(definition.get("quick_gelu", False)):
             raise BackboneError(_wrong_activation(backbone, quick, scripted))
 
