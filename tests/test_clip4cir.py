@@ -161,6 +161,36 @@ def test_without_a_combiner_the_bundle_adds(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "back").iterdir()] == [CLIP_FILE]
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("sizes", [SMALL_RN, SMALL_VIT], ids=["resnet", "vit"])
+def test_the_clip_that_fine_tuning_started_from_may_be_named(sizes: Sizes, tmp_path: Path) -> None:
+    """Texts alone are then encoded with its text tower, captions with the checkpoint's."""
+    clip, start = random_state(sizes), random_state(sizes, seed=2)
+    start |= {name: tensor for name, tensor in clip.items() if name.startswith("visual.")}
+    save_file(start, tmp_path / "start.safetensors")
+    imported(tmp_path, clip, combiner_state(24), **{"backbone.weights": str(tmp_path / "start.safetensors")})
+    model = cirray.load(tmp_path / "bundle")
+    tokens = model.encoder.tokenize(TEXTS)
+    assert_same_direction(model.encode_text(TEXTS, normalize=False), openai_clip.text_features(start, tokens))
+    assert_same_direction(model.encode_caption(TEXTS, normalize=False), openai_clip.text_features(clip, tokens))
+    again = export_bundle(str(tmp_path / "bundle"), tmp_path / "back")
+    content = torch.load(again["clip_model_path"], weights_only=True)["CLIP"]
+    assert all(torch.equal(content[name], tensor) for name, tensor in clip.items())
+
+
+def test_a_combiner_on_local_weights(tmp_path: Path) -> None:
+    clip = random_state(SMALL_VIT)
+    save_file(clip, tmp_path / "openai.safetensors")
+    (tmp_path / "openai.json").write_text(json.dumps(clip_definition("x", clip)), encoding="utf-8")
+    source = {"model": str(tmp_path / "openai.json"), "weights": str(tmp_path / "openai.safetensors")}
+    imported(tmp_path, None, combiner_state(24), **{f"backbone.{name}": value for name, value in source.items()})
+    model = cirray.load(tmp_path / "bundle")
+    assert model.pretrained is model.encoder and not model.manifest["fine_tuned"]
+    with torch.inference_mode():
+        expected = openai_clip.text_features(clip, model.encoder.tokenize(TEXTS))
+    assert_same_direction(model.encode_text(TEXTS, normalize=False), expected)
+
+
 def test_other_preprocessing_is_reported_and_kept(tmp_path: Path) -> None:
     imported(tmp_path, random_state(SMALL_VIT), None, **{"preprocess.pad": "square"})
     assert cirray.load(tmp_path / "bundle").encoder.preprocess.pad == "square"
@@ -252,7 +282,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "an empty file": (lambda path: path.touch(), r"is empty \(0 bytes\)"),
     "TorchScript": (
         scripted,
-        r"is a TorchScript archive, such as OpenAI's published models.*--backbone\.pretrained openai",
+        r"is a TorchScript archive, such as OpenAI's published.*--backbone\.pretrained openai.*--backbone\.weights",
     ),
     "a compressed archive": (compressed, "is a compressed archive"),
     "a damaged archive": (cut_short, r"is a damaged archive \(an incomplete copy"),
@@ -267,14 +297,17 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "open_clip's": (
         lambda path: torch.save({"epoch": 3, "name": "run", "state_dict": {}}, path),
-        r"a training checkpoint with a 'state_dict'.*--backbone\.weights",
+        r"a training checkpoint with a 'state_dict'.*jobs/bundle\.py .*--backbone\.weights",
     ),
     "another dictionary": (
         lambda path: torch.save({"model": 3}, path),
         r"another kind of torch file \(it contains 'model'\)",
     ),
     "a list": (lambda path: torch.save([1], path), "a torch file that contains a list"),
-    "safetensors": (lambda path: save_file({"x": torch.ones(2)}, path), "is a safetensors file"),
+    "safetensors": (
+        lambda path: save_file({"x": torch.ones(2)}, path),
+        r"is a safetensors file.*jobs/bundle\.py .*--backbone\.w",
+    ),
     "the old layout": (
         lambda path: torch.save({"CLIP": {}}, path, _use_new_zipfile_serialization=False),
         r"is a bare pickle or was saved by torch before version 1\.6",
@@ -423,6 +456,11 @@ def test_the_job_imports_and_exports(tmp_path: Path, capsys: pytest.CaptureFixtu
         (("import", "--output", "x"), "--clip FILE is missing. For a Combiner trained on OpenAI's published CLIP"),
         (("import", "--clip", "x.pt"), "--output BUNDLE is missing"),
         (("import", "--clip", "x.pt", "--backbone.model", "RN50", "--output", "x"), "not both"),
+        (
+            ("import", "--output", "x"),
+            "or a local file of it: --backbone.model RN50x4-quickgelu --backbone.weights FILE",
+        ),
+        (("import", "--output", "x"), "For a bundle of a CLIP alone, use jobs/bundle.py"),
         (("import", "--clip", "nowhere.pt", "--output", "x"), "nowhere.pt does not exist"),
         (("import", "--clip", "--output", "x"), "--clip: input should be a valid string"),
         (("import", "--klip", "x", "--output", "x"), "klip"),

@@ -163,7 +163,7 @@ def test_a_given_text_weight_replaces_the_combiners(shop: Shop, text_weight: flo
     assert answer["text_weight"] == pytest.approx(text_weight)
     model = cirray.load(shop.bundle)
     image = model.encode_image(shop.catalog.parent / "images" / f"{REFERENCE}.png", normalize=False)
-    text = model.encode_text("blue", normalize=False)
+    text = model.encode_caption("blue", normalize=False)
     query, _ = model.compose(image, text, torch.full((1, 1), text_weight))
     reader = EdgeBackend(shop.index).open(answer["generation"])
     expected = reader.search(query.numpy(), 3)[0]

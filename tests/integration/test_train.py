@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 
 import cirray
+from cirray.models.encoder_manifest import read_manifest
 from tests.support.jobs import REPOSITORY, forbid_ray, options, run_job, succeed
 from tests.support.runs import comparable, rows, small_settings
 
@@ -86,11 +87,22 @@ def test_the_bundle_answers_in_three_lines(trained: Path) -> None:
     assert (query @ gallery.T).shape == (1, 1)
 
 
+def test_the_bundle_keeps_the_text_tower_that_stage_1_started_from(trained: Path) -> None:
+    manifest = cirray.load(trained / "run" / "bundle").manifest
+    start, tuned = (read_manifest(trained / "run" / stage / "encoder") for stage in ("stage0", "stage1"))
+    assert manifest["pretrained_text_fingerprint"] == start["text_fingerprint"] != tuned["text_fingerprint"]
+    assert manifest["text_fingerprint"] == tuned["text_fingerprint"]
+
+
 def test_evaluate_finds_what_training_reported(trained: Path, tmp_path: Path) -> None:
     data = ("--data.format", "triplets", "--data.root", str(trained / "data"))
     bundle = str(trained / "run" / "bundle")
-    succeed("evaluate", "--bundle", bundle, *data, "--store", str(tmp_path / "store"), "--output", str(tmp_path))
-    found = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["results"]
+    output = ("--store", str(tmp_path / "store"), "--output", str(tmp_path))
+    done = succeed("evaluate", "--bundle", bundle, *data, *output, "--titles")
+    content = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    found, titles = content["results"], content["titles"]
+    assert (titles["queries"], titles["gallery"]) == (40, 40)
+    assert f"title -> image: R@1 {titles['R@1']:.2f}, R@10 {titles['R@10']:.2f} (40 titles, 40 images)" in done.stdout
     assert recall(found, True, "combiner") == recall(report(trained)["results"], True, "combiner")
     assert recall(found, True, "sum") == recall(report(trained)["results"], True, "sum")
 

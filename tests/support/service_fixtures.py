@@ -34,7 +34,8 @@ from serve.encoder import Encoder
 from serve.remote import RemoteEncoder
 from serve.routes import create_app
 from serve.service import Service
-from tests.support.bundles import write_bundle
+from tests.support.bundles import fine_tuned, write_bundle
+from tests.support.encoder_fixtures import tiny_encoder
 from tests.support.small_catalog import write_small_catalog
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class Shop:
 
 
 def write_shop(folder: Path, **settings: Any) -> Shop:
-    """Draws the small catalog with some attributes and indexes it with a random bundle."""
+    """Draws the small catalog with some attributes and indexes it with a random bundle of two text towers."""
     data = write_small_catalog(folder / "data")
     catalog = data / "catalog.jsonl"
     rows = [json.loads(line) for line in catalog.read_text(encoding="utf-8").splitlines()]
@@ -75,7 +76,8 @@ def write_shop(folder: Path, **settings: Any) -> Shop:
         size, colour, shape = row["id"].split("-")
         row.update(colour=colour, shape=shape, price=number + 0.5, large=size == "large")
     catalog.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    shop = Shop(write_bundle(folder / "bundle"), catalog, folder / "index", folder / "store")
+    bundle = write_bundle(folder / "bundle", encoder=fine_tuned(tiny_encoder()), pretrained=tiny_encoder())
+    shop = Shop(bundle, catalog, folder / "index", folder / "store")
     shop.rebuild(**settings)
     return shop
 

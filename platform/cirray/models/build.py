@@ -25,7 +25,7 @@ from cirray.config.data import Preprocess
 from cirray.console.log import log
 from cirray.errors import BackboneError
 from cirray.models.clip import Encoder, ImageInput
-from cirray.models.local_weights import load_weights, local_normalization
+from cirray.models.local_weights import check_weights, load_weights, local_normalization
 
 _KEEP_CACHE = "Run once with access to the model hub and keep its cache (HF_HOME)"
 _NAME_FILE = "give a model name and a local file with --backbone.model NAME --backbone.weights FILE"
@@ -43,6 +43,8 @@ def build_encoder(backbone: Backbone, preprocess: Preprocess, seed: int) -> Enco
         BackboneError: no such model or tag, or the weights cannot be fetched or do not fit.
     """
     definition = _definition(backbone)
+    if backbone.weights:
+        check_weights(backbone, definition)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         (Path(folder) / "open_clip_config.json").write_text(json.dumps({"model_cfg": definition}), encoding="utf-8")
@@ -54,7 +56,7 @@ def build_encoder(backbone: Backbone, preprocess: Preprocess, seed: int) -> Enco
         else:
             clip = open_clip.create_model(f"local-dir:{folder}")
         if backbone.weights:
-            load_weights(clip, backbone, definition)
+            load_weights(clip, backbone)
         tokenizer = _tokenizer(backbone, folder)
     config = open_clip.get_model_preprocess_cfg(clip)
     mean, std = (backbone.weights and local_normalization(backbone)) or (config["mean"], config["std"])
@@ -107,9 +109,18 @@ def _pretrained(backbone: Backbone, definition: dict[str, Any]) -> torch.nn.Modu
         return open_clip.create_model(backbone.model, pretrained=backbone.pretrained, force_quick_gelu=quick)
     except Exception as error:  # the hub, urllib and torch raise unrelated types
         raise BackboneError(
-            f"cannot fetch the {backbone.pretrained!r} weights of {backbone.model}: {_reason(error)}. {_KEEP_CACHE}, "
-            f"or give a local file with --backbone.pretrained null --backbone.weights FILE"
+            f"cannot fetch the {backbone.pretrained!r} weights of {backbone.model}: {_reason(error)}. "
+            f"{_name_for_files(backbone)}{_KEEP_CACHE}, or give a local file with --backbone.pretrained null "
+            f"--backbone.weights FILE"
         ) from None
+
+
+def _name_for_files(backbone: Backbone) -> str:
+    """Returns a sentence that names the model for a local file of these weights, where it is another model name."""
+    plain = not (open_clip.get_model_config(backbone.model) or {}).get("quick_gelu", False)
+    if not (plain and _wants_quick_gelu(backbone)):
+        return ""
+    return f"A local file of these weights needs --backbone.model {backbone.model}-quickgelu. "
 
 
 def _hub_definition(backbone: Backbone) -> dict[str, Any]:
@@ -138,7 +149,7 @@ def _log_weights(file: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _tokenizer(backbone: Backbone, folder: str) -> Any:

@@ -21,26 +21,38 @@ _QUICK = "-quickgelu"
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
 
-def load_weights(clip: nn.Module, backbone: Backbone, definition: Mapping[str, Any]) -> None:
-    """Loads `backbone.weights`: a .safetensors file, a .pt file of tensors, or OpenAI's TorchScript archive.
+def check_weights(backbone: Backbone, definition: Mapping[str, Any]) -> None:
+    """Checks that `backbone.weights` exists and was trained with the model's activation function.
+
+    The tensors do not show the activation function: it is known of OpenAI's TorchScript archives (QuickGELU) and of
+    files with an open_clip_config.json beside them. Other files are not checked.
 
     Raises:
-        BackboneError: the file does not exist or does not fit the model, or its weights were trained with QuickGELU and
-            the model has GELU, or the other way round.
+        BackboneError: the file does not exist, or the model has GELU in place of QuickGELU or the other way round.
     """
     path = Path(backbone.weights or "")
     if not path.is_file():
         raise BackboneError(f"backbone.weights: the file {path} does not exist")
+    scripted, beside = is_torchscript(path), _config_beside(path)
+    if scripted or "model_cfg" in beside:
+        quick = scripted or bool(beside["model_cfg"].get("quick_gelu", False))
+        if quick != bool(definition.get("quick_gelu", False)):
+            raise BackboneError(_wrong_activation(backbone, quick, scripted))
+
+
+def load_weights(clip: nn.Module, backbone: Backbone) -> None:
+    """Loads `backbone.weights`: a .safetensors file, a .pt file of tensors, or OpenAI's TorchScript archive.
+
+    Raises:
+        BackboneError: the file is damaged or does not fit the model.
+    """
+    path = Path(backbone.weights or "")
     try:
-        scripted = is_torchscript(path)
-        _check_activation(path, scripted, backbone, definition)
-        if scripted:
+        if is_torchscript(path):
             tensors = read_tensors(path)
             clip.load_state_dict({name: tensors[name] for name in tensors if not _is_constant(name)})
         else:
             open_clip.load_checkpoint(clip, str(path), weights_only=True)
-    except BackboneError:
-        raise
     except Exception as error:  # torch, zipfile, pickle and safetensors raise unrelated types
         reason = str(error).strip()[:500] or type(error).__name__
         raise BackboneError(f"backbone.weights {path} does not load into this backbone: {reason}") from None
@@ -60,23 +72,16 @@ def local_normalization(backbone: Backbone) -> tuple[tuple[float, ...], tuple[fl
     return found.pop() if len(found) == 1 else None
 
 
-def _check_activation(path: Path, scripted: bool, backbone: Backbone, definition: Mapping[str, Any]) -> None:
-    """Compares the activation function; the tensors themselves do not show which one they were trained with."""
-    beside = _config_beside(path).get("model_cfg")
-    if not scripted and beside is None:
-        return
-    quick = scripted or bool((beside or {}).get("quick_gelu", False))
-    if quick == bool(definition.get("quick_gelu", False)):
-        return
+def _wrong_activation(backbone: Backbone, quick: bool, scripted: bool) -> str:
     plain = backbone.model.removesuffix(_QUICK)
     name = plain + _QUICK if quick else plain
     known = open_clip.get_model_config(name) is not None
     remedy = f"give --backbone.model {name}" if known else f'set "quick_gelu": {str(quick).lower()} in the definition'
     origin = "a TorchScript archive, as OpenAI published them" if scripted else f"says {DEFINITION} beside it"
-    activations = ("QuickGELU", "GELU") if quick else ("GELU", "QuickGELU")
-    raise BackboneError(
-        f"backbone.weights {path} were trained with {activations[0]} ({origin}), but backbone.model {backbone.model} "
-        f"has {activations[1]}: {remedy}"
+    trained, has = ("QuickGELU", "GELU") if quick else ("GELU", "QuickGELU")
+    return (
+        f"backbone.weights {backbone.weights} were trained with {trained} ({origin}), but backbone.model "
+        f"{backbone.model} has {has}: {remedy}"
     )
 
 
