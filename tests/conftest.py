@@ -21,11 +21,16 @@ os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")  # how late th
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
+# Fixtures that several files share and that take long to make: their tests run in one process.
+SHARED = ("shop", "service")
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps tests together that share what is expensive to make: those of a file, and all that use the shop."""
+    """Keeps tests together that share what is expensive to make: those of a fixture in `SHARED`, or of a file."""
     for item in items:
-        shares_shop = "shop" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("shop" if shares_shop else item.location[0]))
+        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.location[0]))
 
 
 @pytest.fixture(scope="session")

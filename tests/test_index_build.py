@@ -20,7 +20,8 @@ from cirray.index.edge import EdgeBackend, EdgeReader
 from cirray.index.verify import verify
 from tests.support.bundles import write_bundle
 from tests.support.encoder_fixtures import make_encoder
-from tests.support.jobs import REPOSITORY, Finished, run_job, succeed
+from tests.support.jobs import Finished, run_job, succeed
+from tests.support.runs import REPOSITORY
 from tests.support.service_fixtures import Shop, write_shop
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.environments import make_environment, runtime_packages
-from tests.support.jobs import options, succeed
+from tests.support.jobs import succeed
 from tests.support.once import made_once
-from tests.support.runs import small_settings
+from tests.support.runs import options, small_settings
 from tests.support.service import Running, running
 from tests.support.service_fixtures import Shop, write_shop
 from tests.support.small_catalog import write_small_catalog

@@ -20,7 +20,7 @@ import pytest
 from tests.support.cluster import Cluster, cluster
 from tests.support.deployed import PORT, deploy, replicas
 from tests.support.manifests import Object, built, environment_of, groups_of, of_kind
-from tests.support.runs import REPOSITORY, small_settings
+from tests.support.runs import REPOSITORY, options, small_settings
 from tests.support.small_catalog import write_small_catalog
 from tests.support.submission import submit
 
@@ -69,7 +69,7 @@ def run(name: str, nodes: Cluster, volume: Path, **more: str) -> None:
     """Submits the entrypoint of a RayJob, and settings after it."""
     (job,) = (item for item in of_kind(built("production/jobs"), "RayJob") if item["metadata"]["name"] == name)
     entrypoint = shlex.split(placed(job["spec"]["entrypoint"], volume))
-    done = submit(nodes, [*entrypoint, *(part for key, value in more.items() for part in (f"--{key}", value))])
+    done = submit(nodes, [*entrypoint, *options(more)])
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import cluster
-from tests.support.runs import REPOSITORY, finish, rows, small_settings, wait_for
+from tests.support.runs import REPOSITORY, finish, options, rows, small_settings, wait_for
 from tests.support.small_catalog import write_small_catalog
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -27,8 +27,7 @@ def test_training_survives_the_loss_of_a_node(tmp_path: Path) -> None:
         "output": str(tmp_path / "out"),
         "workers": "2",
     }
-    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
-    command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments]
+    command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *options(settings)]
     log = tmp_path / "log"
     with cluster(tmp_path) as nodes:
         _, second = nodes.add(1, 1)

@@ -14,6 +14,7 @@ from tests.support.service import Running
 
 pytestmark = pytest.mark.slow
 SCREENSHOTS = Path(os.environ.get("CIRRAY_SCREENSHOTS", Path(__file__).parents[2] / "build" / "screenshots"))
+expect.set_options(timeout=60_000)  # on a busy machine answers take longer than Playwright's 5 s
 
 # Every answer comes late, so that what is read before it came is read wrong in every run, not once in a hundred.
 LATE = """

@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 import cirray
 from tests.support.object_store import environment as reaches
 from tests.support.object_store import upload
-from tests.support.runs import REPOSITORY, job, kill_driver, small_settings
+from tests.support.runs import REPOSITORY, job, kill_driver, options, small_settings
 from tests.support.small_catalog import write_small_catalog
 
 pytestmark = pytest.mark.slow
@@ -52,8 +52,7 @@ def test_another_machine_goes_on(tmp_path: Path, environment: dict[str, str], mo
     upload(write_small_catalog(tmp_path / "data"), "s3://runs/data")
     places = {"data.root": "s3://runs/data", "store": "s3://runs/store", "output": "s3://runs/one"}
     settings = {**small_settings(tmp_path / "data", tmp_path), **places}
-    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
-    command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments]
+    command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *options(settings)]
     first = {**environment, "CIRRAY_HOME": str(tmp_path / "first")}
     with job(command, tmp_path / "log", first) as process:
         end = time.monotonic() + 300

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.cluster import Cluster, cluster
 from tests.support.environments import locked, make_environment
-from tests.support.runs import small_settings
+from tests.support.runs import options, small_settings
 from tests.support.small_catalog import write_small_catalog
 from tests.support.submission import submit
 
@@ -43,7 +43,6 @@ def test_a_client_with_ray_alone_trains(client: Path, nodes: Cluster, tmp_path: 
     data = write_small_catalog(tmp_path / "data")
     small = {"stage0.enabled": "false", "stage1.enabled": "false", "stage2.optimisation.epochs": "4"}
     settings = {**small_settings(data, tmp_path), **small, "output": str(tmp_path / "out"), "workers": "2"}
-    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
 
     refused = ["python", "-c", f"open({str(tmp_path / 'ran')!r}, 'w')"]
     for token in ("", "0" * 64):
@@ -52,7 +51,7 @@ def test_a_client_with_ray_alone_trains(client: Path, nodes: Cluster, tmp_path: 
         assert "authentication" in (done.stdout + done.stderr).lower()
     assert not (tmp_path / "ran").exists()
 
-    done = submit(nodes, ["python", "jobs/train.py", *arguments], "--working-dir", ".", bin=client)
+    done = submit(nodes, ["python", "jobs/train.py", *options(settings)], "--working-dir", ".", bin=client)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     assert (tmp_path / "out" / "bundle" / "model.json").is_file()
     assert (tmp_path / "out" / "report.json").is_file()

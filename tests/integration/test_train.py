@@ -18,8 +18,8 @@ from PIL import Image
 
 import cirray
 from cirray.models.encoder_manifest import read_manifest
-from tests.support.jobs import REPOSITORY, forbid_ray, options, run_job, succeed
-from tests.support.runs import comparable, rows, small_settings
+from tests.support.jobs import forbid_ray, run_job, succeed
+from tests.support.runs import REPOSITORY, comparable, options, rows, small_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 

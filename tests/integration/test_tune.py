@@ -24,8 +24,8 @@ from cirray.config.recipe import load_recipe
 from cirray.config.tuning import TuneConfig
 from cirray.models.encoder_manifest import WEIGHTS
 from cirray.storage.remote import Remote
-from tests.support.jobs import REPOSITORY, options, run_job, succeed
-from tests.support.runs import job, kill_driver, small_settings, wait_for
+from tests.support.jobs import run_job, succeed
+from tests.support.runs import REPOSITORY, job, kill_driver, options, small_settings, wait_for
 from tests.support.small_catalog import write_small_catalog
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -98,6 +98,7 @@ def _command(process: psutil.Process) -> list[str]:
     return []
 
 
+@pytest.mark.filterwarnings("ignore:The reported value is ignored because:UserWarning")  # epochs of a resumed trial
 def test_a_killed_search_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
     arguments = search(tmp_path, trials="10", **{"tune.scheduler": "none"})
     with job(command("tune", arguments), tmp_path / "log", environment()) as process:

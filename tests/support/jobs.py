@@ -7,12 +7,11 @@ import runpy
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.support.runs import REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,3 @@ def forbid_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("init", "is_initialized"):
         monkeypatch.setattr(f"ray.{name}", joined)
-
-
-def options(settings: dict[str, str]) -> list[str]:
-    """Returns settings as a command line has them."""
-    return [part for name, value in settings.items() for part in (f"--{name}", value)]

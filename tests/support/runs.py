@@ -46,6 +46,11 @@ def small_settings(data: Path, folder: Path) -> dict[str, str]:
     }
 
 
+def options(settings: Mapping[str, str]) -> list[str]:
+    """Returns settings as a command line has them."""
+    return [part for name, value in settings.items() for part in (f"--{name}", value)]
+
+
 @contextmanager
 def job(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -61,9 +66,8 @@ def job(
 @contextmanager
 def training(settings: Mapping[str, str], output: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Starts a training on a Ray of its own."""
-    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *arguments, "--output", str(output)]
+    command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *options(settings), "--output", str(output)]
     with job(command, log, environment) as process:
         yield process
 
