@@ -226,7 +226,7 @@ def test_a_wrong_option_names_the_nearest(name: str, argv: list[str], hint: str)
             ["--bundle", "x", "--top", "0"],
             "--top: input should be greater than or equal to 1",
         ),
-        ("jobs/demo.py", ["--seed", "1"], "--output DIR is missing: folder for everything the demo makes"),
+        ("jobs/demo.py", ["--seed", "1"], "--output DIR is missing: folder for all outputs of the demo"),
         ("jobs/feedback.py", [], "--feedback DIR is missing"),
         ("jobs/index.py", ["--publish"], "--publish: input should be a valid string (given: True)"),
     ],

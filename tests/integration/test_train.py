@@ -231,7 +231,7 @@ def test_the_study_of_a_bundle_finds_what_training_reported(trained: Path, tmp_p
     [
         (["--output", "OUT"], "give either --run"),
         (["--run", "RUN", "--bundle", "RUN/bundle", "--output", "OUT"], "give either --run"),
-        (["--run", "RUN/bundle", "--output", "OUT"], "holds no run of jobs/train.py"),
+        (["--run", "RUN/bundle", "--output", "OUT"], "is not the output of jobs/train.py"),
         (["--run", "UNFINISHED", "--output", "OUT"], "is not a finished training"),
         (["--run", "RUN"], "output is not set"),
         (["--run", "RUN", "--output", "OUT", "--split", "vall"], "vall"),
