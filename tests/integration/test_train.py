@@ -123,7 +123,7 @@ def test_the_same_command_on_a_finished_run_trains_nothing(trained: Path) -> Non
 def test_another_setting_in_the_same_output_is_refused(trained: Path) -> None:
     done = run_job("train", *the_same_command(trained, **{"stage2.optimisation.lr": "3e-4"}))
     assert done.returncode == 2
-    assert "stage2.optimisation.lr: 0.0005 there, 0.0003 now" in done.stderr
+    assert "stage2.optimisation.lr: 0.0005 in the run, 0.0003 now" in done.stderr
 
 
 # Name in the study -> fine-tuned, combining function in the report.
