@@ -55,7 +55,7 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
         open_output(load_recipe(TrainConfig, "tiny", {}))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "letter.txt").write_text("dear", encoding="utf-8")
-    with pytest.raises(RunError, match="is not a cirray run"):
+    with pytest.raises(RunError, match="is not empty and not a cirray run"):
         open_output(config(tmp_path))
     (tmp_path / "run" / "letter.txt").unlink()
     (tmp_path / "run").rmdir()

@@ -1,4 +1,4 @@
-"""Bundles of a small CLIP with random weights: what search needs, without a training."""
+"""Bundles of a small CLIP with random weights, for tests that search without training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = CombiningSettings(projection=24, hidden=40)
 def write_bundle(
     folder: Path, seed: int = 0, settings: CombiningSettings = SMALL, encoder: Encoder | None = None
 ) -> Path:
-    """Writes a bundle; its combining function comes from `seed`, its towers are the shared ones unless given."""
+    """Writes a bundle with a combining function initialised from `seed`; the default encoder is `tiny_encoder()`."""
     encoder = encoder or tiny_encoder()
     torch.manual_seed(seed)
     source = folder.with_name(f"{folder.name}-source")
