@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measures what single changes of a recipe are worth, with several seeds each.
+"""Measures the effect of single changes to a recipe, each over several seeds.
 
     python jobs/ablate.py --recipe R --data.root DIR --output OUT [--changes stage1|stage2|FILE.yaml] [--tune.seeds 3]
                           [--any.field VALUE]
@@ -37,9 +37,9 @@ COMMAND = Command(__doc__ or "", Options, TrialsConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, trains all rows, writes OUTPUT/ablation.json."""
+    """Trains all rows; writes OUTPUT/ablation.json."""
     options, config = COMMAND.read(argv)
-    from tuning.ablation import ablate  # a wrong setting fails before torch and Ray are loaded
+    from tuning.ablation import ablate  # imports torch and Ray, so only after the arguments are valid
 
     ablate(config, options.changes)
 

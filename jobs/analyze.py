@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Studies how each training stage changes the embedding space of queries and targets; writes one HTML page.
+"""Analyzes how each training stage changes the embedding space of queries and targets; writes one HTML page.
 
     python jobs/analyze.py --run TRAINED [--split val] --output DIR
     python jobs/analyze.py --bundle TRAINED/bundle --data.format triplets --data.root DIR [--split val] --output DIR
@@ -30,20 +30,20 @@ from cirray.errors import ConfigError, RunError
 class Options(Base):
     """The own options of this command."""
 
-    run: Folder | None = Field(None, description="output of a finished training; its configuration is taken over")
+    run: Folder | None = Field(None, description="output of a finished training, whose configuration is used")
     bundle: Folder | None = Field(None, description="bundle, folder or URI")
-    split: Name = Field("val", description="split to study")
+    split: Name = Field("val", description="split to analyze")
 
     def base_recipe(self) -> str:
-        """Returns the configuration that the run was made with."""
+        """Returns the run's config.yaml, if a run is given."""
         if self.run is None:
             return super().base_recipe()
         if not (Path(self.run) / "config.yaml").is_file():
-            raise RunError(f"{self.run} holds no run of jobs/train.py (config.yaml is missing)")
+            raise RunError(f"{self.run} is not the output of jobs/train.py: config.yaml is missing")
         return str(Path(self.run) / "config.yaml")
 
     def presets(self) -> Mapping[str, Any]:
-        """Keeps the report out of the run's own output."""
+        """Clears the run's own output, so that --output has to be given."""
         return {"output": ""}
 
 
@@ -51,11 +51,11 @@ COMMAND = Command(__doc__ or "", Options, EvaluateConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, studies, writes the report."""
+    """Analyzes a run or a bundle; writes the report."""
     options, config = COMMAND.read(argv)
     if (options.run is None) == (options.bundle is None):
         raise ConfigError("give either --run OUTPUT of jobs/train.py, or --bundle OUTPUT/bundle")
-    from cirray.study.run import study  # a wrong setting fails before torch and Ray are loaded
+    from cirray.study.run import study  # imports torch and Ray, so only after the arguments are valid
     from cirray.study.variants import stages_of_bundle, stages_of_run
 
     stages = stages_of_run(Path(options.run)) if options.run else stages_of_bundle(str(options.bundle))

@@ -5,10 +5,10 @@
     python jobs/convert.py import --backbone.model RN50x4 --backbone.pretrained openai --combiner FILE --output BUNDLE
     python jobs/convert.py export --bundle BUNDLE --output DIR
 
-import reads the backbone and the sizes from the tensor shapes and prints them as JSON. Without --combiner the bundle
-adds image and text features (Sum). --backbone.* takes a published or local CLIP instead of --clip. Beside --clip,
---backbone.pretrained openai (or --backbone.weights FILE) names the weights that its fine-tuning started from: the
-bundle then encodes queries of text alone with their text tower. If the checkpoint was not
+import derives the backbone and the sizes from the tensor shapes and prints them as JSON. Without --combiner the bundle
+adds image and text features (Sum). --backbone.* uses a published or local CLIP instead of --clip. Together with --clip,
+--backbone.pretrained openai (or --backbone.weights FILE) names the weights from before fine-tuning: the bundle then
+encodes queries of text alone with their text tower. If the checkpoint was not
 trained with TargetPad 1.25, give --preprocess.pad square|none or --preprocess.ratio 1.5. By default pictures are read
 as in CLIP4Cir, which ignores EXIF and transparency; --preprocess.convert first applies both.
 
@@ -58,15 +58,17 @@ EXPORT = Command(__doc__ or "", ExportOptions, Configuration)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, converts, prints one JSON result."""
+    """Imports or exports; prints one JSON object."""
     directions = {"import": _import, "export": _export}
     if not argv or argv[0] not in directions:
-        raise ConfigError(f"the first word is import or export, not {argv[0] if argv else 'nothing'!r}: see --help")
+        raise ConfigError(
+            f"the first argument must be import or export, not {argv[0] if argv else 'nothing'!r}: see --help"
+        )
     print(json.dumps(directions[argv[0]](argv[1:]), indent=2))
 
 
 def usage(argv: Sequence[str]) -> str:
-    """Returns the help of export if that is the first word, else of import."""
+    """Returns the help of export if that is the first argument, else of import."""
     word, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("--") else ("import", argv)
     return help_text(EXPORT if word == "export" else IMPORT, rest)
 
@@ -74,8 +76,8 @@ def usage(argv: Sequence[str]) -> str:
 def _import(argv: Sequence[str]) -> dict[str, Any]:
     options, config = IMPORT.read(argv)
     if options.clip and "backbone.model" in parse(argv):
-        raise ConfigError("give --clip or --backbone.model, not both: the shapes of the checkpoint tell its backbone")
-    from cirray.interop.clip4cir.convert import import_bundle  # a wrong setting fails before torch is loaded
+        raise ConfigError("give --clip or --backbone.model, not both: a checkpoint's shapes determine its backbone")
+    from cirray.interop.clip4cir.convert import import_bundle  # imports torch, so only after the arguments are valid
 
     return import_bundle(_path(options.clip), _path(options.combiner), config)
 

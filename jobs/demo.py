@@ -30,11 +30,11 @@ from cirray.console.log import log
 class Options(Base):
     """The own options of this command."""
 
-    output: Folder = Field(description="folder for everything the demo makes, such as build/demo")
+    output: Folder = Field(description="folder for all outputs of the demo, such as build/demo")
 
     @property
     def root(self) -> Path:
-        """The folder for everything the demo makes."""
+        """The output folder."""
         return Path(self.output).expanduser()
 
     def base_recipe(self) -> str:
@@ -42,7 +42,7 @@ class Options(Base):
         return "demo"
 
     def presets(self) -> Mapping[str, Any]:
-        """Returns what goes where."""
+        """Returns the paths of data, store, training and index below the output folder."""
         return {
             "data.root": str(self.root / "catalog"),
             "store": str(self.root / "store"),
@@ -55,14 +55,14 @@ COMMAND = Command(__doc__ or "", Options, DemoConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Draws, trains, indexes, says what to do next."""
+    """Draws the catalog, trains, indexes; prints the next steps."""
     options, config = COMMAND.read(argv)
     root = options.root
     from cirray.demo.catalog import write_catalog
 
     log(f"drawing a garment catalog in {root / 'catalog'}")
     write_catalog(root / "catalog", config.seed)
-    from cirray.training.run import train  # a wrong setting fails before torch and Ray are loaded
+    from cirray.training.run import train  # imports torch and Ray, so only after the arguments are valid
 
     train(config)
     from cirray.index.build import build_index
@@ -74,10 +74,10 @@ def run(argv: Sequence[str]) -> None:
 
 def _next_steps(root: Path) -> str:
     return f"""
-What next:
+Next steps:
   search      python -m serve --serve.bundle {root / "training" / "bundle"} --serve.index {root / "index"}
-              (make serve does just that)
-  look at     {root / "training" / "queries.png"}
+              (or: make serve)
+  examples    {root / "training" / "queries.png"}
   in Python   import cirray; model = cirray.load("{root / "training" / "bundle"}")
               model.encode_query("dress.png", "the same in red")
   your data   python jobs/train.py --recipe tiny --data.format triplets --data.root DIR --output OUT"""

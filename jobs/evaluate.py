@@ -39,9 +39,9 @@ COMMAND = Command(__doc__ or "", Options, EvaluateConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, evaluates, prints the table and writes the JSON result."""
+    """Evaluates; prints the table, and writes or prints the results as JSON."""
     options, config = COMMAND.read(argv)
-    from cirray.evaluation.bundle import evaluate_bundle  # a wrong setting fails before torch and Ray are loaded
+    from cirray.evaluation.bundle import evaluate_bundle  # imports torch and Ray, so only after the arguments are valid
 
     report, table = evaluate_bundle(options.bundle, config, options.split, options.titles)
     print(table)
@@ -52,7 +52,7 @@ def run(argv: Sequence[str]) -> None:
         file = Location.parse(config.output) / "evaluation.json"
         write_json(file.local, report)
         file.push()
-        log(f"written to {file}")
+        log(f"results    {file}")
     else:
         print(json.dumps(report["results"]))
 

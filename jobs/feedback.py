@@ -3,7 +3,7 @@
 
     python jobs/feedback.py --feedback DIR --triplets DATA/triplets.feedback.jsonl [--catalog DATA/catalog.jsonl]
 
-Feedback with a reference item, a text and a chosen item becomes a triplet; other feedback is counted and left out. With
+Feedback with a reference item, a text and a chosen item becomes a triplet; other feedback is only counted. With
 --catalog, only items of that catalog are kept. --feedback and --catalog may be s3:// or gs:// URIs. Check the result,
 then append it to DATA/triplets.train.jsonl.
 """
@@ -39,7 +39,7 @@ COMMAND = Command(__doc__ or "", Options, Configuration)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, exports, writes one JSON result."""
+    """Writes the triplets; prints their counts as JSON."""
     options, _ = COMMAND.read(argv)
     known = None
     if options.catalog is not None:

@@ -48,7 +48,7 @@ COMMAND = Command(__doc__ or "", Options, IndexConfig, {"max_bad": "index.max_ba
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, then builds an index or changes which generation is published; writes one JSON result."""
+    """Builds an index, or lists, publishes or deletes generations; prints one JSON object."""
     options, config = COMMAND.read(argv)
     actions = [name for name in ACTIONS if getattr(options, name)]
     if len(actions) > 1 or (actions and (options.bundle or options.catalog)):
@@ -60,7 +60,7 @@ def run(argv: Sequence[str]) -> None:
             raise missing(Options, "bundle")
         if options.catalog is None:
             raise missing(Options, "catalog")
-        from cirray.index.build import build_index  # a wrong setting fails before torch and Ray are loaded
+        from cirray.index.build import build_index  # imports torch and Ray, so only after the arguments are valid
 
         result = build_index(options.bundle, options.catalog, config)
     _write(result, config)

@@ -4,9 +4,9 @@
     python jobs/plan.py --items 1e9 --dim 640 --qps 2000 [--replicas 2] [--quantization none|int8|binary]
                         [--embed-rate 400] [--p95-ms 50] [--recall 0.95] [--format text|json] [--points FILE]
 
-Prints memory, disk, shards, nodes, snapshot size, GPU-hours, upload and graph time, replicas, and hours per month. Each
-number comes with its formula and its basis: measured by this project, published by the vendor, assumed, or given. The
-formulas' errors at the measured points give the error bar. --points reads measurements of your own.
+Prints memory, disk, shards, nodes, snapshot size, GPU-hours, upload and graph time, replicas, and hours per month, each
+with its formula and its basis: measured by this project, published by the vendor, assumed, or given. The error bars
+come from the formulas' errors at the measured points. --points reads your own measurements.
 """
 
 import sys
@@ -34,7 +34,7 @@ from cirray.config.section import Configuration
 class Options(PlanInputs, Base):
     """The own options of this command."""
 
-    format: Literal["text", "json"] = Field("text", description="how the plan is printed")
+    format: Literal["text", "json"] = Field("text", description="output format")
     points: File | None = Field(None, description="file of your own measurements; null = those that come with cirray")
 
 
@@ -42,9 +42,9 @@ COMMAND = Command(__doc__ or "", Options, Configuration)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, plans, prints."""
+    """Prints the plan."""
     options, _ = COMMAND.read(argv)
-    given = options.model_dump(include=set(PlanInputs.model_fields), exclude_unset=True)  # figures tell what was given
+    given = options.model_dump(include=set(PlanInputs.model_fields), exclude_unset=True)  # the plan marks given inputs
     inputs = PlanInputs.model_validate(given)
     plan = make_plan(inputs, read_points(Path(options.points) if options.points else None))
     print(as_json(plan) if options.format == "json" else as_text(plan))

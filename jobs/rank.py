@@ -3,8 +3,8 @@
 
     python jobs/rank.py --bundle BUNDLE --data.format cirr --data.root CIRR --output DIR [--split test] [--top 50]
 
-CIRR: DIR/test1_pred_ranks_recall.json and DIR/test1_pred_ranks_recall_subset.json, in its server's format. FashionIQ:
-DIR/dress.test.pred.json and so on, in the challenge's format. Your own triplets: DIR/test.ranks.json.
+CIRR: DIR/test1_pred_ranks_recall.json and DIR/test1_pred_ranks_recall_subset.json, in the test server's format.
+FashionIQ: DIR/dress.test.pred.json and so on, in the challenge's format. Your own triplets: DIR/test.ranks.json.
 """
 
 import json
@@ -31,16 +31,16 @@ class Options(Base):
 
     bundle: Folder = Field(description="the bundle folder of a finished training, OUTPUT/bundle")
     split: Name = Field("test", description="split to rank")
-    top: Positive = Field(50, description="names per ranking")
+    top: Positive = Field(50, description="maximum names per ranking")
 
 
 COMMAND = Command(__doc__ or "", Options, EvaluateConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, ranks, writes the files, prints one JSON result."""
+    """Ranks; writes the files and prints one JSON object."""
     options, config = COMMAND.read(argv)
-    from cirray.evaluation.submission import rank_bundle  # a wrong setting fails before torch and Ray are loaded
+    from cirray.evaluation.submission import rank_bundle  # imports torch and Ray, so only after the arguments are valid
 
     print(json.dumps(rank_bundle(options.bundle, config, options.split, options.top), indent=2))
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Scores ranking files of any system, offline.
+"""Scores ranking files, made by any system, without its model or images.
 
     python jobs/score.py --ranks FILE --annotations FILE [--keep-reference [true|false]]
     python jobs/score.py --ranks [A,B,C] --annotations [A,B,C]    one annotation file per ranking file, and the average
@@ -38,18 +38,23 @@ class Options(Base):
 
     ranks: Files = Field(min_length=1, description="ranking file, or [A,B,C]")
     annotations: Files = Field(min_length=1, description="annotation file of each ranking file")
-    keep_reference: bool | None = Field(None, description="rank the reference image too; null = as the protocol does")
+    keep_reference: bool | None = Field(
+        None, description="count the reference image as a result; null = as the dataset's protocol requires"
+    )
 
 
 COMMAND = Command(__doc__ or "", Options, Configuration)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, scores, prints one JSON result."""
+    """Scores the files; prints one JSON object."""
     options, _ = COMMAND.read(argv)
     ranks, annotations = _paths(options.ranks), _paths(options.annotations)
     if len(ranks) != len(annotations):
-        raise ConfigError(f"{len(ranks)} files of --ranks and {len(annotations)} of --annotations: give as many")
+        raise ConfigError(
+            f"--ranks has {len(ranks)} files and --annotations {len(annotations)}: give one annotation file per "
+            f"ranking file"
+        )
     scores = [_score(*files, options.keep_reference) for files in zip(ranks, annotations, strict=True)]
     results = [
         {"ranks": str(ranked), "annotations": str(annotated), **score.to_json()}

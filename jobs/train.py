@@ -24,9 +24,9 @@ COMMAND = Command(__doc__ or "", RecipeOptions, TrainConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, trains, writes OUTPUT/report.json."""
+    """Trains; writes OUTPUT/report.json."""
     _, config = COMMAND.read(argv)
-    from cirray.training.run import train  # a wrong setting fails before torch and Ray are loaded
+    from cirray.training.run import train  # imports torch and Ray, so only after the arguments are valid
 
     train(config)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Searches hyperparameters of the Combiner, or of stage 1, and writes a recipe with the best.
+"""Searches hyperparameters of stage 1 or 2 and writes a recipe with the best ones.
 
     python jobs/tune.py --recipe R --data.root DIR --output OUT --budget 10m|--trials N [--workers-per-trial N]
                         [--space combiner|combining|stage1|FILE.yaml] [--any.field VALUE]
@@ -28,9 +28,9 @@ COMMAND = Command(__doc__ or "", RecipeOptions, TuneConfig, SHORT)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, searches, writes OUTPUT/tune.json."""
+    """Searches; writes OUTPUT/tune.json."""
     _, config = COMMAND.read(argv)
-    from tuning.run import tune  # a wrong setting fails before torch and Ray are loaded
+    from tuning.run import tune  # imports torch and Ray, so only after the arguments are valid
 
     tune(config)
 

@@ -1,4 +1,4 @@
-"""The catalog as the ingress uses it: the published generation, replaced by the next one between two requests."""
+"""The published generation, for the ingress; a newly published one replaces it between two requests."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Catalog:
     def refresh(self, image_fingerprint: str) -> None:
         """Opens the published generation if it is a new one, and replaces the current one.
 
-        A generation that does not fit the served model is not opened; `refused` says why.
+        A generation that does not fit the served model is not opened; `refused` contains the reason.
 
         Raises:
-            SearchIndexError: it does not fit and no other one is open, or the index cannot be read.
+            SearchIndexError: the generation does not fit and no other one is open, or the index cannot be read.
         """
         name = self.backend.published()
         current = self._current

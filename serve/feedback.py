@@ -120,5 +120,5 @@ def _record(feedback: Feedback, model: str) -> tuple[str, bytes]:
 
 
 def _refusal(location: str, error: Exception) -> FeedbackFullError:
-    log(f"feedback is refused, {location}: {error}; export it with jobs/feedback.py and move it to another folder")
+    log(f"feedback refused at {location}: {error}; export it with jobs/feedback.py and move it to another folder")
     return FeedbackFullError("feedback cannot be stored at the moment")

@@ -40,7 +40,7 @@ class SearchForm(SearchFields):
     filter: Json[Filter] = Field(default_factory=Filter, description="filter as JSON")
 
     def request(self) -> SearchRequest:
-        """Returns the same search as the JSON body has it; raises ValidationError if its fields do not fit together."""
+        """Returns the search as the JSON body's model. Raises ValidationError if its fields do not fit together."""
         values = {name: getattr(self, name) for name in self.model_fields_set & SearchFields.model_fields.keys()}
         if self.id is not None or self.image is not None:
             values["reference"] = {"id": self.id, "image": self.image}

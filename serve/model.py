@@ -1,4 +1,4 @@
-"""The model as the ingress uses it: picture files and queries in, features that fit the searched generation out."""
+"""The served model, for the ingress: converts picture files and queries to features that fit the generation."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from serve.uploads import Uploads
 
 @dataclass
 class ServedModel:
-    """The model behind an encoder.
+    """The model that the encoders serve.
 
     Attributes:
-        info: what the encoders served when `refresh` was last called.
+        encoder: the encoder replicas.
+        uploads: decodes picture files.
+        info: description of the model as of the last `refresh`.
     """
 
     encoder: QueryEncoder
@@ -25,7 +27,7 @@ class ServedModel:
     info: ModelInfo
 
     async def refresh(self) -> None:
-        """Asks the encoders which model they serve."""
+        """Updates `info` from the encoders."""
         self.info = await self.encoder.info()
 
     async def pixels(self, content: bytes, name: str) -> np.ndarray:

@@ -44,12 +44,12 @@ SEARCH_BODY = {
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Returns the `responses` of a route: these errors, and those of every route."""
+    """Returns the `responses` of a route: the given errors, and those of every route."""
     return only(*_COMMON, *statuses)
 
 
 def only(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Returns the `responses` of a route that has these errors and no others."""
+    """Returns the `responses` of a route with only the given errors."""
     content = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
     return {status: {"content": content, "description": HTTPStatus(status).phrase} for status in sorted(statuses)}
 

@@ -63,7 +63,7 @@ class Service:
         self._watcher = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
-        """Stops watching, and the threads."""
+        """Stops the watcher and the threads."""
         if self._watcher is not None:
             self._watcher.cancel()
         self.catalog.close()
@@ -109,7 +109,7 @@ class Service:
         return schemas.ItemPage(items=[item_answer(item) for item in page.items], cursor=page.cursor, total=total)
 
     async def item(self, identifier: str) -> Item:
-        """Returns an item as the index has it; raises NoSuchItemError."""
+        """Returns an item of the index. Raises NoSuchItemError."""
         with self.catalog.reader() as reader:
             found = await self.catalog.call(reader.items, [identifier])
         if identifier not in found:
@@ -117,7 +117,7 @@ class Service:
         return found[identifier]
 
     async def thumbnail(self, item: Item, size: int) -> bytes:
-        """Returns an item's picture as WebP; raises NoPictureError."""
+        """Returns an item's thumbnail as WebP. Raises NoPictureError."""
         try:
             return await asyncio.to_thread(self._thumbnails.get, item, size)
         except (PictureError, LocationError) as error:
@@ -181,7 +181,7 @@ class Service:
         await asyncio.to_thread(self.catalog.refresh, self._model.info.image_fingerprint)
 
     async def _watch(self) -> None:
-        """Follows the model and the published generation. Errors are logged; searches go on, and so does the watch."""
+        """Polls for a new model and a new generation. Errors are logged; searching and polling continue."""
         while True:
             await asyncio.sleep(self.settings.poll_s)
             try:
@@ -191,7 +191,7 @@ class Service:
             try:
                 await self._refresh()
             except Exception as error:
-                log(f"cannot look for a new generation: {error or type(error).__name__}")
+                log(f"cannot check for a new generation: {error or type(error).__name__}")
 
 
 def _kind(request: schemas.SearchRequest) -> Kind:

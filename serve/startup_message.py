@@ -12,7 +12,7 @@ STOP = "Ctrl-C stops it."
 
 
 def greeting(settings: Serving) -> str:
-    """Returns the address and an example request with an item of the catalog; says so if the service is not ready."""
+    """Returns the address and an example request, or a note that the service is not ready."""
     host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.host
     address = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
     try:

@@ -466,7 +466,7 @@ def test_the_job_imports_and_exports(tmp_path: Path, capsys: pytest.CaptureFixtu
         (("import", "--klip", "x", "--output", "x"), "klip"),
         (("export", "--output", "x"), "--bundle DIR is missing"),
         (("export", "--bundle", "x", "--combiner", "y", "--output", "x"), "no option is named --combiner"),
-        (("port", "--output", "x"), "the first word is import or export, not 'port'"),
+        (("port", "--output", "x"), "the first argument must be import or export, not 'port'"),
     ],
 )
 def test_the_job_refuses(arguments: tuple[str, ...], message: str) -> None:

@@ -24,7 +24,7 @@ def small(dim: int = 6, projection: int = 5, hidden: int = 7, dropout: float = 0
 
 
 def by_the_equations(state: dict[str, Tensor], image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-    """The Combiner without dropout, as written down in the reference facts; unit query features and lambda."""
+    """The Combiner of the paper (section 3.2) without dropout; unit query features and lambda."""
 
     def linear(name: str, x: Tensor) -> Tensor:
         return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]

@@ -226,7 +226,7 @@ def test_a_wrong_option_names_the_nearest(name: str, argv: list[str], hint: str)
             ["--bundle", "x", "--top", "0"],
             "--top: input should be greater than or equal to 1",
         ),
-        ("jobs/demo.py", ["--seed", "1"], "--output DIR is missing: folder for everything the demo makes"),
+        ("jobs/demo.py", ["--seed", "1"], "--output DIR is missing: folder for all outputs of the demo"),
         ("jobs/feedback.py", [], "--feedback DIR is missing"),
         ("jobs/index.py", ["--publish"], "--publish: input should be a valid string (given: True)"),
     ],
@@ -311,7 +311,7 @@ def test_a_former_run_is_continued_and_differences_are_named(former_file: Path) 
     settings = {"stage2.loss.temperature": 0.25, "stage2.combining.dropout_text_weight": 0.125, "workers": 1}
     config = load_recipe(TrainConfig, "tiny", {"output": str(former_file.parent), **settings})
     assert open_output(config).local == former_file.parent
-    with pytest.raises(RunError, match=r"stage2\.loss\.temperature: 0\.25 there, 0\.5 now") as caught:
+    with pytest.raises(RunError, match=r"stage2\.loss\.temperature: 0\.25 in the run, 0\.5 now") as caught:
         open_output(overridden(config, {"stage2.loss.temperature": 0.5}))
     assert "serve" not in str(caught.value) and "contrast" not in str(caught.value)
 

@@ -165,7 +165,9 @@ def test_a_runs_own_config_loads_back_equal(name: str, tmp_path: Path) -> None:
 def test_more_workers_than_a_batch_has_triplets_are_refused() -> None:
     batch = {"stage1.optimisation.batch_size": 2}
     assert load_recipe(TrainConfig, "default", {**batch, "workers": 2}).workers == 2
-    with pytest.raises(ConfigError, match=r"stage1\.optimisation\.batch_size is 2, fewer than the 3 workers"):
+    with pytest.raises(
+        ConfigError, match=r"stage1\.optimisation\.batch_size is 2, less than the number of workers \(3\)"
+    ):
         load_recipe(TrainConfig, "default", {**batch, "workers": 3})
     assert load_recipe(TrainConfig, "default", {**batch, "workers": 3, "stage1.enabled": False}).workers == 3
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cirray.config.recipe import recipe_names
+from jobs.plan import run as plan
 from tests.test_architecture import ROOMS, VISITORS
 
 ROOT = Path(__file__).parents[1]
@@ -160,3 +161,11 @@ def test_the_checks_see_what_is_there() -> None:
     assert not is_known("index.pathh", options("jobs/index.py"))
     assert is_known("index.hnsw.*", options("jobs/index.py"))
     assert "at-a-uri" in anchors(DOCS / "data.md")
+
+
+def test_the_plan_on_the_page_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = DOCS / "capacity.md"
+    (text,) = blocks(page, "text")
+    (arguments,) = re.findall(r"python jobs/plan\.py (.*)", blocks(page, "sh")[0])
+    plan(shlex.split(arguments))
+    assert capsys.readouterr().out == text

@@ -215,7 +215,7 @@ def run_member(rank: int, folder: Path) -> None:
     for one in VALIDATED:
         task = TASKS[one.stage](stage_inputs(folder, one.config()), worker)
         (folder / f"validated-{one.name}.{rank}").write_text(json.dumps(validation(task)), encoding="utf-8")
-    parts = worker.agree({"rank": rank})
+    parts = worker.broadcast({"rank": rank})
     (folder / f"agreed.{rank}").write_text(json.dumps(parts), encoding="utf-8")
     dist.destroy_process_group()
 

@@ -86,7 +86,7 @@ def test_adds_changes_and_removals_against_the_last_generation(store: Shop) -> N
     reader.close()
 
 
-def test_another_image_side_builds_from_nothing(store: Shop) -> None:
+def test_another_image_tower_builds_from_nothing(store: Shop) -> None:
     write_bundle(store.bundle, encoder=make_encoder(seed=3))
     before = published(store).generation
     report = store.rebuild()

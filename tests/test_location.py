@@ -129,7 +129,7 @@ def test_what_is_pushed_is_pulled(bucket: str, tmp_path: Path, monkeypatch: pyte
 
 def test_a_bundle_is_loaded_from_a_uri_and_each_version_has_its_folder(bucket: str, tmp_path: Path) -> None:
     location = Location.parse(bucket) / "bundle"
-    with pytest.raises(LocationError, match=r"holds nothing complete \(model\.json is missing\)"):
+    with pytest.raises(LocationError, match=r"is incomplete \(model\.json is missing\)"):
         cirray.load(str(location))
     first = write_bundle(tmp_path / "bundle", seed=1)
     pushed(first, location, "model.json")

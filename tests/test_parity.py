@@ -146,7 +146,7 @@ def test_the_loss_by_hand_is_no_tautology() -> None:
 
 
 def of_the_reference(image: Image.Image, size: int, pad: str = "target", ratio: float = 1.25) -> np.ndarray:
-    """Pad, resize, crop in the picture's own mode, and only then RGB: the order in the reference facts."""
+    """Pad, resize and crop in the picture's own mode, then convert to RGB: CLIP4Cir's order."""
     width, height = image.size
     longest = max(width, height)
     borders = [0, 0]

@@ -131,7 +131,7 @@ def test_a_shard_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
     shard = other.write(names([1]), rows([1]))
     store.folder.mkdir()
     shard.rename(store.folder / shard.name)
-    with pytest.raises(StoreError, match=f"{shard.name} belongs to fingerprint {'cd' * 32}"):
+    with pytest.raises(StoreError, match=f"{shard.name} has fingerprint {'cd' * 32}"):
         store.read(["key1"])
 
 
@@ -139,7 +139,7 @@ def test_a_safetensors_file_that_is_no_shard_is_refused(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.folder.mkdir(parents=True)
     save_file({"rows": rows([1])}, store.folder / "x.safetensors")
-    with pytest.raises(StoreError, match=r"x\.safetensors belongs to fingerprint None"):
+    with pytest.raises(StoreError, match=r"x\.safetensors has fingerprint None"):
         store.missing(["key1"])
 
 

@@ -124,7 +124,7 @@ def test_bad_pictures_are_listed_by_their_addresses(bucket: str, tmp_path: Path)
 
 
 def test_nothing_at_a_uri(bucket: str, tmp_path: Path) -> None:
-    with pytest.raises(LocationError, match=f"{bucket}/none holds no file: check the address"):
+    with pytest.raises(LocationError, match=f"{bucket}/none has no files: check the address"):
         loaded(Data(format="triplets", root=f"{bucket}/none"), tmp_path / "cache")
     with pytest.raises(LocationError, match="no-such-bucket-here"):
         loaded(Data(format="triplets", root="s3://no-such-bucket-here/x"), tmp_path / "cache")

@@ -17,12 +17,12 @@ from cirray.errors import ConfigError
 from cirray.storage.files import write_json, write_text
 from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
-from cirray.training.run_dir import CONFIG, FREE, open_output
+from cirray.training.run_dir import CHANGEABLE, CONFIG, open_output
 from tuning.run import RECIPE, with_holdout
 
 ABLATED_STAGES = ("stage1", "stage2")
 FOLDER = Path(__file__).parent / "ablations"
-_FREE = tuple(field for field in FREE if field != "tune")
+_CHANGEABLE = tuple(field for field in CHANGEABLE if field != "tune")
 RESULT = "ablation.json"
 
 
@@ -79,7 +79,7 @@ def ablate(config: TrialsConfig, changes: str) -> dict[str, Any]:
     """
     config = overridden(with_holdout(config), {"ablation": False})
     named = {RECIPE: {}, **load_changes(changes, config)}
-    output = open_output(config, _FREE)
+    output = open_output(config, _CHANGEABLE)
     write_text((output / CONFIG).local, config.to_yaml())
     (output / CONFIG).push()
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # disables Ray Tune's own tables

@@ -13,12 +13,12 @@ from cirray.errors import ConfigError, RunError
 from cirray.storage.files import write_json, write_text
 from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
-from cirray.training.run_dir import CONFIG, FREE, open_output
+from cirray.training.run_dir import CHANGEABLE, CONFIG, open_output
 from tuning.space import Space, load_space
 
 HOLDOUT = 0.15
 RECIPE = "the recipe"
-_FREE = tuple(field for field in FREE if field != "tune")
+_CHANGEABLE = tuple(field for field in CHANGEABLE if field != "tune")
 RESULTS = ("results.parquet", "report.png", "report.html", "best.yaml", "tune.json")
 _TEMPERATURE = "stage2.loss.temperature"
 
@@ -40,7 +40,7 @@ def tune(config: TuneConfig) -> dict[str, Any]:
     swept = config.tune.sweep
     if swept and swept not in space.domains:
         raise ConfigError(f"tune.sweep {swept} is not in the space {space.name}: give one of its fields, or none")
-    output = open_output(config, _FREE)
+    output = open_output(config, _CHANGEABLE)
     write_text((output / CONFIG).local, config.to_yaml())
     (output / CONFIG).push()
     return Search(config, space, output).run()

@@ -7,15 +7,15 @@ CirrayError
 ├── CheckpointError    a checkpoint of another system cannot be read or written
 ├── StoreError         a feature store is damaged or does not match its manifest
 ├── BundleError        a model bundle is incomplete, damaged or incompatible
-├── LocationError      a folder or URI cannot be reached, or holds nothing complete
+├── LocationError      a folder or URI cannot be reached, or is incomplete
 ├── RunError           a training run cannot start or continue in its output folder
 └── SearchIndexError   a catalog index is missing, damaged or incompatible
-    └── IndexUnavailableError   it is unreachable or overloaded; a retry may succeed
+    └── IndexUnavailableError   the index is unreachable or overloaded; a retry may succeed
 """
 
 
 class CirrayError(Exception):
-    """Base of all errors that are reported to the user by their message alone, without a traceback."""
+    """Base of all errors whose message is shown to the user without a traceback."""
 
 
 class ConfigError(CirrayError):
@@ -47,7 +47,7 @@ class RunError(CirrayError):
 
 
 class LocationError(CirrayError):
-    """A folder or URI cannot be reached, or holds nothing complete."""
+    """A folder or URI cannot be reached, or is incomplete: its manifest is missing."""
 
 
 class SearchIndexError(CirrayError):

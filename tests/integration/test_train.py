@@ -135,7 +135,7 @@ def test_the_same_command_on_a_finished_run_trains_nothing(trained: Path) -> Non
 def test_another_setting_in_the_same_output_is_refused(trained: Path) -> None:
     done = run_job("train", *the_same_command(trained, **{"stage2.optimisation.lr": "3e-4"}))
     assert done.returncode == 2
-    assert "stage2.optimisation.lr: 0.0005 there, 0.0003 now" in done.stderr
+    assert "stage2.optimisation.lr: 0.0005 in the run, 0.0003 now" in done.stderr
 
 
 # Name in the study -> fine-tuned, combining function in the report.
@@ -243,7 +243,7 @@ def test_the_study_of_a_bundle_finds_what_training_reported(trained: Path, tmp_p
     [
         (["--output", "OUT"], "give either --run"),
         (["--run", "RUN", "--bundle", "RUN/bundle", "--output", "OUT"], "give either --run"),
-        (["--run", "RUN/bundle", "--output", "OUT"], "holds no run of jobs/train.py"),
+        (["--run", "RUN/bundle", "--output", "OUT"], "is not the output of jobs/train.py"),
         (["--run", "UNFINISHED", "--output", "OUT"], "is not a finished training"),
         (["--run", "RUN"], "output is not set"),
         (["--run", "RUN", "--output", "OUT", "--split", "vall"], "vall"),

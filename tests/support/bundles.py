@@ -1,4 +1,4 @@
-"""Bundles of a small CLIP with random weights: what search needs, without a training."""
+"""Bundles of a small CLIP with random weights, for tests that search without training."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def write_bundle(
     encoder: Encoder | None = None,
     pretrained: Encoder | None = None,
 ) -> Path:
-    """Writes a bundle; its combining function comes from `seed`, its towers are the shared ones unless given.
+    """Writes a bundle with a combining function initialised from `seed`; the default encoder is `tiny_encoder()`.
 
-    `pretrained` is the encoder that stage 1 started from; without it the bundle has one text tower.
+    Args:
+        pretrained: the encoder that stage 1 started from; without it the bundle has one text tower.
     """
     encoder = encoder or tiny_encoder()
     torch.manual_seed(seed)

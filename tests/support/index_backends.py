@@ -1,4 +1,4 @@
-"""A small index of features for tests of the backends, and a backend of each kind to put it in.
+"""A small index of random features, and one backend of each kind, for tests of the backends.
 
 Set QDRANT_URL (and QDRANT_API_KEY) to include a Qdrant server; its collections are deleted at the end.
 """
@@ -37,7 +37,7 @@ KNOWN = [
     Attribute(name="sale", kind="bool"),
     Attribute(name="mixed-up", kind="keyword"),
 ]
-# The client's memory has neither payload indexes nor a graph; a test server may have a key and no TLS.
+# The client's local mode has neither payload indexes nor a graph; a test server may have a key without TLS.
 QDRANT_WARNINGS = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
     pytest.mark.filterwarnings("ignore:Local mode performs exact .brute-force. search:UserWarning"),
@@ -56,7 +56,7 @@ def items(count: int) -> list[Item]:
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:
-    """Raw features, of norms that are not 1."""
+    """Returns raw features, float32 [count, DIM], not of unit length."""
     return (3.0 * np.random.default_rng(seed).normal(size=(count, DIM))).astype(np.float32)
 
 
@@ -66,7 +66,7 @@ def plan(image_fingerprint: str = PRINT, **changes: Any) -> Generation:
 
 
 def fill(backend: AnyBackend, of: Sequence[Item], features: np.ndarray, **changes: Any) -> Generation:
-    """Makes a complete generation of these items alone."""
+    """Builds a complete generation with exactly these items."""
     writer = backend.create(plan(**changes))
     try:
         writer.remove(list(writer.state()))
@@ -99,7 +99,7 @@ def browsed(reader: Reader, limit: int, filter: Filter | None = None) -> list[It
 
 @contextmanager
 def memory_backend() -> Iterator[tuple[ServerBackend, QdrantClient]]:
-    """A server's backend in the client's memory, and the client that it asks."""
+    """Yields a server backend in the client's local mode, and its client."""
     client = QdrantClient(":memory:")
     yield ServerBackend(client, client, "test", "memory"), client
     client.close()
@@ -107,10 +107,10 @@ def memory_backend() -> Iterator[tuple[ServerBackend, QdrantClient]]:
 
 @contextmanager
 def real_server() -> Iterator[tuple[ServerBackend, QdrantClient]]:
-    """A backend of the server at QDRANT_URL, and another client of that server."""
+    """Yields a backend on the server at QDRANT_URL, and another client of that server."""
     url = os.environ.get("QDRANT_URL")
     if not url:
-        pytest.skip("no Qdrant server is at hand: set QDRANT_URL to its address")
+        pytest.skip("no Qdrant server: set QDRANT_URL to its address")
     key = os.environ.get("QDRANT_API_KEY")
     backend = connect_backend(url, key, IndexAccess(collection=f"test.{secrets.token_hex(6)}"))
     client = QdrantClient(url=url, api_key=key)
@@ -123,7 +123,7 @@ def real_server() -> Iterator[tuple[ServerBackend, QdrantClient]]:
 
 @contextmanager
 def backend_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[AnyBackend]:
-    """An empty backend of one of `KINDS`."""
+    """Yields an empty backend of one of `KINDS`."""
     if kind == "edge":
         yield EdgeBackend(folder / "index")
     elif kind == "remote":

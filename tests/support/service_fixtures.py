@@ -1,4 +1,4 @@
-"""The real app and index within the test's own process, over a real encoder replica on the session's Ray."""
+"""The app and index in the test's process, with an encoder replica on the session's Ray."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shop:
-    """A bundle, a catalog and its index; with `deploy`ed encoders, a handle to them."""
+    """A bundle, a catalog and its index; after `deploy`, also a handle to the encoders."""
 
     bundle: Path
     catalog: Path
@@ -63,12 +63,12 @@ class Shop:
     def config(self, **settings: Any) -> Any:
         """The configuration of the indexing job."""
         dotted = {name.replace("__", "."): value for name, value in settings.items()}
-        places = {"index.path": str(self.index), "store": str(self.store)}
-        return load_recipe(IndexConfig, "default", {**places, **dotted})
+        paths = {"index.path": str(self.index), "store": str(self.store)}
+        return load_recipe(IndexConfig, "default", {**paths, **dotted})
 
 
 def write_shop(folder: Path, **settings: Any) -> Shop:
-    """Draws the small catalog with some attributes and indexes it with a random bundle of two text towers."""
+    """Draws the small catalog with some attributes and indexes it with a random bundle that has two text towers."""
     data = write_small_catalog(folder / "data")
     catalog = data / "catalog.jsonl"
     rows = [json.loads(line) for line in catalog.read_text(encoding="utf-8").splitlines()]
@@ -93,10 +93,10 @@ def deploy(shop: Shop, name: str) -> Shop:
 
 
 def memory_backend(shop: Shop) -> ServerBackend:
-    """A server's backend in memory that holds what the shop's embedded index holds."""
+    """Returns a server backend in the client's local mode, with a copy of the shop's embedded index."""
     client = QdrantClient(":memory:")
     backend = ServerBackend(client, client, "cirray", "memory")
-    backend.searches = 1  # the client in memory is not thread-safe
+    backend.searches = 1  # the local mode is not thread-safe
     embedded = EdgeBackend(shop.index)
     reader = embedded.open(embedded.published() or "")
     writer = backend.create(reader.generation)
@@ -112,7 +112,7 @@ def memory_backend(shop: Shop) -> ServerBackend:
 def listening(
     shop: Shop, backend: IndexBackend | None = None, key: str | None = None, **settings: Any
 ) -> Iterator[str]:
-    """Serves over a real socket from a thread of this process; yields the address."""
+    """Serves on a socket from a thread of this process; yields the address."""
     serving = _serving(shop, **settings)
     service = _service(shop, serving, backend)
     app = create_app(service, Access(key))
@@ -142,8 +142,8 @@ def listening(
 
 def _serving(shop: Shop, **settings: Any) -> Serving:
     folder = shop.index.parent
-    places = {"feedback": str(folder / "feedback"), "pictures": str(folder / "pictures")}
-    return Serving(bundle=str(shop.bundle), index=str(shop.index), **{**places, **settings})
+    paths = {"feedback": str(folder / "feedback"), "pictures": str(folder / "pictures")}
+    return Serving(bundle=str(shop.bundle), index=str(shop.index), **{**paths, **settings})
 
 
 def _service(shop: Shop, serving: Serving, backend: IndexBackend | None) -> Service:
@@ -157,7 +157,7 @@ def ask(
     key: str | None = None,
     **settings: Any,
 ) -> T:
-    """Runs `conversation` with a client of a service that lives as long as it does."""
+    """Starts a service, runs `conversation` with a client of it, and stops the service."""
 
     async def run() -> T:
         serving = _serving(shop, **settings)

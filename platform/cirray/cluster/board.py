@@ -1,7 +1,7 @@
 """The progress board: a small Ray actor on the driver's node.
 
-Worker 0 posts its progress there without waiting, and the driver reads it. Rows of metrics.jsonl are written through it
-too, since that file is on the driver's node.
+Worker 0 posts its progress there without blocking, and the driver reads it. The board also writes the rows of
+metrics.jsonl, because that file is on the driver's node.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ POST_EVERY_S = 0.5
 
 
 class _Board:
-    """Holds the latest state that worker 0 posted, and the log of its stage."""
+    """Stores the latest state that worker 0 posted, and writes the metrics log of its stage."""
 
     def __init__(self, log: MetricsLog) -> None:
         self.state: dict[str, Any] = {}
@@ -38,13 +38,13 @@ class _Board:
 
 
 def new_board(log: MetricsLog) -> ray.actor.ActorHandle:
-    """Starts a board on the driver's own node, where it writes the log of a stage; it ends with the driver."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote(log)
+    """Starts a board on the driver's node, which writes `log`; it ends with the driver."""
+    this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=this_node)(_Board).remote(log)
 
 
 class BoardLog:
-    """The board's `MetricsLog`, written from a worker of any node. A row is on disk (and at its URI) on return."""
+    """The board's `MetricsLog`, for a worker on any node. On return, a row is on disk, and uploaded to a URI."""
 
     def __init__(self, board: ray.actor.ActorHandle) -> None:
         self._board = board
@@ -59,14 +59,14 @@ class BoardLog:
 
 
 class Poster:
-    """Worker 0's end of the board: posts at most twice a second."""
+    """Posts worker 0's progress to the board, at most twice a second."""
 
     def __init__(self, board: ray.actor.ActorHandle | None) -> None:
         self.board = board
         self.last = 0.0
 
     def due(self) -> bool:
-        """Whether it is time to post again; reading a loss from a GPU costs a wait, so ask first."""
+        """Whether it is time to post again. Check first: reading the loss from a GPU synchronizes."""
         return self.board is not None and time.monotonic() - self.last >= POST_EVERY_S
 
     def post(self, state: dict[str, Any]) -> None:
@@ -77,6 +77,6 @@ class Poster:
 
 
 def read_board(board: ray.actor.ActorHandle) -> dict[str, Any]:
-    """Returns the state that was posted last; {} if there is none."""
+    """Returns the latest posted state; {} if there is none."""
     state: dict[str, Any] = ray.get(board.read.remote())
     return state

@@ -16,7 +16,7 @@ class Backbone(Section):
         "RN50", description="open_clip model name, hf-hub:OWNER/NAME, cirray-tiny, or a .json model definition"
     )
     pretrained: str | None = Field(None, description="open_clip tag of published weights, such as openai")
-    weights: str | None = Field(None, description="local weights file (.safetensors, or .pt read with weights_only)")
+    weights: str | None = Field(None, description="local weights file: .safetensors, or .pt (loaded with weights_only)")
 
     @model_validator(mode="after")
     def _one_source(self) -> Backbone:

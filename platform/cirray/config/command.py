@@ -1,4 +1,4 @@
-"""A command: its own options, the configuration that it takes, and how both are read from the command line."""
+"""Commands: their own options and their configuration, parsed from the command line."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ C = TypeVar("C", bound=Configuration)
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[O, C]):
-    """What a command takes.
+    """The interface of one command.
 
     Attributes:
-        usage: what it does, and how it is called.
-        options: its own options.
+        usage: description and synopsis, shown by --help.
+        options: the command's own options.
         config: its configuration, whose fields are options too; an own option hides a field of the same name.
         short: short option -> dotted name of the field that it sets.
     """
@@ -36,26 +36,26 @@ class Command(Generic[O, C]):
 
     @property
     def field_names(self) -> tuple[str, ...]:
-        """The fields of the configuration that are options. `recipe` only records where the others come from."""
+        """The configuration fields that are options: all except `recipe`, which only records the recipe's name."""
         return tuple(
             name for name in field_names(self.config) if name not in self.options.model_fields and name != "recipe"
         )
 
     def read(self, argv: Sequence[str]) -> tuple[O, C]:
-        """Reads the arguments.
+        """Parses the arguments into options and configuration.
 
         Raises:
-            ConfigError: an unknown option (with the nearest known one), one that is missing or has a wrong value.
+            ConfigError: an option is unknown (the message suggests the nearest one), missing, or has a wrong value.
         """
         own, dotted = self.split(parse(argv))
         options = check_values(self.options, own)
         return options, self.load(options, dotted)
 
     def split(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns the command's own options, and the fields of its configuration by dotted name.
+        """Separates parsed arguments into the command's own options and configuration fields by dotted name.
 
         Raises:
-            ConfigError: an unknown option, or a field that is given by its short name too.
+            ConfigError: an option is unknown, or a field is given by both its names.
         """
         own: dict[str, Any] = {}
         dotted: dict[str, Any] = {}
@@ -68,5 +68,5 @@ class Command(Generic[O, C]):
         return own, dotted
 
     def load(self, options: O, dotted: Mapping[str, Any]) -> C:
-        """Returns the configuration: the recipe, what follows from the options, and the fields that were given."""
+        """Returns the configuration: the recipe's values, overridden by the options' presets, then by `dotted`."""
         return load_recipe(self.config, options.base_recipe(), {**options.presets(), **dotted})

@@ -1,4 +1,4 @@
-"""The arguments of commands, `--dotted.name value`, and how a command runs."""
+"""Parses `--dotted.name value` arguments, and runs commands."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import yaml
 
 from cirray.errors import CirrayError, ConfigError
 
-STOPPED = 130  # what shells say of a command that Ctrl-C ended
+STOPPED = 130  # exit status after Ctrl-C, as in shells
 HELP = {"--help", "-h"}
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """Reads `--a.b value`, `--a.b=value` and bare `--flag` (true); dashes in names may stand for underscores.
+    """Parses `--a.b value`, `--a.b=value` and bare `--flag` (true). Names may use dashes instead of underscores.
 
-    Values are read as YAML scalars or lists, so `1e-4`, `true`, `null` and `[dress, shirt]` mean what they say.
+    Values are YAML scalars or lists: `1e-4`, `true`, `null`, `[dress, shirt]`.
 
     Raises:
-        ConfigError: an argument without dashes where a name was expected, or a name given twice.
+        ConfigError: a value without an option, or an option given twice.
     """
     values: dict[str, Any] = {}
     rest = list(argv)
@@ -45,17 +45,18 @@ def _value(text: str) -> Any:
         return text
     if isinstance(value, str):
         try:
-            return float(value)  # YAML 1.1 takes 1e-4 for a string
+            return float(value)  # in YAML 1.1, 1e-4 is a string
         except ValueError:
             return text
     return value if value is None or isinstance(value, (bool, int, float, list)) else text
 
 
 def main(run: Callable[[Sequence[str]], None], usage: Callable[[Sequence[str]], str]) -> None:
-    """Runs a command: prints its help on --help or without arguments; reports its errors and Ctrl-C in a sentence.
+    """Runs a command, or prints its help if --help or no argument is given. Exits with status 2 on a CirrayError.
 
     Args:
-        usage: returns the help, given the arguments beside --help.
+        run: runs the command with its arguments.
+        usage: returns the help, given the arguments other than --help.
     """
     argv = sys.argv[1:]
     try:

@@ -1,4 +1,4 @@
-"""The devices that jobs use, and how features are computed."""
+"""Devices and fault tolerance of jobs, and the computation of features."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class Device(Section):
     """The device of a job's workers."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="device of each worker; auto = a GPU each if the cluster has enough"
+        "auto", description="device of each worker; auto = one GPU per worker if the cluster has enough, else CPUs"
     )
 
 
 class Compute(Device):
     """The device, precision and fault tolerance of training."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast precision; fp16 scales its loss")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast precision; fp16 scales the loss")
     threads: Positive | None = Field(None, description="CPU threads per worker; null = CPU cores / workers")
-    max_failures: int = Field(3, ge=-1, description="worker deaths that a stage survives; -1 = no limit")
+    max_failures: int = Field(3, ge=-1, description="restarts of a stage after worker failures; -1 = no limit")
 
     @model_validator(mode="after")
     def _fp16_has_a_gpu(self) -> Compute:
@@ -32,9 +32,9 @@ class Compute(Device):
 
 
 class Embedding(Section):
-    """How frozen features are computed."""
+    """The computation of frozen features."""
 
     batch_size: Positive = Field(64, description="images or captions per forward pass")
-    shard_rows: Positive = Field(1024, description="rows per shard file; a killed worker loses at most one")
-    inline_pictures: int = Field(256, ge=0, description="up to this many images are embedded by the driver")
-    inline_captions: int = Field(16384, ge=0, description="up to this many captions are embedded by the driver")
+    shard_rows: Positive = Field(1024, description="rows per shard file; a killed worker loses at most one shard")
+    inline_pictures: int = Field(256, ge=0, description="maximum number of images that the driver embeds itself")
+    inline_captions: int = Field(16384, ge=0, description="maximum number of captions that the driver embeds itself")

@@ -1,4 +1,4 @@
-"""The configuration of the conversion of checkpoints into a bundle."""
+"""The configuration of jobs/convert.py import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cirray.config.section import Configuration
 
 
 class ConvertConfig(Configuration):
-    """How the checkpoints were trained, and where their bundle goes."""
+    """The backbone and preprocessing of imported checkpoints, and the output."""
 
     output: str = Field("", description="folder or URI for the bundle")
     backbone: Backbone = Backbone()

@@ -23,14 +23,14 @@ class Data(Section):
     )
     selection: Literal["default", "arithmetic", "harmonic", "geometric", "headline"] = Field(
         "default",
-        description="CIRR only: how recalls give the value that selects the best epoch; default = headline",
+        description="CIRR only: aggregate of recalls that selects the best epoch; default = headline",
     )
     holdout: Fraction = Field(
         0.0,
         description="fraction of the train triplets held out to select the best epoch (in tuning, the best trial); "
-        "0 = val selects it, as is common",
+        "0 = val selects it, as is usual",
     )
-    skip_bad: bool = Field(False, description="skip and list unusable images and triplets instead of stopping")
+    skip_bad: bool = Field(False, description="skip and report unusable images and triplets instead of failing")
 
     @model_validator(mode="after")
     def _categories_are_named(self) -> Data:
@@ -40,7 +40,7 @@ class Data(Section):
 
 
 class Preprocess(Section):
-    """From an image file to the pixels of the image tower (paper section 4.1: TargetPad, ratio 1.25)."""
+    """Preprocessing of images for the image tower (paper section 4.1: TargetPad, ratio 1.25)."""
 
     pad: Literal["target", "square", "none"] = Field("target", description="padding before resize and centre crop")
     ratio: float = Field(1.25, ge=1.0, description="target padding: images up to this aspect ratio are not padded")
@@ -52,5 +52,5 @@ class Preprocess(Section):
     )
 
     def identity(self) -> dict[str, Any]:
-        """Returns what fingerprints are made of; a field that came later is left out where it changes nothing."""
+        """Returns the fields that fingerprints hash. `convert` is omitted at its default, as in older fingerprints."""
         return self.model_dump(exclude={"convert"} if self.convert == "first" else None)

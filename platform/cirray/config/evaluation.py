@@ -1,4 +1,4 @@
-"""The configuration of commands that read a split with a trained model: evaluate, rank, analyze."""
+"""The configuration of jobs/evaluate.py, jobs/rank.py and jobs/analyze.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cirray.config.section import JobConfig
 
 
 class EvaluateConfig(JobConfig):
-    """Which data to read, and how its features are computed. The model itself is a bundle."""
+    """The data to read and the computation of its features. The model is a bundle, named by an option."""
 
     data: Data = Data()
     embed: Embedding = Embedding()

@@ -1,4 +1,4 @@
-"""The fields of a configuration, by dotted name."""
+"""Access to configuration fields by dotted name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cirray.config.section import Configuration, Section
 
 @dataclass(frozen=True, slots=True)
 class FieldValue:
-    """A field of a configuration, with its value there."""
+    """A configuration field: its dotted name, value and declaration."""
 
     name: str
     value: Any
@@ -22,7 +22,7 @@ class FieldValue:
 
 
 def fields(section: Section, prefix: str = "") -> Iterator[FieldValue]:
-    """Yields every field of a section and of the sections in it, depth first, by dotted name."""
+    """Yields every field of a section and of its nested sections, depth first."""
     for name, info in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
@@ -54,7 +54,7 @@ def is_section(dotted: str, root: type[Configuration]) -> bool:
 
 
 def leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (dotted name, value) of all values in nested mappings."""
+    """Yields (dotted name, value) of every value in nested mappings."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{key}.")
@@ -71,7 +71,7 @@ def put(settings: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested mappings with the values of others in their place."""
+    """Returns `base` with the values of `changes`; nested mappings are merged recursively."""
     result = dict(base)
     for key, value in changes.items():
         nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
@@ -80,7 +80,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def with_current_names(section: type[Section], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested settings with the fields that older versions named otherwise under their names of today."""
+    """Returns nested settings with fields of older versions renamed to their current names."""
     result = {}
     for former, value in settings.items():
         name = section.former_names.get(former, former)

@@ -1,4 +1,4 @@
-"""The help of a command: its usage, its own options, and its configuration with the values that are used."""
+"""The --help text of a command: usage, own options, and configuration with effective values."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def help_text(command: Command[Any, Any], argv: Sequence[str] = ()) -> str:
     """Returns the help of a command.
 
     Args:
-        argv: what else is on the command line; the values shown are those of the recipe that it names.
+        argv: the other arguments; if they name a recipe, its values are shown.
 
     Raises:
-        ConfigError: an unknown option, or a recipe that cannot be read.
+        ConfigError: an option is unknown, or the recipe cannot be read.
     """
     given, _ = command.split(parse(argv))
     options = _options(command.options, given)
@@ -44,7 +44,7 @@ def help_text(command: Command[Any, Any], argv: Sequence[str] = ()) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Returns a value as it is typed on the command line."""
+    """Returns a value in command-line syntax."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (tuple, list)):
@@ -53,7 +53,7 @@ def value_text(value: Any) -> str:
 
 
 def _options(options: type[Options], given: dict[str, Any]) -> Options:
-    """Returns the options that were given; for required ones that were not, the kind of their value stands in."""
+    """Returns the given options; a missing required option gets a placeholder, the kind of its value."""
     required = {name: kind_of(info) for name, info in options.model_fields.items() if info.is_required()}
     if required.keys() <= given.keys():
         return check_values(options, given)
@@ -77,14 +77,14 @@ def _own_rows(options: type[Options]) -> Iterator[Row]:
 
 
 def _short_rows(command: Command[Any, Any], config: Configuration) -> Iterator[Row]:
-    found = {field.name: field for field in fields(config)}
+    by_name = {field.name: field for field in fields(config)}
     for name, dotted in command.short.items():
-        field = found[dotted]
+        field = by_name[dotted]
         yield typed(name, field.info), value_text(field.value), f"the same as {as_option(dotted)}"
 
 
 def _sections(config: Configuration, shown: Iterable[FieldValue]) -> Iterator[str]:
-    """Yields the fields by section, those of the configuration itself first."""
+    """Yields the lines of each section; top-level fields come first."""
     ordered = sorted(shown, key=lambda field: "." in field.name)
     for section, members in groupby(ordered, key=lambda field: field.name.rpartition(".")[0].split(".")[0]):
         if section:
@@ -95,7 +95,7 @@ def _sections(config: Configuration, shown: Iterable[FieldValue]) -> Iterator[st
 
 
 def _described(info: FieldInfo) -> str:
-    """Returns the description, with the choices that it does not name."""
+    """Returns the description, with the choices appended unless it contains them all."""
     text, choices = info.description or "", choices_of(info)
     return text if all(choice in text for choice in choices) else f"{text}: {' | '.join(choices)}"
 

@@ -1,4 +1,4 @@
-"""The catalog index."""
+"""The catalog index, and the configuration of an indexing job."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cirray.config.section import Fraction, JobConfig, Positive, Section
 
 
 class Hnsw(Section):
-    """The approximate nearest-neighbour graph of an index. Catalogs too small for one are searched exactly."""
+    """The HNSW graph of an index. Catalogs below `threshold_kb` are searched exactly."""
 
     m: Positive = Field(16, description="edges per node of the graph")
-    ef_construct: Positive = Field(128, description="candidates examined while building")
-    ef_search: Positive = Field(128, description="candidates examined per query")
-    threshold_kb: Positive = Field(20_000, description="kB of vectors from which the graph is built")
+    ef_construct: Positive = Field(128, description="candidate list size while the graph is built")
+    ef_search: Positive = Field(128, description="candidate list size of a query")
+    threshold_kb: Positive = Field(20_000, description="minimum kB of vectors for which a graph is built")
 
 
 class IndexAccess(Section):
-    """How the index is reached."""
+    """Location of the index, and the requests to its server."""
 
     path: str = Field("", description="folder or URI of the embedded index; empty = $CIRRAY_HOME/index or ~/.cache/...")
     collection: str = Field(
@@ -32,31 +32,37 @@ class IndexAccess(Section):
 
 
 class IndexShape(Section):
-    """What shapes the vectors and the graph of an index; each generation's manifest holds it."""
+    """The vectors and the graph of an index. Each generation's manifest contains these settings."""
 
     hnsw: Hnsw = Hnsw()
     quantization: Literal["none", "int8", "binary"] = Field(
         "none", description="none, int8 (pays off from about 1M images) or binary (needs wide features)"
     )
-    oversampling: float = Field(3.0, ge=1.0, description="with quantization: this factor times the hits are rescored")
+    oversampling: float = Field(
+        3.0,
+        ge=1.0,
+        description="with quantization: rescored candidates as a multiple of the hits",
+    )
 
 
 class Indexing(IndexShape, IndexAccess):
-    """The catalog index: how it is reached, its shape, and how a generation is built."""
+    """The catalog index: its location, its shape, and the building of generations."""
 
     filters: tuple[str, ...] | None = Field(None, description="attributes with a payload index; null = all")
     batch: Positive = Field(256, description="items per upload")
-    keep: int = Field(2, ge=1, description="complete generations to keep, the published one included")
+    keep: int = Field(2, ge=1, description="complete generations to keep, including the published one")
     max_bad: Fraction = Field(0.05, description="maximum fraction of unusable catalog entries")
-    self_queries: Positive = Field(64, description="items that must find themselves before a generation is published")
+    self_queries: Positive = Field(
+        64, description="items that must be their own first hit before a generation is published"
+    )
 
     def shape(self) -> IndexShape:
-        """Returns what shapes the index, without how it is reached and built."""
+        """Returns the settings that shape the index, without those of its location and building."""
         return IndexShape(**{name: getattr(self, name) for name in IndexShape.model_fields})
 
 
 class IndexConfig(JobConfig):
-    """How a catalog is embedded and indexed."""
+    """The configuration of an indexing job."""
 
     catalog: CatalogSettings = CatalogSettings()
     index: Indexing = Indexing()

@@ -1,4 +1,4 @@
-"""The own options of a command, declared as the fields of a model; the fields of its configuration come beside them."""
+"""The own options of a command, declared as pydantic fields. Its configuration fields are separate (command.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cirray.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What help calls the value of an option."""
+    """Placeholder for an option's value in --help."""
 
     name: str
 
@@ -35,7 +35,7 @@ Name = Annotated[str, Kind("NAME")]
 
 
 class Options(Section):
-    """Base of the own options of commands. An option without a default is required."""
+    """Base class of a command's own options. An option without a default is required."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)  # a folder may be named 2024
 
@@ -44,17 +44,17 @@ class Options(Section):
         return "default"
 
     def presets(self) -> Mapping[str, Any]:
-        """Returns the configuration fields, by dotted name, that follow from these options."""
+        """Returns configuration fields, by dotted name, whose defaults these options determine."""
         return {}
 
 
 class RecipeOptions(Options):
-    """The options of a command that starts from a recipe of the user's choice."""
+    """The options of a command that requires a recipe."""
 
     recipe: Name = Field(description=f"one of {', '.join(recipe_names())}, or a .yaml file")
 
     def base_recipe(self) -> str:
-        """Returns the recipe that was named."""
+        """Returns the given recipe."""
         return self.recipe
 
 
@@ -65,7 +65,7 @@ def check_values(options: type[O], values: Mapping[str, Any]) -> O:
     """Validates the values of options.
 
     Raises:
-        ConfigError: one that is missing or wrong, by its name.
+        ConfigError: options are missing or have wrong values; the message names each.
     """
     try:
         return options.model_validate(dict(values))
@@ -74,18 +74,18 @@ def check_values(options: type[O], values: Mapping[str, Any]) -> O:
 
 
 def missing(options: type[Section], name: str) -> ConfigError:
-    """Returns the error that says that an option is missing."""
+    """Returns the error for a missing option."""
     info = options.model_fields[name]
     return ConfigError(f"{typed(name, info)} is missing: {info.description}")
 
 
 def typed(name: str, info: FieldInfo) -> str:
-    """Returns an option as it is typed, with the kind of its value: "--bundle DIR"."""
+    """Returns an option in command-line syntax with a placeholder for its value: "--bundle DIR"."""
     return f"{as_option(name)} {kind_of(info)}".rstrip()
 
 
 def kind_of(info: FieldInfo) -> str:
-    """Returns what the value of an option is called; nothing for a flag."""
+    """Returns the placeholder for an option's value in --help; "" for a flag."""
     named = next((part.name for part in _parts(info) if isinstance(part, Kind)), None)
     if named:
         return named
@@ -96,7 +96,7 @@ def kind_of(info: FieldInfo) -> str:
 
 
 def choices_of(info: FieldInfo) -> tuple[str, ...]:
-    """Returns the values that a field takes; none if it takes more than a list of names."""
+    """Returns the allowed values of a field; () if it is not restricted to a list of names."""
     for part in _parts(info):
         if get_origin(part) is Literal:
             return get_args(part)
@@ -106,7 +106,7 @@ def choices_of(info: FieldInfo) -> tuple[str, ...]:
 
 
 def _parts(info: FieldInfo) -> Iterator[Any]:
-    """Yields a field's metadata and the types of its annotation, each with its own metadata."""
+    """Yields a field's metadata, then its annotation and the types and metadata nested in it."""
     yield from info.metadata
     pending = [info.annotation]
     while pending:

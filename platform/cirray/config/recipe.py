@@ -1,7 +1,8 @@
 """Recipes: named configurations, with overrides by dotted name.
 
-A recipe is a YAML file of the fields that differ from the defaults, or from the recipe that it `extends`. `load_recipe`
-completes and validates it for one command, and ignores the fields of other commands in it."""
+A recipe is a YAML file with the fields that differ from the defaults, or from the recipe that it `extends`.
+`load_recipe` completes and validates it for one command, and ignores fields that belong to other commands.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +35,12 @@ def load_recipe(root: type[C], name: str, overrides: Mapping[str, Any] | None = 
 
     Args:
         root: the command's configuration, such as TrainConfig.
-        name: name of a recipe, or path of a YAML file (such as a run's own `config.yaml`).
-        overrides: dotted field name -> value, `{"stage1.optimisation.lr": 1e-5}`.
+        name: name of a recipe, or path of a YAML file (such as a run's `config.yaml`).
+        overrides: dotted field name -> value, such as `{"stage1.optimisation.lr": 1e-5}`.
 
     Raises:
-        ConfigError: no such recipe, an unknown field (with the nearest known one), or a wrong value.
+        ConfigError: the recipe does not exist, a field is unknown (the message suggests the nearest one), or a value
+            is wrong.
     """
     settings = own_fields(root, _resolve_recipe(name))
     if "recipe" in root.model_fields:
@@ -49,18 +51,21 @@ def load_recipe(root: type[C], name: str, overrides: Mapping[str, Any] | None = 
 
 
 def overridden(config: C, overrides: Mapping[str, Any]) -> C:
-    """Returns a configuration with some fields, by dotted name, changed.
+    """Returns a configuration with the given fields replaced.
+
+    Args:
+        overrides: dotted field name -> value.
 
     Raises:
-        ConfigError: an unknown field (with the nearest known one), or a wrong value.
+        ConfigError: a field is unknown (the message suggests the nearest one), or a value is wrong.
     """
     return _built(type(config), config.model_dump(), overrides, "these settings")
 
 
 def own_fields(root: type[Configuration], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings of a file that a command may know: with today's names, without fields of other commands.
+    """Returns a file's settings without the fields that only other commands have, under their current names.
 
-    Fields that no command knows stay.
+    Fields that no command has are kept, so that validation reports them.
     """
     return _kept(root, _with_current_names(settings), "")
 
@@ -79,10 +84,10 @@ def _kept(root: type[Configuration], settings: Mapping[str, Any], prefix: str) -
 
 
 def completed(root: type[C], settings: Mapping[str, Any]) -> C:
-    """Validates settings; fields that are missing have the defaults of their section there.
+    """Validates settings; missing fields get the defaults that `root` declares for their section.
 
     Raises:
-        ValidationError: an unknown field, or a wrong value.
+        ValidationError: a field is unknown, or a value is wrong.
     """
     return root.model_validate(merged(root().model_dump(), settings))
 
@@ -102,10 +107,10 @@ def _is_file(name: str) -> bool:
 
 
 def _resolve_recipe(name: str, inner: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Reads a recipe on top of the one that it `extends`."""
+    """Returns a recipe's settings merged over those of the recipe that it `extends`."""
     if name in inner:
         raise ConfigError(f"recipe {name} extends itself: {' -> '.join([*inner, name])}")
-    settings = _with_current_names(_read_recipe(name))  # before they are merged, or both names would be there
+    settings = _with_current_names(_read_recipe(name))  # before merging, which would keep former and current name
     base = settings.pop("extends", None)
     if base is None:
         return settings

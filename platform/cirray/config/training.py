@@ -1,4 +1,4 @@
-"""The three training stages, and the configuration of a training."""
+"""The three training stages, and the configuration of a training run."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ class ContrastiveLoss(Section):
     """The contrastive loss (paper equation 1) of one stage."""
 
     temperature: float = Field(0.01, gt=0.0, description="divisor of the cosine similarity; 0.01 in the paper")
-    learn_temperature: bool = Field(False, description="train the temperature, starting from that value")
-    mask_duplicates: bool = Field(False, description="other copies of a query's target in the batch are no negatives")
+    learn_temperature: bool = Field(False, description="train the temperature, initialised with that value")
+    mask_duplicates: bool = Field(False, description="exclude duplicates of a query's target from its negatives")
 
 
 class BatchLoss(ContrastiveLoss):
-    """The loss of stage 1, whose negatives are images of the batch."""
+    """The loss of stage 1, with in-batch negatives."""
 
     negatives: Literal["batch", "references"] = Field(
         "batch",
-        description="batch = the targets of the batch (the paper); references = its reference images too, with "
-        "duplicates masked",
+        description="batch = the batch's targets (the paper); references = its reference images too, with duplicates "
+        "masked",
     )
 
 
 class GalleryLoss(ContrastiveLoss):
-    """The loss against frozen targets: every gallery image can be a negative at no cost."""
+    """The loss of stage 2. Image features are frozen, so every gallery image can be a negative without encoding it."""
 
     negatives: Literal["batch", "gallery"] = Field(
-        "batch", description="batch = the targets of the batch (the paper); gallery = the whole train gallery"
+        "batch", description="batch = the batch's targets (the paper); gallery = the whole train gallery"
     )
     hard: int = Field(0, ge=0, description="mined hard negatives per query, refreshed every epoch; 0 disables")
 
@@ -47,32 +47,33 @@ class GalleryLoss(ContrastiveLoss):
 
 
 class Optimisation(Section):
-    """How one stage is optimised. `batch_size` is global: the sum over all workers."""
+    """The optimisation of one stage. `batch_size` is global: the sum over all workers."""
 
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimizer")
     lr: float = Field(2e-6, gt=0.0, description="peak learning rate")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's decay rates of the two moments")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's decay rates of the first and second moment")
     eps: float = Field(1e-7, gt=0.0, description="Adam's epsilon")
     weight_decay: float = Field(0.01, ge=0.0, description="weight decay; never applied to the temperature")
     schedule: Literal["constant", "cosine"] = Field("constant", description="learning rate schedule after the warm-up")
-    warmup: Fraction = Field(0.0, description="fraction of all steps with linear learning rate warm-up")
+    warmup: Fraction = Field(0.0, description="linear learning rate warm-up, as a fraction of all steps")
     clip_norm: float | None = Field(None, gt=0.0, description="maximum gradient norm; null = no clipping")
     ema: float | None = Field(
         None,
         gt=0.0,
         lt=1.0,
-        description="decay per step of the weight average that is kept; null = none",
+        description="decay per step of an exponential moving average of the weights, which is evaluated and saved; "
+        "null = none",
     )
     batch_size: Positive = Field(512, description="triplets per step, over all workers")
     chunk: Positive | None = Field(
         None,
-        description="triplets per forward pass of a worker; the loss stays that of the whole batch (cached "
-        "gradients); null = the worker's share at once",
+        description="triplets per forward pass of a worker; cached gradients keep the loss of the whole batch; null = "
+        "the worker's whole share",
     )
     epochs: Positive = Field(300, description="maximum number of epochs")
     patience: Positive | None = Field(None, description="stop after this many validations without improvement")
-    validate_every: Positive = Field(1, description="epochs between validations, each with a checkpoint")
-    drop_last: bool = Field(False, description="drop the last incomplete batch of an epoch, as the paper does")
+    validate_every: Positive = Field(1, description="epochs between validations; each writes a checkpoint")
+    drop_last: bool = Field(False, description="drop the last, incomplete batch of an epoch, as in the paper")
 
 
 class Stage0(Section):
@@ -102,22 +103,22 @@ class Stage1(Section):
         1.0,
         gt=0.0,
         le=1.0,
-        description="weight of the fine-tuned tensors in an average with the initial ones (WiSE-FT, Wortsman et al., "
-        "2022); 1 = the paper",
+        description="weight of the fine-tuned weights in their average with the initial ones (WiSE-FT, Wortsman et "
+        "al., 2022); 1 = fine-tuned weights only (the paper)",
     )
 
 
 class CombiningSettings(Section):
-    """The combining function of stage 2. Each function reads the fields that it needs."""
+    """The combining function of stage 2. Each function uses the fields that it needs."""
 
     former_names: ClassVar = {"dropout_balance": "dropout_text_weight"}
 
     function: Annotated[str, *one_of(COMBINING_FUNCTIONS)] = Field("combiner", description="combining function")
     projection: Positive = Field(2560, description="p: width of the two projections")
     hidden: Positive = Field(5120, description="h: width of the hidden layers")
-    dropout_projection: Fraction = Field(0.5, description="dropout after the projections")
-    dropout_output: Fraction = Field(0.5, description="dropout of the output branch")
-    dropout_text_weight: Fraction = Field(0.5, description="dropout of the text weight branch")
+    dropout_projection: Fraction = Field(0.5, description="dropout rate after the projections")
+    dropout_output: Fraction = Field(0.5, description="dropout rate in the output branch")
+    dropout_text_weight: Fraction = Field(0.5, description="dropout rate in the branch that predicts the text weight")
 
 
 class Stage2(Section):
@@ -132,9 +133,9 @@ class Stage2(Section):
 
 
 class TrainConfig(JobConfig):
-    """The configuration of a training."""
+    """The configuration of a training run."""
 
-    recipe: str = Field("custom", description="the recipe that the configuration comes from")
+    recipe: str = Field("custom", description="name of the recipe that the configuration started from")
     seed: int = Field(0, ge=0, lt=2**31, description="random seed")
     ablation: bool = Field(False, description="also train stage 2 without stage 1, for the paper's four-row table")
     data: Data = Data()
@@ -153,7 +154,7 @@ class TrainConfig(JobConfig):
             batch = stage.optimisation.batch_size
             if stage.enabled and batch < self.workers:
                 raise ValueError(
-                    f"{name}.optimisation.batch_size is {batch}, fewer than the {self.workers} workers that share "
-                    f"it: raise it or lower workers"
+                    f"{name}.optimisation.batch_size is {batch}, less than the number of workers ({self.workers}): "
+                    f"raise it or lower workers"
                 )
         return self

@@ -1,4 +1,4 @@
-"""A hyperparameter search, and the configuration of commands that compare trainings."""
+"""Hyperparameter search and ablations, and their configurations."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ _STAGES: dict[str, type[Section]] = {"stage0": Stage0, "stage1": Stage1, "stage2
 
 
 class Trials(Section):
-    """Trials that train one stage from the same start, side by side."""
+    """Trials: trainings of one stage that start from the same weights and run in parallel."""
 
     workers_per_trial: Positive = Field(1, description="Ray Train workers of one trial")
     concurrent: int = Field(0, ge=0, description="concurrent trials; 0 = as many as the CPUs or GPUs allow")
-    seeds: Positive = Field(3, description="seeds with which each compared configuration is trained")
+    seeds: Positive = Field(3, description="training seeds per compared configuration")
 
 
 class Tuning(Trials):
-    """A search for good hyperparameters of one stage."""
+    """A hyperparameter search for one stage."""
 
     stage: TrialStage = Field("stage2", description="stage to search; the stages before it run once")
     space: str = Field("combiner", description="name of a search space, or a .yaml file")
     budget: str = Field(
-        "", pattern=r"^(\d+(\.\d+)?[smh])?$", description="time for the search, such as 10m; the finals come after it"
+        "", pattern=r"^(\d+(\.\d+)?[smh])?$", description="search time, such as 10m; excludes training the finalists"
     )
     trials: int = Field(0, ge=0, description="number of trials; 0 = as many as the budget allows")
-    sampler: Literal["tpe", "random"] = Field("tpe", description="how trials are proposed")
-    scheduler: Literal["asha", "median", "none"] = Field("asha", description="how poor trials are stopped early")
-    grace: Positive = Field(1, description="epochs that every trial gets")
-    reduction: int = Field(4, ge=2, description="asha: one trial in this many continues at each rung")
-    finalists: Positive = Field(2, description="best trials that are trained to their end with several seeds")
-    sweep: str | None = Field("stage2.loss.temperature", description="field whose effect is plotted by itself")
-    sweep_points: int = Field(7, ge=2, description="values of that field")
+    sampler: Literal["tpe", "random"] = Field("tpe", description="sampler of the trials' values")
+    scheduler: Literal["asha", "median", "none"] = Field("asha", description="rule that stops poor trials early")
+    grace: Positive = Field(1, description="minimum number of epochs of a trial")
+    reduction: int = Field(4, ge=2, description="asha: 1/reduction of the trials continue at each rung")
+    finalists: Positive = Field(2, description="number of best trials that are trained in full with several seeds")
+    sweep: str | None = Field("stage2.loss.temperature", description="field varied alone for a plot; null = none")
+    sweep_points: int = Field(7, ge=2, description="number of values of the sweep")
 
     @field_validator("sweep", mode="before")
     @classmethod
-    def _take_former_name(cls, value: Any) -> Any:
-        """Renames a field that an older version named, "stage2.contrast.temperature" for one."""
+    def _rename_former_field(cls, value: Any) -> Any:
+        """Renames a field of an older version, such as "stage2.contrast.temperature"."""
         stage, _, rest = value.partition(".") if isinstance(value, str) else ("", "", "")
         section, dot, field = rest.partition(".")
         former = _STAGES[stage].former_names if stage in _STAGES else {}
@@ -55,7 +55,7 @@ class Tuning(Trials):
 
 
 class TrialsConfig(TrainConfig):
-    """The configuration of trainings that are compared: an ablation's."""
+    """The configuration of an ablation, which compares trainings."""
 
     tune: Trials = Trials()
 
@@ -66,7 +66,7 @@ class TrialsConfig(TrainConfig):
 
 
 class TuneConfig(TrialsConfig):
-    """The configuration of a search."""
+    """The configuration of a hyperparameter search."""
 
     tune: Tuning = Tuning()
 

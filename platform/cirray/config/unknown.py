@@ -1,4 +1,4 @@
-"""What an unknown name is answered with: the nearest known one, or the command that it belongs to."""
+"""Errors for unknown names: they suggest the nearest known name, or the commands that have it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from cirray.errors import ConfigError
 
 
 def as_option(name: str) -> str:
-    """Returns a name as it is typed on the command line."""
+    """Returns a name in command-line syntax."""
     return f"--{name.replace('_', '-')}"
 
 
 def check_field(root: type[Configuration], dotted: str) -> None:
-    """Raises ConfigError, which names the nearest field, if a configuration has no field of this name."""
+    """Raises ConfigError, with the nearest field, if the configuration has no field of this name."""
     if dotted not in field_names(root) and not is_mapped(dotted, root):
         raise ConfigError(explain(dotted, root, field_names(root), "configuration field", str))
 
 
 def check_option(name: str, root: type[Configuration], known: Sequence[str]) -> None:
-    """Raises ConfigError, which names the nearest one, if a command has no option of this name.
+    """Raises ConfigError, with the nearest option, if a command has no option of this name.
 
     Args:
+        name: the given name.
         root: the command's configuration.
         known: all its options.
     """
@@ -34,7 +35,15 @@ def check_option(name: str, root: type[Configuration], known: Sequence[str]) -> 
 
 
 def explain(name: str, root: type[Configuration], known: Sequence[str], kind: str, shown: Callable[[str], str]) -> str:
-    """Returns why a name is refused, and what to give in its place."""
+    """Returns an error message for an unknown name: the reason, and what to give instead.
+
+    Args:
+        name: the given name.
+        root: the command's configuration.
+        known: the names that are valid.
+        kind: what the name should have been, such as "option".
+        shown: formats a name for the message.
+    """
     if is_section(name, root):
         example = next(field for field in field_names(root) if field.startswith(f"{name}."))
         return f"{shown(name)} is a section, not a field: give one of its fields, such as {shown(example)}."
@@ -47,10 +56,10 @@ def explain(name: str, root: type[Configuration], known: Sequence[str], kind: st
 
 
 def nearest(name: str, known: Sequence[str], same_leaf_only: bool = False) -> str | None:
-    """Returns the known name that was most likely meant, None if there is none like it.
+    """Returns the known name most similar to `name`; None if none is similar.
 
     Args:
-        same_leaf_only: whether to look only for a name that ends in the same field, in another section.
+        same_leaf_only: consider only names with the same last part, in any section.
     """
     section, _, leaf = name.rpartition(".")
     start = "" if same_leaf_only else section.split(".")[0]

@@ -1,4 +1,4 @@
-"""A finished bundle on any dataset: its features of a split, and their evaluation."""
+"""Evaluates a bundle on a split of any dataset."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ from cirray.storage.provenance import provenance
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A bundle's folder and manifest, and what ranking one split needs; `features` has the captions of that split."""
+    """A bundle, loaded with the data and features to rank one split.
+
+    Attributes:
+        folder: the bundle's folder on this machine.
+        manifest: the bundle's manifest.
+        table: the triplets of the split.
+        features: the dataset's images, and the captions of the split under its name.
+        combining: the bundle's combining function.
+    """
 
     folder: Path
     manifest: dict[str, Any]
@@ -40,7 +48,7 @@ class Prepared:
 def evaluate_bundle(
     bundle: Path | str, config: EvaluateConfig, split: str, with_titles: bool = False
 ) -> tuple[dict[str, Any], str]:
-    """Scores a bundle's combining function, and Sum beside it, on one split.
+    """Scores a bundle's combining function, and Sum for comparison, on one split.
 
     Args:
         bundle: folder or URI.
@@ -49,12 +57,12 @@ def evaluate_bundle(
         with_titles: whether to score the titles of the split's gallery as queries of text alone too.
 
     Returns:
-        The JSON result, and the table as text.
+        The report for JSON, and the table as text.
 
     Raises:
-        BundleError: the folder is no complete bundle.
-        DataError, ConfigError: the data cannot be used, its split keeps its targets secret, or titles are asked for and
-            no image of the gallery has one.
+        BundleError: the bundle is incomplete, damaged or incompatible.
+        DataError, ConfigError: the data cannot be used, the split has no targets, or titles are asked for and no image
+            of the gallery has one.
     """
     ready = prepare(bundle, config, split, needs_targets=True)
     dataset, function = ready.dataset, ready.manifest["combining"]["function"]
@@ -90,11 +98,17 @@ def _score_titles(ready: Prepared, split: str, config: EvaluateConfig) -> dict[s
 
 
 def prepare(bundle: Path | str, config: EvaluateConfig, split: str, needs_targets: bool) -> Prepared:
-    """Reads the bundle and the split, and computes the features that the store lacks.
+    """Reads the bundle and the split, and computes missing features.
+
+    Args:
+        bundle: the bundle, a folder or a URI.
+        config: the data and the feature store.
+        split: name of the split.
+        needs_targets: whether every query must have a target.
 
     Raises:
-        BundleError: the folder is no complete bundle.
-        DataError, ConfigError: the data cannot be used, or its split keeps targets secret that are needed.
+        BundleError: the bundle is incomplete, damaged or incompatible.
+        DataError, ConfigError: the data cannot be used, or the split lacks targets that are needed.
     """
     folder = Location.parse(bundle).fetch(MANIFEST)
     store = Location.configured(config.store, "store")
@@ -104,8 +118,8 @@ def prepare(bundle: Path | str, config: EvaluateConfig, split: str, needs_target
     table = build_table(dataset, split)
     if needs_targets and bool((table.target < 0).any()):
         raise ConfigError(
-            f"split {split} of {dataset.name} keeps its targets secret: it cannot be scored here; jobs/rank.py writes "
-            f"its rankings for those who can"
+            f"split {split} of {dataset.name} has no targets and cannot be scored here: write its rankings for the "
+            f"test server with jobs/rank.py"
         )
     connect(config.workers)
     gpu = use_gpu(config.compute, config.workers)

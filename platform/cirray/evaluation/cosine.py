@@ -1,4 +1,4 @@
-"""Cosine ranking over features, as a retriever."""
+"""A retriever that ranks by cosine similarity of features."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from cirray.evaluation.retriever import Ranking, Retriever
 
 
 class CosineRetriever(Retriever):
-    """Ranks each category's gallery by the cosine of image and query features.
+    """Ranks each category's gallery by the cosine similarity of query and image features.
 
     Args:
-        images: unit image features [I, d], rows as in `table`.
-        queries: unit query features [T, d].
+        table: the T queries, their targets, and the galleries by category.
+        images: unit-length features of I images, [I, d], rows as in `table`.
+        queries: unit-length query features [T, d].
     """
 
     def __init__(self, table: TripletTable, images: Tensor, queries: Tensor) -> None:
@@ -33,12 +34,12 @@ class CosineRetriever(Retriever):
         """See `Retriever`.
 
         Raises:
-            ValueError: the split keeps its targets secret.
+            ValueError: a query of the category has no target.
             FloatingPointError: a feature is not finite.
         """
         members, gallery = self.table.categories[category]
         if bool((self.table.target[members] < 0).any()):
-            raise ValueError("this split keeps its targets secret: it can be ranked, not scored")
+            raise ValueError("this split has no targets: it can be ranked, but not scored")
         device, position = self.images.device, gallery_positions(gallery, len(self.images))
         query, ranked = self.queries[members.to(self.queries.device)], self.images[gallery.to(device)]
         target = position[self.table.target[members]].to(device)

@@ -1,4 +1,4 @@
-"""Scores combining functions on a split: the rows of the paper's tables."""
+"""Scores combining functions on a split, in the rows of the paper's tables."""
 
 from __future__ import annotations
 
@@ -19,33 +19,38 @@ from cirray.models.combining import CombiningFunction
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row of a table: a combining function on a category, before or after stage 1."""
+    """The evaluation of one combining function on one category.
+
+    Attributes:
+        fine_tuned: whether the encoder was fine-tuned by stage 1.
+        combining: name of the combining function.
+    """
 
     split: str
     fine_tuned: bool
     combining: str
-    found: Evaluation
+    evaluation: Evaluation
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a row of report.json. "recall" and "recall_subset" repeat the recalls of "metrics" by K, as before
-        there were others."""
-        metrics = {name: round(value, 4) for name, value in self.found.metrics.items()}
+        """Returns a row of report.json. "recall" and "recall_subset" repeat the recalls of "metrics" by K, for readers
+        of older reports."""
+        metrics = {name: round(value, 4) for name, value in self.evaluation.metrics.items()}
         subset = by_k(metrics, "Rs")
         return {
             "split": self.split,
-            "category": self.found.category,
+            "category": self.evaluation.category,
             "fine_tuned": self.fine_tuned,
             "combining": self.combining,
             "recall": by_k(metrics, "R"),
             **({"recall_subset": subset} if subset else {}),
             "metrics": metrics,
-            "queries": self.found.queries,
-            "gallery": self.found.gallery,
+            "queries": self.evaluation.queries,
+            "gallery": self.evaluation.gallery,
         }
 
 
 def row_metrics(row: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the metrics of a row of report.json by name; reports of earlier versions have recalls by K only."""
+    """Returns the metrics by name of a row of report.json. Reports of older versions have only recalls by K."""
     if "metrics" in row:
         return dict(row["metrics"])
     recall = {f"R@{k}": value for k, value in row["recall"].items()}
@@ -61,24 +66,29 @@ def score(
     functions: Mapping[str, CombiningFunction],
     fine_tuned: bool,
 ) -> list[Result]:
-    """Returns the rows of every combining function in `functions`, per category and on average.
+    """Scores every combining function on every category, and on their average.
 
     Args:
-        features: with the captions of `split`.
+        split: name of the split.
+        table: its triplets.
+        protocol: the dataset's evaluation protocol.
+        features: the dataset's images, and the captions of `split`.
+        functions: name -> combining function.
+        fine_tuned: whether the encoder was fine-tuned by stage 1.
     """
     results = []
     for name, combine in functions.items():
         queries = combine.eval()(*features.query_inputs(split, table))
         retriever = CosineRetriever(table, features.unit_images, queries)
-        results += [Result(split, fine_tuned, name, found) for found in evaluate(retriever, protocol)]
+        results += [Result(split, fine_tuned, name, evaluation) for evaluation in evaluate(retriever, protocol)]
     return results
 
 
 def text_table(results: Sequence[Result], protocol: Protocol) -> str:
-    """Formats results as the paper's table: a line a method, the metrics of each category side by side."""
-    categories = list(dict.fromkeys(result.found.category for result in results))
+    """Formats results as in the paper's tables: one line per method, with the metrics of each category."""
+    categories = list(dict.fromkeys(result.evaluation.category for result in results))
     methods = list(dict.fromkeys((result.fine_tuned, result.combining) for result in results))
-    cells = {(result.fine_tuned, result.combining, result.found.category): result.found.metrics for result in results}
+    cells = {(row.fine_tuned, row.combining, row.evaluation.category): row.evaluation.metrics for row in results}
     blocks = [cells[(*methods[0], category)] for category in categories]
     width = max(len(_method(*method)) for method in methods)
     heads = [category.center(7 * len(block)) for category, block in zip(categories, blocks, strict=True)]
@@ -96,12 +106,12 @@ def _method(fine_tuned: bool, combining: str) -> str:
 
 
 def overall(results: Sequence[Result], fine_tuned: bool, combining: str) -> Evaluation:
-    """Returns the average row (or the only one) of a method.
+    """Returns a method's average over categories; for a single category, its evaluation.
 
     Raises:
-        KeyError: there is no such row.
+        KeyError: the method has no results.
     """
-    rows = [r.found for r in results if r.fine_tuned == fine_tuned and r.combining == combining]
+    rows = [row.evaluation for row in results if row.fine_tuned == fine_tuned and row.combining == combining]
     if not rows:
         raise KeyError(f"no results of {_method(fine_tuned, combining)}")
     return next((row for row in rows if row.category == AVERAGE), rows[-1])

@@ -1,10 +1,10 @@
-"""Metrics of a ranking: each is one function, listed once in `METRICS` (reference facts: clip4cir, "Metrics").
+"""Metrics of a ranking. Each is one function, registered in `METRICS`.
 
-A metric takes the ranks of the targets and the dataset's protocol, and returns named values. Three rules let every
-retriever and every report carry it without knowing it:
-    - Its values are in percent, and their names contain no space: "R@10", "Rs@1".
-    - It is monotone in each rank, so the best and worst ranks that a cut list allows give the bounds of its value.
-    - A value named "...@K" depends on the first K places only.
+A metric takes the ranks of the targets and the dataset's protocol, and returns named values. Retrievers and reports
+handle any metric that obeys three rules:
+    - Its values are in percent, and their names contain no spaces: "R@10", "Rs@1".
+    - It is monotone in each rank, so the best and worst ranks that a truncated list allows give bounds of its value.
+    - A value named "...@K" depends on the first K ranks only.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """Ranks of the targets of Q queries, 0 = first.
+    """Ranks of the targets of Q queries, starting at 0.
 
     Attributes:
-        target: int64 [Q], among all images of the gallery.
-        subset: int64 [Q], among the images of the query's image set; None where the dataset has no image sets.
+        target: int64 [Q], rank in the gallery.
+        subset: int64 [Q], rank in the query's image set; None if the dataset has no image sets.
     """
 
     target: NDArray[np.int64]
@@ -39,20 +39,20 @@ Metric = Callable[[Ranks, Protocol], dict[str, float]]
 
 
 def recall(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
-    """R@K: the share of queries whose target is among the first K of the gallery."""
+    """R@K: percentage of queries whose target is among the first K of the gallery."""
     return recall_at(ranks, protocol.ks)
 
 
 def subset_recall(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
-    """Rs@K (CIRR's R_subset@K): the share of queries whose target is among the first K of its image set."""
+    """Rs@K (CIRR's R_subset@K): percentage of queries whose target is among the first K of its image set."""
     if ranks.subset is None:
         return {}
-    return {f"Rs@{k}": _share_within(ranks.subset, k) for k in protocol.subset_ks}
+    return {f"Rs@{k}": _percent_within(ranks.subset, k) for k in protocol.subset_ks}
 
 
 def recall_at(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
     """Returns R@K for each K of `ks`, without a protocol."""
-    return {f"R@{k}": _share_within(ranks.target, k) for k in ks}
+    return {f"R@{k}": _percent_within(ranks.target, k) for k in ks}
 
 
 METRICS: tuple[Metric, ...] = (recall, subset_recall)
@@ -64,9 +64,9 @@ def measure(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
 
 
 def selection_value(metrics: Mapping[str, float], protocol: Protocol) -> float:
-    """Returns the number that picks the best epoch (reference facts, "Choosing the best epoch").
+    """Returns the value that selects the best epoch, by the protocol's `selection`.
 
-    Metrics beside the recalls of the protocol choose nothing.
+    Only the protocol's recalls count; other metrics are ignored.
     """
     recalls = [*(metrics[f"R@{k}"] for k in protocol.ks), *(metrics[f"Rs@{k}"] for k in protocol.subset_ks)]
     match protocol.selection:
@@ -83,11 +83,13 @@ def selection_value(metrics: Mapping[str, float], protocol: Protocol) -> float:
 
 
 def by_k(metrics: Mapping[str, V], kind: str) -> dict[str, V]:
-    """Returns the values of one kind by K, as reports have them: {"10": 40.0} of {"R@10": 40.0, "Rs@1": 20.0} for the
-    kind "R"."""
+    """Returns the values of one kind of metric by K, for reports.
+
+    `by_k({"R@10": 40.0, "Rs@1": 20.0}, "R")` is `{"10": 40.0}`.
+    """
     prefix = f"{kind}@"
     return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
 
 
-def _share_within(ranks: NDArray[np.int64], k: int) -> float:
+def _percent_within(ranks: NDArray[np.int64], k: int) -> float:
     return 100.0 * float((ranks < k).mean())

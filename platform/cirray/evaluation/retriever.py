@@ -1,6 +1,6 @@
-"""What can be scored: a `Retriever` ranks the targets of queries, and `evaluate` scores it by a dataset's protocol.
+"""The `Retriever` interface, and its evaluation by a dataset's protocol.
 
-Cosine ranking over features is one (evaluation/cosine.py), ranked lists of names from any system are another
+Implementations: cosine similarity of features (evaluation/cosine.py), and ranked lists of names made by any system
 (evaluation/ranked_lists.py).
 """
 
@@ -19,14 +19,14 @@ AVERAGE = "average"
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Where a retriever ranked the targets of one category's queries.
+    """The ranks of the targets of one category's queries.
 
-    A ranking that was cut knows a rank only by its bounds. A complete one has the same ranks twice.
+    A truncated ranking gives only bounds of a missing target's rank; for a complete ranking, `best` equals `worst`.
 
     Attributes:
-        gallery: how many images were ranked.
-        best: the ranks if every target that was cut off came right after the cut.
-        worst: the ranks if every target that was cut off came last.
+        gallery: number of ranked images.
+        best: lower bound of each rank: a missing target would directly follow the end of its list.
+        worst: upper bound of each rank: a missing target would be last.
     """
 
     gallery: int
@@ -35,18 +35,19 @@ class Ranking:
 
 
 class Retriever(ABC):
-    """Anything that ranks a gallery for queries whose targets are known."""
+    """Ranks galleries for queries with known targets."""
 
     @abstractmethod
     def categories(self) -> Sequence[str]:
-        """Returns the names of the categories; each has a gallery and queries of its own."""
+        """Returns the names of the categories; each has its own gallery and queries."""
 
     @abstractmethod
     def rank(self, category: str, exclude_reference: bool) -> Ranking:
-        """Ranks the targets of a category's queries.
+        """Returns the ranks of the targets of a category's queries.
 
         Args:
-            exclude_reference: leave each query's reference image out of its ranking.
+            category: name of the category.
+            exclude_reference: whether to exclude each query's reference image from its ranking.
         """
 
 
@@ -55,9 +56,11 @@ class Evaluation:
     """The metrics of one category.
 
     Attributes:
-        queries, gallery: how many queries were ranked among how many images.
+        category: name of the category, or `AVERAGE`.
+        queries: number of queries.
+        gallery: number of ranked images.
         metrics: name -> value in percent.
-        undecided: name -> least and greatest value, of metrics that the ranking was too short to decide.
+        undecided: name -> minimum and maximum value, for metrics that a truncated ranking does not determine.
     """
 
     category: str
@@ -68,10 +71,10 @@ class Evaluation:
 
 
 def evaluate(retriever: Retriever, protocol: Protocol) -> list[Evaluation]:
-    """Scores every category; the average over categories comes last where there are several.
+    """Returns the evaluation of every category, followed by their average if there are several.
 
     Raises:
-        ValueError: there are no queries to score.
+        ValueError: a category has no queries.
     """
     results = [
         score_ranking(category, retriever.rank(category, protocol.exclude_reference), protocol)
@@ -84,38 +87,38 @@ def score_ranking(category: str, ranking: Ranking, protocol: Protocol) -> Evalua
     """Computes the metrics of one category's ranking.
 
     Raises:
-        ValueError: it has no queries.
+        ValueError: the category has no queries.
     """
     queries = len(ranking.best.target)
     if not queries:
-        raise ValueError(f"category {category} has no queries: there is nothing to score")
+        raise ValueError(f"category {category} has no queries to score")
     best, worst = measure(ranking.best, protocol), measure(ranking.worst, protocol)
     bounds = {name: (min(value, worst[name]), max(value, worst[name])) for name, value in best.items()}
     return Evaluation(
         category,
         queries,
         ranking.gallery,
-        metrics={name: least for name, (least, most) in bounds.items() if least == most},
-        undecided={name: (least, most) for name, (least, most) in bounds.items() if least < most},
+        metrics={name: low for name, (low, high) in bounds.items() if low == high},
+        undecided={name: (low, high) for name, (low, high) in bounds.items() if low < high},
     )
 
 
 def average(results: Sequence[Evaluation]) -> Evaluation:
-    """Returns the mean over categories, each counting the same, as the FashionIQ literature reports it.
+    """Returns the unweighted mean over categories, as in the FashionIQ literature.
 
-    A metric that one category leaves undecided is undecided on average; one that a category does not have is left out.
+    A metric that is undecided in one category is undecided in the mean; one that a category lacks is omitted.
     """
     bounds = [{name: (value, value) for name, value in result.metrics.items()} | result.undecided for result in results]
     means = {
-        name: (fmean(found[name][0] for found in bounds), fmean(found[name][1] for found in bounds))
+        name: (fmean(category[name][0] for category in bounds), fmean(category[name][1] for category in bounds))
         for name in bounds[0]
-        if all(name in found for found in bounds)
+        if all(name in category for category in bounds)
     }
-    open_ = {name for result in results for name in result.undecided}
+    undecided = {name for result in results for name in result.undecided}
     return Evaluation(
         AVERAGE,
         queries=sum(result.queries for result in results),
         gallery=sum(result.gallery for result in results),
-        metrics={name: least for name, (least, _) in means.items() if name not in open_},
-        undecided={name: both for name, both in means.items() if name in open_},
+        metrics={name: low for name, (low, _) in means.items() if name not in undecided},
+        undecided={name: mean_bounds for name, mean_bounds in means.items() if name in undecided},
     )

@@ -1,4 +1,4 @@
-"""Computes the features that the store lacks."""
+"""Computes the features that are missing in the feature store."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Embedder:
     """Fills the feature store with the features of one encoder.
 
     Attributes:
-        encoder: the encoder; `encoder.local` holds it on this machine.
+        encoder: the encoder; `encoder.local` must exist on this machine.
         store: the feature store.
         settings: batch and shard sizes.
-        actors: Ray actors that embed when there is too much for this process.
-        gpu: whether each actor gets a GPU.
+        actors: maximum number of Ray actors; small jobs run in the driver instead.
+        gpu: whether to embed on GPUs, one per actor.
     """
 
     encoder: Location
@@ -36,10 +36,10 @@ class Embedder:
     gpu: bool
 
     def images(self, pictures: Mapping[str, str]) -> FeatureStore:
-        """Computes the image features that the store lacks, and returns their store.
+        """Computes missing image features; returns their store.
 
         Args:
-            pictures: content key -> picture file (`pictures_of` a dataset).
+            pictures: content key -> picture file, as `pictures_of` returns them.
         """
         store = FeatureStore(self.store, "image", read_manifest(self.encoder.local)["image_fingerprint"])
         make = partial(EmbedImages, self.encoder, self._device)
@@ -48,7 +48,7 @@ class Embedder:
         return store
 
     def texts(self, captions: Sequence[str]) -> FeatureStore:
-        """Computes the caption features that the store lacks, shortest captions first, and returns their store."""
+        """Computes missing caption features, shortest captions first; returns their store."""
         store = FeatureStore(self.store, "text", read_manifest(self.encoder.local)["text_fingerprint"])
         items = {text_key(caption): caption for caption in sorted(captions, key=lambda text: (len(text), text))}
         make = partial(EmbedTexts, self.encoder, self._device)
@@ -57,7 +57,12 @@ class Embedder:
         return store
 
     def features(self, dataset: Dataset, tables: Mapping[str, TripletTable]) -> FrozenFeatures:
-        """Computes the features that the store lacks, and reads those of a dataset's images and of tables' captions."""
+        """Computes missing features; returns those of a dataset's images and of the tables' captions.
+
+        Args:
+            dataset: the images.
+            tables: name -> triplet table whose captions are needed.
+        """
         images = self.images(pictures_of(dataset))
         texts = self.texts([caption for table in tables.values() for caption in table.captions])
         return read_features(images, texts, image_keys(dataset), tables)
@@ -73,5 +78,5 @@ def image_keys(dataset: Dataset) -> tuple[str, ...]:
 
 
 def pictures_of(dataset: Dataset) -> dict[str, str]:
-    """Returns content key -> picture file of all pictures of a dataset."""
+    """Returns a dataset's pictures as content key -> picture file."""
     return {dataset.contents[image]: str(path) for image, path in dataset.images.items()}

@@ -1,6 +1,6 @@
 """Fills a feature store on Ray.
 
-Actors compute missing rows and write their own shards, so that a kill loses at most the shards in progress.
+Each actor computes missing rows and writes its own shards, so a kill loses at most the shards in progress.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cirray.features.store import FeatureStore
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What an actor is started with: how to build the embedding callable, where rows go, and rows per batch."""
+    """The arguments of an actor: factory of the embedding callable, output store, and rows per batch."""
 
     make: Callable[[], Embed]
     store: FeatureStore
@@ -30,13 +30,13 @@ class _Work:
 
 
 class _Filler:
-    """One actor: holds the model, computes rows batch by batch, writes one shard a call."""
+    """An actor that holds the model. Each call computes the rows of one shard in batches and writes it."""
 
     def __init__(self, work: _Work) -> None:
         self.work = work
         self.embed = work.make()
 
-    def shard(self, keys: Sequence[str], payloads: Sequence[str]) -> int:
+    def write_shard(self, keys: Sequence[str], payloads: Sequence[str]) -> int:
         import numpy as np
 
         size = self.work.batch_size
@@ -55,18 +55,20 @@ def fill(
     inline: int = 0,
     gpus: float = 0.0,
 ) -> int:
-    """Computes and stores the rows that `store` lacks; returns how many those were.
+    """Computes and stores the rows missing in `store`; returns their number.
 
     Args:
-        items: content key -> payload (picture path or caption).
+        store: the store to fill.
+        items: content key -> payload (picture path or URI, or caption).
         make: builds the embedding callable inside each actor.
-        actors: how many actors share the work; fewer where there is little.
-        label: what the progress bar calls it.
-        inline: maximum of missing rows that this process computes itself, without starting actors.
-        gpus: GPUs per actor; above 0 all rows are computed by actors.
+        settings: batch and shard sizes.
+        actors: maximum number of actors.
+        label: name in the progress bar.
+        inline: maximum number of missing rows that this process computes itself, without starting actors.
+        gpus: GPUs per actor; above 0, actors compute all rows.
 
     Raises:
-        CirrayError: what the embedding callable raised, such as a picture that cannot be decoded.
+        CirrayError: raised by the embedding callable, such as for a picture that cannot be decoded.
     """
     missing = store.missing(list(items))
     if not missing:
@@ -74,13 +76,13 @@ def fill(
     rows = max(1, min(settings.shard_rows, -(-len(missing) // actors)))
     shards = [missing[start : start + rows] for start in range(0, len(missing), rows)]
     work = _Work(make, store, settings.batch_size)
-    with bar(len(missing), label, "rows") as shown:
+    with bar(len(missing), label, "rows") as progress:
         if len(missing) <= inline and not gpus:
             filler = _Filler(work)
             for shard in shards:
-                shown.update(filler.shard(shard, [items[key] for key in shard]))
+                progress.update(filler.write_shard(shard, [items[key] for key in shard]))
         else:
-            _fill_with_actors(work, shards, items, actors, gpus, shown)
+            _fill_with_actors(work, shards, items, actors, gpus, progress)
     return len(missing)
 
 
@@ -90,16 +92,16 @@ def _fill_with_actors(
     items: Mapping[str, str],
     actors: int,
     gpus: float,
-    shown: tqdm,
+    progress: tqdm,
 ) -> None:
-    """Gives each actor one shard at a time until none is left. A dead actor is restarted, and its shard with it."""
+    """Gives each actor one shard at a time until none is left. Ray restarts a dead actor and repeats its shard."""
     actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=3, max_task_retries=3)(_Filler)
     workers = [actor.remote(work) for _ in range(min(actors, len(shards)))]
     try:
         for rows in ActorPool(workers).map_unordered(
-            lambda worker, keys: worker.shard.remote(keys, [items[key] for key in keys]), list(shards)
+            lambda worker, keys: worker.write_shard.remote(keys, [items[key] for key in keys]), list(shards)
         ):
-            shown.update(rows)
+            progress.update(rows)
     except RayTaskError as error:
         if isinstance(error.cause, CirrayError):
             raise error.cause from None

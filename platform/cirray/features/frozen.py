@@ -1,4 +1,4 @@
-"""Frozen features in memory: what stage 2, evaluation, tuning and the study look rows up in."""
+"""Frozen features in memory, for stage 2, evaluation, tuning and the study."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cirray.features.store import FeatureStore
 
 @dataclass(frozen=True, slots=True)
 class FrozenFeatures:
-    """The features of a dataset's images, and of the captions of some of its triplet tables. Width d.
+    """The features, of width d, of a dataset's I images and of the captions of some of its triplet tables.
 
-    It is pickled as NumPy arrays: Ray's object store maps those into every process without a copy, read-only.
+    They are pickled as NumPy arrays, which Ray's object store maps into every process read-only, without a copy.
 
     Attributes:
-        images: raw image features [I, d], by row of the image table.
-        unit_images: the same, of unit length [I, d]: the gallery.
-        captions: name of a table -> raw features [V, d] of its `captions`.
+        images: raw image features, float32 [I, d]; rows as in the image table.
+        unit_images: the same features at unit length, [I, d]: the gallery features.
+        captions: table name -> raw features, float32 [V, d], of the table's V `captions`.
     """
 
     images: Tensor
@@ -34,22 +34,29 @@ class FrozenFeatures:
 
     @classmethod
     def of(cls, images: Tensor, captions: Mapping[str, Tensor]) -> FrozenFeatures:
-        """Returns raw image features [I, d] and caption features [V, d] with the unit-length images beside them."""
+        """Builds the features from raw image features [I, d] and raw caption features [V, d] by table name."""
         return cls(images, F.normalize(images, dim=-1), captions)
 
     def query_inputs(self, name: str, table: TripletTable) -> tuple[Tensor, Tensor]:
-        """Returns what a combining function takes for the queries of the table `name`: raw features of the reference
-        images [T, d] and of the captions [T, d]."""
+        """Returns the inputs of a combining function for the T queries of a table.
+
+        Args:
+            name: name of the table in `captions`.
+            table: the table.
+
+        Returns:
+            Raw features of the reference images [T, d] and of the captions [T, d].
+        """
         return self.images[table.reference], self.captions[name][table.query]
 
     def to(self, device: torch.device) -> FrozenFeatures:
-        """Returns the features on a device; on their own one nothing is copied."""
+        """Returns the features on a device; nothing is copied if they are there already."""
         captions = {name: tensor.to(device) for name, tensor in self.captions.items()}
         return FrozenFeatures(self.images.to(device), self.unit_images.to(device), captions)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors."""
+        """Total size of all tensors in bytes."""
         return sum(tensor.nbytes for tensor in (self.images, self.unit_images, *self.captions.values()))
 
     def __reduce__(self) -> tuple[Callable[..., FrozenFeatures], tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
@@ -60,11 +67,11 @@ class FrozenFeatures:
 def read_features(
     images: FeatureStore, texts: FeatureStore, image_keys: Sequence[str], tables: Mapping[str, TripletTable]
 ) -> FrozenFeatures:
-    """Reads features from stores that hold them all.
+    """Reads features from stores that have them all.
 
     Args:
-        images: the store of the image tower's features.
-        texts: the store of the text tower's features.
+        images: store of the image tower's features.
+        texts: store of the text tower's features.
         image_keys: content key of each row of the image table.
         tables: name -> triplet table whose captions are needed.
 
@@ -81,7 +88,7 @@ def _from_arrays(images: np.ndarray, unit_images: np.ndarray, captions: Mapping[
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    """Returns a tensor over the memory of an array of the object store. Nobody may write to it."""
+    """Returns a tensor that shares the memory of an array in the object store. It must not be written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(array)

@@ -1,4 +1,4 @@
-"""Atomic file writes, and the folders that cirray uses by default."""
+"""Atomic file writes, and cirray's default folders."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; the file written there is renamed to `path` if the block succeeds."""
+    """Yields a temporary path in the folder of `path`; if the block succeeds, that file is renamed to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield temporary
         with temporary.open("rb") as written:
-            os.fsync(written.fileno())  # else a power loss may leave an empty file under the final name
+            os.fsync(written.fileno())  # without it, a power loss may leave an empty file under the final name
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -42,7 +42,7 @@ def read_json(path: Path) -> Any:
 
 
 def cache_folder(setting: str, name: str) -> Path:
-    """Returns an absolute folder: the setting, or $CIRRAY_HOME/name, or ~/.cache/cirray/name."""
+    """Returns the absolute path of `setting`; if it is empty, of $CIRRAY_HOME/name or else ~/.cache/cirray/name."""
     if setting:
         return Path(setting).expanduser().resolve()
     home = os.environ.get("CIRRAY_HOME")

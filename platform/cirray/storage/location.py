@@ -1,7 +1,7 @@
-"""One type for where files are: a folder of this machine (local or NFS), or a URI (s3://, gs://).
+"""Locations of files: a path on this machine (local disk or NFS), or a URI (s3://, gs://).
 
-A URI has a mirror, a folder of this machine that stands for it. A job writes into `local` and calls `push`, which
-uploads file by file and the manifest last, so that an existing manifest means a complete folder at the URI too.
+A URI has a mirror, its local copy on this machine. A job writes into the mirror (`local`) and calls `push`, which
+uploads the manifest after all other files: a manifest at the URI means that the folder there is complete.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from cirray.storage.remote import Remote
 
 
 def is_uri(text: str) -> bool:
-    """Whether a text is a URI and not a path."""
+    """Whether a string is a URI and not a path."""
     return "://" in text
 
 
 @dataclass(frozen=True)
 class Location:
-    """A folder or a file, on this machine or at a URI. `str()` is its absolute path or its URI.
+    """A folder or a file, on this machine or at a URI. `str()` returns its absolute path or its URI.
 
-    It is pickled without its mirror: every machine has its own.
+    Pickling leaves the mirror out: every machine has its own.
 
     Attributes:
-        root: an absolute path, or the URI that was parsed, whose mirror holds what is below it.
-        path: path below a URI; "" for the root itself.
+        root: an absolute path, or the URI that was parsed; the mirror is that of this URI.
+        path: path relative to a URI; "" for the URI itself.
 
     Raises:
-        LocationError: from any method: pyarrow does not know the URI, or it cannot be reached.
+        LocationError: from any method, if pyarrow does not support the URI, or it cannot be reached.
     """
 
     root: str
@@ -43,24 +43,24 @@ class Location:
 
     @classmethod
     def parse(cls, text: str | os.PathLike[str]) -> Location:
-        """Returns the location that a person names. Symbolic links are kept."""
+        """Returns the location of a path or URI. Relative paths and ~ are expanded; symbolic links are kept."""
         text = os.fspath(text)
         return cls(text.rstrip("/")) if is_uri(text) else cls(str(Path(text).expanduser().absolute()))
 
     @classmethod
     def configured(cls, setting: str, name: str) -> Location:
-        """Returns the location of a setting, or of the folder `name` in $CIRRAY_HOME (~/.cache/cirray) if it is ""."""
+        """Returns the location of a setting; if it is "", the folder `name` in $CIRRAY_HOME or ~/.cache/cirray."""
         return cls.parse(setting or cache_folder("", name)).resolve()
 
     def resolve(self) -> Location:
-        """Follows the symbolic links of a folder; returns a URI as it is."""
+        """Returns the location with symbolic links resolved; a URI is returned unchanged."""
         return self if self.is_remote else Location(str(self.local.resolve()))
 
     def __str__(self) -> str:
         return f"{self.root}/{self.path}" if self.path else self.root
 
     def __truediv__(self, name: str) -> Location:
-        """Returns what is at the relative path `name` below this location."""
+        """Returns the location of the relative path `name` in this folder."""
         if self.is_remote:
             return Location(self.root, f"{self.path}/{name}" if self.path else name)
         return Location(str(self.local / name))
@@ -75,7 +75,7 @@ class Location:
 
     @property
     def local(self) -> Path:
-        """The path on this machine: itself, or the mirror of a URI."""
+        """The path on this machine; for a URI, that of its mirror."""
         return _mirror(self.root) / self.path if self.is_remote else Path(self.root)
 
     def names(self) -> list[str]:
@@ -85,7 +85,7 @@ class Location:
         return sorted(path.relative_to(self.local).as_posix() for path in self.local.rglob("*") if path.is_file())
 
     def read(self, name: str) -> bytes | None:
-        """Returns the content of a file of this folder, from the URI itself; None if there is none.
+        """Returns the content of a file in this folder; None if it does not exist. Bypasses the mirror.
 
         Raises:
             OSError: a file of this machine cannot be read.
@@ -98,7 +98,7 @@ class Location:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a file of this folder atomically, at the URI itself."""
+        """Writes a file in this folder atomically. Bypasses the mirror."""
         if self.is_remote:
             self._remote.write(name, content)
             return
@@ -106,13 +106,13 @@ class Location:
             temporary.write_bytes(content)
 
     def stamp(self, name: str) -> str:
-        """Returns a text that changes when a file of this folder is rewritten, or when a link to the folder is moved.
+        """Returns a version stamp of a file in this folder; "" if the file does not exist.
 
-        "" if there is no such file.
+        The stamp changes when the file is rewritten, or when a symbolic link to the folder is changed.
         """
         if self.is_remote:
-            found = self._remote.stamp(name)
-            return "-".join(map(str, found)) if found else ""
+            remote_stamp = self._remote.stamp(name)
+            return "-".join(map(str, remote_stamp)) if remote_stamp else ""
         try:
             path = (self.local / name).resolve(strict=True)
             status = path.stat()
@@ -121,9 +121,12 @@ class Location:
         return f"{path}-{status.st_mtime_ns}-{status.st_ino}"
 
     def push(self, last: str | None = None) -> None:
-        """Uploads the mirror's file, or its folder with the file `last` at the end; does nothing for a local folder.
+        """Uploads the mirror, a file or a folder, to the URI; does nothing for a local path.
 
-        Hidden files stay.
+        Hidden files are not uploaded.
+
+        Args:
+            last: name of the file that is uploaded after all others, such as a manifest.
         """
         if not self.is_remote:
             return
@@ -131,22 +134,25 @@ class Location:
             self._remote.put(self.local, "")
             return
         names = [path.relative_to(self.local) for path in sorted(self.local.rglob("*")) if path.is_file()]
-        shown = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
-        for name in sorted(shown, key=lambda name: name == last):
+        visible = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
+        for name in sorted(visible, key=lambda name: name == last):
             self._remote.put(self.local / name, name)
 
     def pull(self, without: str = "") -> None:
-        """Downloads every file into the mirror, except those below folders called `without`."""
+        """Downloads all files into the mirror, except those in folders named `without`; nothing for a local path."""
         if self.is_remote:
             for name in self._remote.names():
                 if without not in name.split("/")[:-1]:
                     self._remote.get(name, self.local / name)
 
     def fetch(self, manifest: str) -> Path:
-        """Returns a folder of this machine with the content of this complete folder.
+        """Returns a folder on this machine with the content of this complete folder.
 
-        A URI is downloaded again only when its manifest has changed. Each version gets a folder of its own, so that
-        readers of an older one keep their files.
+        A URI is downloaded only when its manifest has changed. Each version is downloaded into a folder of its own, so
+        processes that still read an older version keep their files.
+
+        Args:
+            manifest: name of the file that is written last.
 
         Raises:
             LocationError: the manifest is missing at the URI.
@@ -156,21 +162,21 @@ class Location:
         stamp = self.stamp(manifest)
         if not stamp:
             raise LocationError(
-                f"{self} holds nothing complete ({manifest} is missing): check the address, or write it again"
+                f"{self} is incomplete ({manifest} is missing): check the address, or upload the folder again"
             )
         folder = _mirror(str(self)) / hashlib.sha256(stamp.encode()).hexdigest()[:16]
         if not (folder / manifest).is_file():
-            loading = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+            download = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
             for name in self._remote.names():
-                self._remote.get(name, loading / name)
+                self._remote.get(name, download / name)
             try:
-                loading.rename(folder)
-            except OSError:  # another process of this machine was faster
-                shutil.rmtree(loading)
+                download.rename(folder)
+            except OSError:  # another process on this machine finished first
+                shutil.rmtree(download)
         return folder
 
     def drop(self) -> None:
-        """Deletes this folder and all below it, on this machine and at the URI."""
+        """Deletes this folder with its content, on this machine and at the URI."""
         shutil.rmtree(self.local, ignore_errors=True)
         if self.is_remote:
             self._remote.drop("")

@@ -14,10 +14,10 @@ PACKAGES = ("ray", "torch", "torchvision", "open_clip_torch", "numpy", "pillow",
 
 
 def provenance(seed: int | None = None) -> dict[str, Any]:
-    """Returns what is needed to reproduce an output.
+    """Returns the versions, commit, seed and command that produced an output.
 
     Args:
-        seed: the random seed; None where nothing was random.
+        seed: the random seed; None if nothing was random.
     """
     return {
         "cirray": __version__,
@@ -37,7 +37,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Returns the commit of the source tree, with `+changes` when it is not clean; None outside a checkout."""
+    """Returns the commit of the source tree, with suffix `+changes` if it is dirty; None outside a checkout."""
     here = Path(__file__).parent
     try:
         commit = subprocess.run(

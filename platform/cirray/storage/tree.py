@@ -1,7 +1,7 @@
 """File trees: the files below a location.
 
-Annotation files and catalogs are read from a mirror of a URI. Pictures stay at the URI: each is read from there when
-it is checked or decoded, so that no machine needs disk space for all of them.
+Annotation files and catalogs at a URI are read from its mirror. Pictures are read directly from the URI when they are
+checked or decoded, so no machine needs disk space for all of them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cirray.storage.remote import Remote, Stamp
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file that stays at a URI until it is read.
+    """A file at a URI that is not downloaded to the mirror.
 
     Attributes:
-        uri: its address, and its `str()`.
-        stamp: as in the listing of its tree; None if it was not listed.
+        uri: its address, also returned by `str()`.
+        stamp: its stamp when its tree was listed; None if it was not in the listing.
     """
 
     uri: str
@@ -37,7 +37,10 @@ File = Path | RemoteFile
 
 
 def file_stamp(file: File) -> Stamp | None:
-    """Returns the size and modification time of a file, of a remote one as it was listed; None if there is none."""
+    """Returns the size in bytes and modification time in ns of a file; None if it does not exist.
+
+    For a remote file, these are as of the listing of its tree.
+    """
     if isinstance(file, RemoteFile):
         return file.stamp
     try:
@@ -51,13 +54,13 @@ def open_tree(location: Location) -> Tree:
     """Returns the files below a location.
 
     Raises:
-        LocationError: nothing is at the URI, or it cannot be reached.
+        LocationError: the URI has no files, or cannot be reached.
     """
     return RemoteTree(location) if location.is_remote else Tree(location.local)
 
 
 class Tree:
-    """The files below a folder of this machine. They are named by their paths below `root`, an absolute path."""
+    """The files below a folder on this machine. Paths are absolute and below `root`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -67,11 +70,11 @@ class Tree:
         return str(path)
 
     def local(self, path: Path) -> Path:
-        """Returns the path on this machine to read a file from now; it may not exist."""
+        """Returns the path on this machine from which a file can be read; it may not exist."""
         return path
 
     def exists(self, path: Path) -> bool:
-        """Returns whether there is such a file or folder."""
+        """Whether a file or folder exists."""
         return path.exists()
 
     def entries(self, folder: Path) -> list[Path]:
@@ -79,16 +82,16 @@ class Tree:
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def files(self) -> Iterator[Path]:
-        """Yields all files but hidden ones. Links are followed, but not back to a folder that they lie in."""
+        """Yields all files except hidden ones. Symbolic links are followed, except to a folder that contains them."""
         return _files(self.root, frozenset())
 
     def file(self, path: Path) -> File:
-        """Returns a file to be read later, which may not exist."""
+        """Returns a file for reading later; it may not exist."""
         return path
 
 
 class RemoteTree(Tree):
-    """The files below a URI, as they were listed when it was opened; `root` is the URI's mirror."""
+    """The files below a URI, as listed when the tree was opened; `root` is the URI's mirror."""
 
     def __init__(self, location: Location) -> None:
         super().__init__(location.local)
@@ -97,7 +100,7 @@ class RemoteTree(Tree):
         log(f"listing {location}")
         self._stamps = self._remote.stamps()
         if not self._stamps:
-            raise LocationError(f"{location} holds no file: check the address, or copy the data there")
+            raise LocationError(f"{location} has no files: check the address, or copy the data there")
         self._folders = _folders(self._stamps)
 
     def where(self, path: Path) -> str:
@@ -153,10 +156,10 @@ def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
 
 
 def _folders(names: dict[str, Stamp]) -> set[str]:
-    found: set[str] = set()
+    folders: set[str] = set()
     for name in names:
         folder = name.rpartition("/")[0]
-        while folder and folder not in found:
-            found.add(folder)
+        while folder and folder not in folders:
+            folders.add(folder)
             folder = folder.rpartition("/")[0]
-    return found
+    return folders

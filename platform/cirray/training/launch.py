@@ -1,4 +1,4 @@
-"""Runs one stage on Ray Train: N workers, restarts after a death, resume after a killed driver."""
+"""Runs one stage on Ray Train: N workers, restarted after failures, and resumed after a killed driver."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DONE = "done.json"
 
 
 def _task(stage: StageName) -> Callable[[StageInputs, Worker], Task]:
-    """Imports one stage where its worker runs: stage 2 needs no open_clip, which takes seconds to import."""
+    """Returns the task class of a stage. Imports only that stage: stage 2 does without open_clip's slow import."""
     match stage:
         case "stage0":
             from cirray.training.stages.pretrain import PretrainTask
@@ -50,13 +50,13 @@ def _task(stage: StageName) -> Callable[[StageInputs, Worker], Task]:
 
 
 def optimisation_of(config: TrainConfig, stage: StageName) -> Optimisation:
-    """Returns how a stage of `config` is optimised."""
+    """Returns the optimisation settings of a stage."""
     settings: Optimisation = getattr(config, stage).optimisation
     return settings
 
 
 def worker_loop(job: dict[str, Any]) -> None:
-    """What each Ray Train worker runs: builds its task and trains it to the end."""
+    """The training function of each Ray Train worker: builds its task and trains it to the end."""
     inputs: StageInputs = ray.get(job["inputs"])
     config = inputs.config
     stage: StageName = job["stage"]
@@ -68,18 +68,19 @@ def worker_loop(job: dict[str, Any]) -> None:
 
 
 def run_stage(stage: StageName, label: str, inputs: StageInputs, run: Location) -> dict[str, Tensor]:
-    """Trains a stage to its end, or resumes it where an earlier try of the same run was stopped.
+    """Trains a stage to the end; resumes from the latest checkpoint of the same run.
 
     Args:
-        stage: which one.
-        label: its name in metrics and progress, and its folder (two trainings of stage 2 differ here).
-        run: the run. Its folder `label` holds the checkpoints, and the best weights afterwards.
+        stage: the stage.
+        label: name of this training in metrics, progress and the output folder; an ablation trains stage 2 twice.
+        inputs: the inputs of the stage.
+        run: output of the run. Its folder `label` contains the checkpoints, and afterwards the best weights.
 
     Returns:
-        The trained tensors of the best epoch.
+        The trained tensors of the best epoch, by name.
 
     Raises:
-        RunError: the loss diverged, or workers died more often than `compute.max_failures` allows.
+        RunError: the loss diverged, or workers failed more often than `compute.max_failures` allows.
     """
     step = run / label
     if is_done(step.local):
@@ -114,7 +115,7 @@ def run_stage(stage: StageName, label: str, inputs: StageInputs, run: Location) 
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a stage's folder holds its final weights."""
+    """Whether a stage's folder contains its final weights."""
     return (folder / DONE).is_file()
 
 
@@ -135,5 +136,5 @@ def _keep_best(result: Any, step: Location) -> dict[str, Tensor]:
 
 
 def _cause(error: TrainingFailedError) -> str:
-    """Returns what went wrong: Ray's message begins with where, and ends, after a traceback, with what."""
+    """Returns the last line of Ray's message, after its traceback: the original error."""
     return str(error).strip().splitlines()[-1].strip().removesuffix(".")

@@ -1,4 +1,4 @@
-"""The main job: from triplets and pictures to a trained, evaluated bundle. Finished steps are not run again."""
+"""A training run: from triplets and pictures to a trained and evaluated bundle. A resumed run skips finished steps."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ EXAMPLES, SHOWN = 6, 6
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
-    """Runs or continues the whole training; returns what report.json says.
+    """Runs or resumes a training; returns the content of report.json.
 
     Raises:
-        CirrayError: wrong settings or data, before Ray starts; or a stage that failed.
+        CirrayError: settings or data are wrong (raised before Ray starts), or a stage failed.
     """
     output = open_output(config)
     dataset = read_data(config)
@@ -68,10 +68,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
 
 def read_data(config: TrainConfig) -> Dataset:
-    """Reads and checks the data, and holds triplets back if told to.
+    """Reads and checks the data, and holds out triplets for selection if `data.holdout` is set.
 
     Raises:
-        ConfigError, DataError: it cannot be used.
+        ConfigError, DataError: the data cannot be used.
     """
     dataset = load_dataset(config.data, Location.configured(config.store, "store"), config.preprocess.background)
     for problem in dataset.skipped:
@@ -80,10 +80,10 @@ def read_data(config: TrainConfig) -> Dataset:
 
 
 def check_settings(config: TrainConfig, dataset: Dataset) -> None:
-    """Refuses settings that this data cannot be trained with.
+    """Checks the settings against the data.
 
     Raises:
-        ConfigError: names the setting.
+        ConfigError: a setting does not fit the data; the message names it.
     """
     triplets = len(dataset.splits["train"].triplets)
     for name, stage, count in (
@@ -94,18 +94,18 @@ def check_settings(config: TrainConfig, dataset: Dataset) -> None:
         settings = stage.optimisation
         if stage.enabled and settings.drop_last and count < settings.batch_size:
             raise ConfigError(
-                f"{name}.optimisation.batch_size is {settings.batch_size}, but there are {count} examples, and with "
-                f"drop_last no batch would be left: lower it, or set {name}.optimisation.drop_last false"
+                f"{name}.optimisation.batch_size is {settings.batch_size}, but there are only {count} examples, so "
+                f"drop_last drops every batch: lower it, or set {name}.optimisation.drop_last false"
             )
     if config.stage0.enabled and not dataset.titles:
-        raise ConfigError("stage0.enabled needs images with titles, and this data has none: set it to false")
+        raise ConfigError("stage0.enabled needs images with titles, but the data has none: set it to false")
 
 
 def start_encoder(config: TrainConfig, folder: Path) -> Encoder:
-    """Builds the backbone, or loads the one that an earlier try of this run wrote to `folder`; writes nothing.
+    """Loads the backbone from `folder` if this run has saved it there, else builds it. Writes nothing.
 
     Raises:
-        BackboneError: weights cannot be fetched.
+        BackboneError: the weights cannot be fetched.
         ConfigError: stage 0 cannot train this backbone.
     """
     if (folder / ENCODER_MANIFEST).is_file():
@@ -114,14 +114,14 @@ def start_encoder(config: TrainConfig, folder: Path) -> Encoder:
     encoder = build_encoder(config.backbone, config.preprocess, config.seed)
     if config.stage0.enabled and encoder.has_batch_norm():
         raise ConfigError(
-            f"stage0.enabled trains from scratch, but {config.backbone.model} has batch norm, whose statistics stay "
-            f"frozen here: take a ViT backbone, or set stage0.enabled false"
+            f"stage0.enabled trains from scratch, but {config.backbone.model} has batch norm, whose statistics are "
+            f"frozen: use a ViT backbone, or set stage0.enabled false"
         )
     return encoder
 
 
 class Training:
-    """The steps of one run, in order."""
+    """The steps of one training run."""
 
     def __init__(self, config: TrainConfig, output: Location, dataset: Dataset, encoder: Encoder) -> None:
         self.config = config
@@ -137,7 +137,7 @@ class Training:
         self.results: list[Result] = []
 
     def run(self) -> dict[str, Any]:
-        """Runs what is not done yet; evaluates; writes the bundle and the report."""
+        """Runs the remaining steps, evaluates, and writes the bundle and the report; returns the report."""
         config = self.config
         if config.stage0.enabled:
             self._ensure_pixels()
@@ -152,7 +152,7 @@ class Training:
             self._train_encoder("stage1")
             self._evaluate(True, {"sum": Sum()})
         combining = self._combining()
-        if not isinstance(combining, Sum):  # which is in the table already
+        if not isinstance(combining, Sum):  # Sum was evaluated above
             self._evaluate(config.stage1.enabled, {config.stage2.combining.function: combining})
         return self._finish(combining)
 
@@ -160,7 +160,7 @@ class Training:
         return self.config.stage2.enabled and is_trainable(self.config.stage2.combining)
 
     def _combining(self) -> CombiningFunction:
-        """Returns the combining function of the bundle: trained by stage 2 if there is something to train."""
+        """Returns the combining function for the bundle, trained by stage 2 if it has parameters."""
         if not self.config.stage2.enabled:
             return Sum()
         if not self._trains_combining():
@@ -181,7 +181,7 @@ class Training:
         )
 
     def _train_encoder(self, stage: StageName) -> None:
-        """Runs stage 0 or 1 and moves on to the encoder that it made."""
+        """Runs stage 0 or 1; the following steps use its encoder."""
         trained = self.output / stage / "encoder"
         if stage == "stage1":
             self.pretrained = self.encoder_location
@@ -220,7 +220,7 @@ class Training:
         fill(store, pictures_of(self.dataset), make, settings, self.config.workers, "pixels", settings.inline_pictures)
 
     def _ensure_features(self) -> tuple[FeatureStore, FeatureStore]:
-        """Fills what is missing for the current encoder; only stage 2 needs the captions of the train split."""
+        """Computes missing features of the current encoder; only stage 2 needs those of the train captions."""
         ahead = self.config.stage1.enabled and self.encoder_location != self.output / "stage1" / "encoder"
         trains_here = self.config.ablation or not ahead
         captions = [*self.val.captions, *self.selection.captions, *(self.train.captions if trains_here else ())]
@@ -276,14 +276,21 @@ class Training:
         examples = pick_examples(self.dataset, self.val, features.unit_images, queries)
         draw_queries(
             examples,
-            f"{self.config.recipe}: what comes back",
+            f"{self.config.recipe}: example queries",
             self.config.preprocess.background,
             (self.output / QUERIES).local,
         )
 
 
 def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries: Tensor) -> list[Example]:
-    """Takes queries evenly from every category, as they come, so that failures show too."""
+    """Picks evenly spaced queries of every category, successes and failures alike, with their best results.
+
+    Args:
+        dataset: the dataset.
+        table: the T triplets of its val split.
+        images: unit-length image features [I, d].
+        queries: unit-length query features [T, d].
+    """
     paths = list(dataset.images.values())
     triplets = dataset.splits["val"].triplets
     each = -(-EXAMPLES // len(table.categories))

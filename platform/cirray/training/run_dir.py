@@ -1,10 +1,10 @@
-"""The output of a run: its layout, and whether a command may continue it.
+"""The output of a training run: its layout, and the check that a command may resume it.
 
 OUTPUT/
 ├── config.yaml       the complete configuration
 ├── run.json          provenance and a digest of the data
 ├── metrics.jsonl     one row per validated epoch
-├── backbone/, stage0/, stage1/, stage2*/   what each step made; a finished one is not run again
+├── backbone/, stage0/, stage1/, stage2*/   output of each step; a finished step is not run again
 ├── report.json       results
 ├── queries.png       example queries with their best results
 └── bundle/           the model
@@ -34,10 +34,10 @@ METRICS = "metrics.jsonl"
 REPORT = "report.json"
 BUNDLE = "bundle"
 QUERIES = "queries.png"
-# Below each stage: its checkpoints while it trains.
+# Folder in each stage's folder for its checkpoints, deleted when the stage is done.
 CHECKPOINTS = "checkpoints"
-# Fields that may change between a run and its continuation: where and how fast it runs, not what it computes.
-FREE = (
+# Fields that may change when a run is resumed: they affect where and how fast it runs, not its results.
+CHANGEABLE = (
     "output",
     "store",
     "workers",
@@ -52,18 +52,19 @@ FREE = (
 )
 
 
-def open_output(config: TrainConfig, free: tuple[str, ...] = FREE) -> Location:
-    """Returns the output of a run, after a check that it is new or belongs to the same configuration.
+def open_output(config: TrainConfig, changeable: tuple[str, ...] = CHANGEABLE) -> Location:
+    """Returns the output of a run, after checking that it is empty or belongs to a run with the same configuration.
 
     Args:
-        free: fields that may differ.
+        config: the configuration of the run.
+        changeable: fields and sections that may differ.
 
     Raises:
-        ConfigError: no output folder was named.
-        RunError: the folder belongs to something else; names what differs.
+        ConfigError: no output is set.
+        RunError: the folder belongs to another run, whose different fields are listed, or is not a run.
     """
     if not config.output:
-        raise ConfigError("output is not set: give --output DIR, the folder for everything this run makes")
+        raise ConfigError("output is not set: give --output DIR, the folder for all outputs of this run")
     output = Location.parse(config.output).resolve()
     output.pull(without=CHECKPOINTS)
     folder = output.local
@@ -71,39 +72,39 @@ def open_output(config: TrainConfig, free: tuple[str, ...] = FREE) -> Location:
         raise RunError(f"{output} is a file: give --output another name")
     if not (folder / CONFIG).is_file():
         if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
-            raise RunError(f"{output} holds something that is not a cirray run: give --output a new or empty folder")
+            raise RunError(f"{output} is not empty and not a cirray run: give --output a new or empty folder")
         return output
-    differences = _differences(_read(folder / CONFIG, type(config)), config.model_dump(mode="json"), free)
+    differences = _differences(_read(folder / CONFIG, type(config)), config.model_dump(mode="json"), changeable)
     if differences:
         raise RunError(
             f"{output} belongs to a run with other settings:\n"
             + "\n".join(f"  {line}" for line in differences)
-            + "\nUse another --output, or delete the folder to start anew"
+            + "\nUse another --output, or delete the folder to start over"
         )
     return output
 
 
 def claim(output: Location, config: TrainConfig, dataset: Dataset) -> None:
-    """Writes the configuration and provenance into the output, or checks that the data is still the same.
+    """Writes the configuration and provenance to the output, after checking that the data has not changed.
 
     Raises:
-        RunError: the folder belongs to a run on other data.
+        RunError: the output belongs to a run on other data.
     """
     digest = data_digest(dataset)
     run = output.local / RUN
     if run.is_file() and read_json(run)["data"] != digest:
         raise RunError(
-            f"{output} belongs to a run on other data (annotations or pictures changed since): "
-            f"use another --output, or delete the folder to start anew"
+            f"{output} belongs to a run on other data (annotations or pictures have changed): "
+            f"use another --output, or delete the folder to start over"
         )
-    write_text(output.local / CONFIG, config.to_yaml())  # first: it makes the folder ours, whenever a kill comes
+    write_text(output.local / CONFIG, config.to_yaml())  # first: it marks the folder as a run, even after a kill
     write_json(run, {**provenance(config.seed), "data": digest})
     for name in (CONFIG, RUN):
         (output / name).push()
 
 
 def data_digest(dataset: Dataset) -> str:
-    """Returns a SHA-256 of all triplets, galleries, titles and picture contents."""
+    """Returns the SHA-256 of all triplets, galleries, titles and picture contents."""
     digest = hashlib.sha256()
     for name in sorted(dataset.splits):
         split = dataset.splits[name]
@@ -119,7 +120,7 @@ def data_digest(dataset: Dataset) -> str:
 
 
 def _read(file: Path, root: type[TrainConfig]) -> Any:
-    """Returns the configuration of a run; fields that it does not know, since they came later, are as by default."""
+    """Returns a run's configuration; fields added since then have their defaults."""
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     settings = own_fields(root, content)
     try:
@@ -128,14 +129,14 @@ def _read(file: Path, root: type[TrainConfig]) -> Any:
         return settings
 
 
-def _differences(before: Any, after: Any, free: tuple[str, ...], name: str = "") -> list[str]:
-    if name in free:
+def _differences(before: Any, after: Any, changeable: tuple[str, ...], name: str = "") -> list[str]:
+    if name in changeable:
         return []
     if isinstance(before, dict) and isinstance(after, dict):
         keys = dict.fromkeys([*before, *after])
         return [
             line
             for key in keys
-            for line in _differences(before.get(key), after.get(key), free, f"{name}.{key}" if name else key)
+            for line in _differences(before.get(key), after.get(key), changeable, f"{name}.{key}" if name else key)
         ]
-    return [] if before == after else [f"{name}: {before!r} there, {after!r} now"]
+    return [] if before == after else [f"{name}: {before!r} in the run, {after!r} now"]

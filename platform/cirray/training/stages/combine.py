@@ -21,12 +21,12 @@ from cirray.training.task import StageInputs, Task, Validation
 
 
 class CombiningTask(Task):
-    """Everything is a row lookup: image features, and the features of all caption variants.
+    """Trains the combining function on looked-up features of images and of all caption variants.
 
     Args:
-        inputs: what to train on.
-        worker: this process's worker in the group.
-        features: frozen features with the captions "train" and "val"; None reads them from the store.
+        inputs: the inputs of the stage.
+        worker: this process's worker.
+        features: frozen features with the captions "train" and "val"; None = read from the store.
     """
 
     def __init__(self, inputs: StageInputs, worker: Worker, features: FrozenFeatures | None = None) -> None:
@@ -47,7 +47,7 @@ class CombiningTask(Task):
         return {"combining": self.combining, "temperature": self.temperature}
 
     def begin(self) -> None:
-        if self.negatives.mines:
+        if self.negatives.needs_mining:
             train = self.inputs.train
             self.combining.eval()
             with torch.inference_mode():
@@ -56,12 +56,12 @@ class CombiningTask(Task):
     def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
         share = self.worker.share(len(batch))
         train, device = self.inputs.train, self.worker.device
-        mine = batch.rows[share]
-        drawn = (batch.draws[share] * self.counts[mine]).long().unsqueeze(1)
-        captions = self.variants[mine].gather(1, drawn).squeeze(1).to(device)
-        reference = train.reference[mine].to(device)
+        local_rows = batch.rows[share]
+        drawn = (batch.draws[share] * self.counts[local_rows]).long().unsqueeze(1)
+        captions = self.variants[local_rows].gather(1, drawn).squeeze(1).to(device)
+        reference = train.reference[local_rows].to(device)
         texts = self.frozen.captions["train"]
-        against = self.negatives.of(batch.rows, share)
+        candidates = self.negatives.for_batch(batch.rows, share)
         self.combining.train()
 
         def encode(rows: slice) -> Features:
@@ -72,15 +72,15 @@ class CombiningTask(Task):
         def loss_of(features: Features) -> Tensor:
             return contrastive_loss(
                 features[0],
-                against.target,
-                against.positives,
+                candidates.target,
+                candidates.positives,
                 self.temperature(),
-                against.target_ids,
-                against.hard,
+                candidates.target_ids,
+                candidates.hard,
                 len(batch),
             )
 
-        return backward_in_chunks(encode, len(mine), self.settings.optimisation.chunk, loss_of, grad_scale)
+        return backward_in_chunks(encode, len(local_rows), self.settings.optimisation.chunk, loss_of, grad_scale)
 
     def validate(self, epoch: int) -> Validation:
         val = self.inputs.val
@@ -97,7 +97,12 @@ def _read(inputs: StageInputs) -> FrozenFeatures:
 
 
 def padded_variants(variants: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor]:
-    """Returns the variant rows of each triplet [T, widest], and how many each has [T]."""
-    widest = max(len(row) for row in variants)
-    rows = torch.tensor([[*row, *[row[0]] * (widest - len(row))] for row in variants])
+    """Pads the caption variants of T triplets to a tensor.
+
+    Returns:
+        Caption rows, int64 [T, V], padded with each triplet's first one, and the number of variants, int64 [T]; V is
+        the largest number.
+    """
+    width = max(len(row) for row in variants)
+    rows = torch.tensor([[*row, *[row[0]] * (width - len(row))] for row in variants])
     return rows, torch.tensor([len(row) for row in variants])
