@@ -24,13 +24,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-from PIL import Image
 from pyarrow import parquet
 
 from cirray.data.attributes import MAX_ID, Attribute
 from cirray.data.filters import ATTRIBUTE, MAX_NUMBER, MAX_TEXT
 from cirray.data.formats.triplets import CATALOG
-from cirray.data.images import FORMATS
+from cirray.data.images import picture_suffixes
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Problem
 from cirray.errors import DataError
@@ -164,7 +163,7 @@ def _records(source: Source, file: Path) -> Iterator[Record]:
 
 
 def _folder(source: Source) -> Iterator[Record]:
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
+    suffixes = picture_suffixes()
     try:
         names = sorted(
             path.relative_to(source.root).as_posix() for path in source.tree.files() if path.suffix.lower() in suffixes

@@ -119,9 +119,10 @@ def data_digest(dataset: Dataset) -> str:
 
 
 def _read(file: Path, root: type[TrainConfig]) -> Any:
-    """Returns the configuration of a run; fields that it does not know, since they came later, are as by default."""
+    """Returns the configuration of a run; fields that came later are as by default, or as runs were before them."""
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     settings = own_fields(root, content)
+    settings["preprocess"] = {"color": "as-stored", **settings.get("preprocess", {})}  # as before this field
     try:
         return completed(root, settings).model_dump(mode="json")
     except ValidationError:
