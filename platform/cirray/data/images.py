@@ -1,8 +1,8 @@
 """Picture files to the input pixels of the image tower.
 
 `open_rgb` decodes any picture to 8-bit sRGB; `pixels` pads, resizes and crops; `file_pixels` does both, in the order
-set by `preprocess.convert` and with the colours of `preprocess.color`. The result equals that of CLIP4Cir (TargetPad, SquarePad) and of torchvision's Resize and
-CenterCrop on PIL images, pixel by pixel, without importing torch.
+set by `preprocess.convert` and with the colours of `preprocess.color`. The result equals that of CLIP4Cir (TargetPad,
+SquarePad) and of torchvision's Resize and CenterCrop on PIL images, pixel by pixel, without importing torch.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ MAX_PIXELS = 89_478_485
 # file may need a very large intermediate image.
 MAX_SIDE = 16_384
 MAX_RATIO = 100
-# Formats with a signature, a size in the header, and a decoder inside this process. Not EPS, which runs Ghostscript; not
-# ICO, ICNS and FITS, whose real size shows only when they are decoded. "JPEG" includes MPO; Pillow has no HEIF.
+# Formats with a signature, a size in the header, and a decoder inside this process. Not EPS, which runs Ghostscript;
+# not ICO, ICNS and FITS, whose real size shows only when they are decoded. "JPEG" includes MPO.
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF", "JPEG2000", "PSD", "QOI", "DDS", "DIB"),
     *("PCX", "DCX", "SGI", "SUN", "MSP", "XBM", "XPM", "FLI", "PCD"),

@@ -50,9 +50,7 @@ class Record:
         value = self._values.get(key)
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else self.text(key)
 
-    def known_id(
-        self, key: str, known: Container[str] | None, listed_in: str, integers: bool = False
-    ) -> str | None:
+    def known_id(self, key: str, known: Container[str] | None, listed_in: str, integers: bool = False) -> str | None:
         """Returns the image id under a key; it must be in `known` (unless None), the ids of the file `listed_in`.
 
         With `integers` an integer is taken as text.

@@ -16,8 +16,6 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
 _END_OF_IMAGE = b"\xff\xd9"
 _COEFFICIENTS = 64
-# A file that ends with so many zeros is an incomplete download into a file of the full size.
-_FILLED = 16
 MAX_PROFILE = 4 * 2**20
 
 
@@ -91,7 +89,7 @@ def _jpeg(content: bytes) -> Salvaged | None:
     head, scans = b"".join(kept), content[start:]
     if _has_end(content, start):
         return Salvaged((head + scans,))
-    if content.endswith(bytes(_FILLED)) or not _has_all_scans(content):
+    if not _has_all_scans(content):
         return None
     scans = scans.removesuffix(b"\xff")  # half an end marker
     return Salvaged(tuple(head + scans + padding + _END_OF_IMAGE for padding in (b"", *_paddings())))

@@ -4,7 +4,8 @@
     root/triplets.{split}.jsonl    {"reference": id, "captions": [str, ...] or str, "target": id,
                                     "relation": str (optional)}
 
-One JSON object per line; other keys are ignored. An integer id is taken as text, in both files. Targets may be missing in a test split.
+One JSON object per line; other keys are ignored. An integer id is taken as text, in both files. Targets
+may be missing in a test split.
 """
 
 from __future__ import annotations
