@@ -49,6 +49,16 @@ def test_pictures_are_found_in_each_known_folder(tmp_path, folder):
     assert cirr.read(write(tmp_path, []), ["val"]).images["m0"] == expected
 
 
+@pytest.mark.parametrize("folder", ["", "img_raw"])
+def test_the_train_pictures_may_lie_right_in_their_folder(tmp_path, folder):
+    listed = {"a": "./train/34/a.png", "b": "./train/35/b.png", "c": "./train/36/c.png"}
+    flat = write_picture(tmp_path / folder / "train" / "a.png")
+    nested = write_picture(tmp_path / folder / "train" / "35" / "b.png")
+    write_picture(tmp_path / folder / "train" / "b.png")
+    images = cirr.read(write(tmp_path, [], "train", listed), ["train"]).images
+    assert images == {"a": flat, "b": nested, "c": tmp_path / folder / "train" / "36" / "c.png"}
+
+
 def test_pictures_that_are_nowhere_are_expected_under_the_root(tmp_path):
     assert cirr.read(write(tmp_path, []), ["val"]).images["m0"] == tmp_path / "dev" / "m0.png"
 

@@ -139,3 +139,24 @@ def test_the_data_package_loads_neither_torch_nor_ray():
         sys.exit(f"imported {heavy}" if heavy else 0)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("broken", "splits", "label"),
+    [
+        ((), ("train", "val"), ""),
+        (("v7",), ("train", "val"), ", 7 of 8 images"),
+        (("t1", "t2"), ("train", "val"), ""),
+        (("t1", "v7"), ("val",), ", 7 of 8 images"),
+        (("t1", "t2"), ("train",), ", 6 of 8 images"),
+    ],
+)
+def test_the_protocol_says_how_many_images_are_ranked(tmp_path, broken, splits, label):
+    ids = {split: [f"{split[0]}{i}" for i in range(8)] for split in ("train", "val")}
+    captions = {f"dress.{split}": [pair(names[0], names[3], "x", "y")] for split, names in ids.items()}
+    pictures = [f"{name}.png" for names in ids.values() for name in names]
+    data = write_fashioniq(tmp_path, captions, {f"dress.{split}": names for split, names in ids.items()}, pictures)
+    for name in broken:
+        (tmp_path / "images" / f"{name}.png").write_bytes(b"")
+    dataset = load(data.model_copy(update={"skip_bad": True}), tmp_path, splits=splits)
+    assert dataset.protocol.name == f"fashioniq (whole split file){label}"

@@ -6,7 +6,7 @@ import pytest
 from cirray.config.data import Data
 from cirray.data.formats import fashioniq
 from cirray.data.records import Triplet
-from tests.support.data_fixtures import pair, write_fashioniq, write_json
+from tests.support.data_fixtures import pair, write_fashioniq, write_json, write_picture
 
 REAL = Path(os.environ.get("CIRRAY_TEST_DATA", "/nonexistent")) / "fashioniq"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="CIRRAY_TEST_DATA has no fashioniq folder")
@@ -65,6 +65,27 @@ def test_pictures_are_found_by_their_suffix_and_missing_ones_are_png(tmp_path):
         "z": "z.png",
     }
     assert all(path.parent == tmp_path / "images" for path in images.values())
+
+
+def test_pictures_may_have_any_suffix_and_lie_in_a_folder_of_their_category(tmp_path):
+    data = small(tmp_path)
+    for name in ("a.webp", "dress/b.jpg", "shirt/s.heic", "dress/c.PNG", "c.avif"):
+        write_picture(tmp_path / "images" / f"{name}.png").rename(tmp_path / "images" / name)
+    images = fashioniq.read(data, ["val"]).images
+    found = {name: path.relative_to(tmp_path / "images").as_posix() for name, path in images.items()}
+    assert found == {"z": "z.png", "a": "a.webp", "b": "dress/b.jpg", "c": "c.avif", "s": "shirt/s.heic"}
+
+
+@pytest.mark.parametrize("broken", [b"", b"<html>404</html>"])
+def test_of_several_files_the_first_that_is_a_picture_counts(tmp_path, broken):
+    data = small(tmp_path)
+    for name in ("a.jpg", "dress/b.webp", "c.png", "c.jpg"):
+        write_picture(tmp_path / "images" / f"{name}.png").rename(tmp_path / "images" / name)
+    for name in ("a.png", "b.jpg", "s.jpg", "s.png"):
+        (tmp_path / "images" / name).write_bytes(broken)
+    images = fashioniq.read(data, ["val"]).images
+    found = {name: path.relative_to(tmp_path / "images").as_posix() for name, path in images.items()}
+    assert found == {"z": "z.png", "a": "a.jpg", "b": "dress/b.webp", "c": "c.png", "s": "s.png"}
 
 
 def test_a_test_split_has_no_targets_and_keeps_its_whole_gallery(tmp_path):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from cirray.client.feedback import export_triplets
 from cirray.client.schemas import Feedback
@@ -53,14 +56,32 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "out.jsonl").read_text() == "mine"
 
 
-def test_damage_is_named_by_line(tmp_path: Path) -> None:
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=20).filter(str.strip))
+@example("a\u2028b\x85c\u2029d\x0be\x0cf\x1cg\r\nh")
+def test_any_text_is_exported_as_it_was_given(text: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        written = Feedback(reference="a", texts=[text], chosen="b")
+        FeedbackLog(folder, 10_000).add(written, "model")
+        keep(folder, reference="a", texts=["red"], chosen="c")
+        assert export_triplets(folder, folder / "triplets.val.jsonl") == {"triplets": 2}
+        lines = (folder / "triplets.val.jsonl").read_bytes().rstrip(b"\n").split(b"\n")
+        assert [json.loads(line)["captions"] for line in lines] == [written.texts, ["red"]]
+
+
+def test_damaged_lines_are_reported_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="holds no feedback"):
         export_triplets(tmp_path, tmp_path / "out.jsonl")
     keep(tmp_path, reference="a", texts=["red"], chosen="b")
     (file,) = tmp_path.glob("*.jsonl")
-    file.write_text(file.read_text() + "{half")
-    with pytest.raises(DataError, match=r"feedback-.*\.jsonl:2 is damaged"):
-        export_triplets(tmp_path, tmp_path / "out.jsonl")
+    damaged = [b"{half", b"[1]", b'{"time": 5}', b"\xff", b'{"time": "2026", "chosen": 3}', b"[" * 100_000]
+    lines = [b"", *damaged, file.read_bytes().strip().replace(b"red", b"blue")]
+    file.write_bytes(file.read_bytes() + b"\n".join(lines))
+    assert export_triplets(tmp_path, tmp_path / "out.jsonl") == {"triplets": 2, "damaged": len(damaged)}
+    shown = capsys.readouterr().err
+    for number in range(3, 3 + len(damaged)):
+        assert f"{file}:{number} is damaged and is left out" in shown
 
 
 def test_feedback_at_a_uri_is_there_when_it_is_acknowledged(bucket: str, tmp_path: Path) -> None:
@@ -95,11 +116,13 @@ def test_feedback_that_cannot_be_kept_is_refused(bucket: str, capsys: pytest.Cap
     assert "s3://no-such-bucket-here/feedback" in capsys.readouterr().err
 
 
-def test_damage_at_a_uri_is_named_by_its_address(bucket: str, tmp_path: Path) -> None:
+def test_damage_at_a_uri_is_named_by_its_address(
+    bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     uri = f"{bucket}/feedback"
     with pytest.raises(DataError, match=f"{uri} holds no feedback"):
         export_triplets(uri, tmp_path / "out.jsonl")
     Remote(uri).write("feedback-x.jsonl", b"{half")
     Remote(uri).write("notes.txt", b"no feedback")
-    with pytest.raises(DataError, match=rf"{uri}/feedback-x\.jsonl:1 is damaged"):
-        export_triplets(uri, tmp_path / "out.jsonl")
+    assert export_triplets(uri, tmp_path / "out.jsonl") == {"triplets": 0, "damaged": 1}
+    assert f"{uri}/feedback-x.jsonl:1 is damaged" in capsys.readouterr().err

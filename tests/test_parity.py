@@ -260,6 +260,12 @@ def test_a_bundle_converts_as_it_says_and_its_fingerprint_tells(tmp_path: Path) 
 
 
 def test_bundles_from_before_keep_their_fingerprint() -> None:
-    assert Preprocess().identity() == {"pad": "target", "ratio": 1.25, "background": "white"}
+    before = {"pad": "target", "ratio": 1.25, "background": "white"}
+    assert Preprocess.stored(before).identity() == before
+    assert Preprocess.stored({**before, "convert": "first"}).identity() == before
+    last = {**before, "convert": "last"}
+    assert Preprocess.stored(last).identity() == last
+    assert Preprocess(convert="last").identity() == last
+    assert Preprocess().identity() == {**before, "color": "srgb"}
     with pytest.raises(ConfigError, match=r"preprocess\.convert"):
         load_recipe(TrainConfig, "default", {"preprocess.convert": "never"})

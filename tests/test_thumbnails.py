@@ -12,6 +12,7 @@ from cirray.data.images import PictureError
 from cirray.index.items import Item
 from serve.thumbnails import Thumbnails
 from tests.support.data_fixtures import write_picture
+from tests.test_images_metadata import DISPLAY_P3
 
 
 def item(folder: Path, name: str) -> Item:
@@ -51,3 +52,13 @@ def test_a_thumbnail_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None:
     Path(shown.image).unlink()
     with pytest.raises(PictureError):
         thumbnails.get(shown, 10)
+
+
+def test_a_thumbnail_is_srgb_whatever_profile_the_picture_has(tmp_path: Path) -> None:
+    path = tmp_path / "p3.png"
+    Image.new("RGB", (8, 8), (234, 51, 35)).save(path, icc_profile=DISPLAY_P3)
+    with Image.open(BytesIO(Thumbnails("white").get(Item("p3", str(path), content="p3"), 8))) as picture:
+        assert "icc_profile" not in picture.info
+        red, green, blue = picture.convert("RGB").getpixel((4, 4))
+    assert red > 245
+    assert max(green, blue) < 10

@@ -6,8 +6,9 @@ import os
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from cirray.data.orientation import upright
 from cirray.errors import DataError
 
 Picture = str | os.PathLike[str] | bytes | Image.Image
@@ -23,9 +24,9 @@ def picture_file(picture: Picture) -> tuple[str, bytes]:
     if isinstance(picture, bytes):
         return "picture", picture
     if isinstance(picture, Image.Image):
-        upright = ImageOps.exif_transpose(picture)
+        turned = upright(picture)
         content = BytesIO()
-        (upright if upright.mode in _PNG_MODES else upright.convert("RGB")).save(content, "PNG")
+        (turned if turned.mode in _PNG_MODES else turned.convert("RGB")).save(content, "PNG")
         return "picture.png", content.getvalue()
     path = Path(picture)
     try:

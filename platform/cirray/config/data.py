@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from cirray.config.registry import DATA_FORMATS, one_of
 from cirray.config.section import Fraction, Section
+
+Color = Literal["srgb", "as-stored"]
 
 
 class Data(Section):
@@ -50,7 +53,20 @@ class Preprocess(Section):
         description="first = apply EXIF rotation, background and RGB conversion before everything else; last = convert "
         "to RGB after the crop and ignore EXIF and transparency, as CLIP4Cir does",
     )
+    color: Color = Field(
+        "srgb",
+        description="srgb = convert pictures with an embedded color profile to sRGB; as-stored = ignore profiles, as "
+        "CLIP4Cir does, and as convert last does anyway",
+    )
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> Preprocess:
+        """Returns the preprocessing in a manifest; one from before `color` has the colors as stored."""
+        return cls.model_validate({"color": "as-stored", **values})
 
     def identity(self) -> dict[str, Any]:
-        """Returns the fields that fingerprints hash. `convert` is omitted at its default, as in older fingerprints."""
-        return self.model_dump(exclude={"convert"} if self.convert == "first" else None)
+        """Returns the fields that fingerprints hash; newer fields are omitted where they change nothing."""
+        values = self.model_dump(exclude={"convert"} if self.convert == "first" else None)
+        if self.convert == "last" or self.color == "as-stored":
+            del values["color"]
+        return values

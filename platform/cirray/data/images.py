@@ -1,13 +1,14 @@
 """Picture files to the input pixels of the image tower.
 
-`open_rgb` decodes any picture to 8-bit RGB; `pixels` pads, resizes and crops; `file_pixels` does both, in the order set
-by `preprocess.convert`. The result equals that of CLIP4Cir (TargetPad, SquarePad) and of torchvision's Resize and
-CenterCrop on PIL images, pixel by pixel, without importing torch.
+`open_rgb` decodes any picture to 8-bit sRGB; `pixels` pads, resizes and crops; `file_pixels` does both, in the order
+set by `preprocess.convert` and with the colours of `preprocess.color`. The result equals that of CLIP4Cir (TargetPad,
+SquarePad) and of torchvision's Resize and CenterCrop on PIL images, pixel by pixel, without importing torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -15,7 +16,10 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cirray.config.data import Preprocess
+from cirray.config.data import Color, Preprocess
+from cirray.data.color import to_srgb
+from cirray.data.orientation import upright
+from cirray.data.salvage import Salvaged, salvage
 from cirray.errors import DataError
 from cirray.storage.location import Location, is_uri
 from cirray.storage.tree import File
@@ -29,8 +33,12 @@ MAX_PIXELS = 89_478_485
 # file may need a very large intermediate image.
 MAX_SIDE = 16_384
 MAX_RATIO = 100
-# Raster formats only: Pillow also opens formats that run other programs (EPS) or have no fixed size.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+# Formats with a signature, a size in the header, and a decoder inside this process. Not EPS, which runs Ghostscript;
+# not ICO, ICNS and FITS, whose real size shows only when they are decoded. "JPEG" includes MPO.
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF", "JPEG2000", "PSD", "QOI", "DDS", "DIB"),
+    *("PCX", "DCX", "SGI", "SUN", "MSP", "XBM", "XPM", "FLI", "PCD"),
+)
 # Reads from an object store are mostly latency, so many of them overlap.
 REMOTE_THREADS = 16
 
@@ -52,6 +60,21 @@ class PictureError(DataError):
         return f"{self.where}: {self.what}"
 
 
+def picture_suffixes() -> frozenset[str]:
+    """Returns the suffixes of picture files, in lower case, such as ".jpg"."""
+    _register_formats()
+    known = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, kind in known if kind in FORMATS or kind == "MPO")
+
+
+@cache
+def _register_formats() -> None:
+    """Lets Pillow open HEIF. Called before decoding: importing this module changes nothing in Pillow."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+
+
 def open_rgb(picture: File | str, background: Background) -> Image.Image:
     """Reads a picture file and decodes it completely.
 
@@ -60,7 +83,7 @@ def open_rgb(picture: File | str, background: Background) -> Image.Image:
         background: colour behind transparent pixels.
 
     Returns:
-        An RGB image, rotated by its EXIF orientation.
+        An RGB image, rotated by its EXIF orientation, its colours converted to sRGB.
 
     Raises:
         PictureError: the file is missing, empty, truncated, not a picture, or too large.
@@ -119,16 +142,27 @@ def decode_rgb(content: bytes, where: str, background: Background) -> Image.Imag
     Raises:
         PictureError: not a picture in a known format, damaged, or too large.
     """
-    return _decoded(content, where, MAX_PIXELS, lambda image: to_rgb(ImageOps.exif_transpose(image), background))
+    return _decoded(content, where, MAX_PIXELS, lambda image: to_rgb(upright(image), background, "srgb"))
+
+
+def has_picture_header(picture: File) -> bool:
+    """Whether a file exists and starts like a picture; its pixels are not decoded.
+
+    Raises:
+        LocationError: its URI cannot be reached.
+    """
+    _register_formats()
+    try:
+        with Image.open(BytesIO(read_bytes(picture)), formats=FORMATS):
+            return True
+    except Exception:  # as in `_decoded`
+        return False
 
 
 def _decoded(content: bytes, where: str, max_pixels: int, use: Callable[[Image.Image], Result]) -> Result:
     """Decodes a picture completely, in its own mode, and returns `use` of it; maps all failures to PictureError."""
     try:
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
-            _check_size(where, *image.size, max_pixels)
-            image.load()
-            return use(image)
+        return use(_loaded(content, where, max_pixels))
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -137,6 +171,36 @@ def _decoded(content: bytes, where: str, max_pixels: int, use: Callable[[Image.I
         raise PictureError(where, f"has more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # broken files make Pillow's decoders raise nearly anything
         raise PictureError(where, f"cannot be decoded ({error or type(error).__name__})") from None
+
+
+def _loaded(content: bytes, where: str, max_pixels: int) -> Image.Image:
+    """Decodes a picture; what Pillow refuses a second time without unneeded metadata."""
+    try:
+        return _decode(content, where, max_pixels)
+    except (PictureError, Image.DecompressionBombError):
+        raise
+    except Exception:  # as in `_decoded`
+        salvaged = salvage(content)
+        if salvaged is None:
+            raise
+    return _decode_salvaged(salvaged, where, max_pixels)
+
+
+def _decode_salvaged(salvaged: Salvaged, where: str, max_pixels: int) -> Image.Image:
+    image, *others = (_decode(variant, where, max_pixels) for variant in salvaged.variants)
+    if any(other.tobytes() != image.tobytes() for other in others):
+        raise PictureError(where, "cannot be decoded (image file is truncated)")
+    if salvaged.profile:
+        image.info["icc_profile"] = salvaged.profile
+    return image
+
+
+def _decode(content: bytes, where: str, max_pixels: int) -> Image.Image:
+    _register_formats()
+    image = Image.open(BytesIO(content), formats=FORMATS)
+    _check_size(where, *image.size, max_pixels)
+    image.load()
+    return image
 
 
 def file_pixels(picture: File | str, size: int, preprocess: Preprocess) -> np.ndarray:
@@ -167,7 +231,7 @@ def image_pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.nd
         ValueError: floating-point pixels, if `preprocess.convert` is "first".
     """
     if preprocess.convert == "first":
-        image = to_rgb(ImageOps.exif_transpose(image), preprocess.background)
+        image = to_rgb(upright(image), preprocess.background, preprocess.color)
     return pixels(image, size, preprocess)
 
 
@@ -242,19 +306,34 @@ def _check_size(where: str, width: int, height: int, max_pixels: int) -> None:
         raise PictureError(where, f"has {width:,} x {height:,} pixels, one side over {MAX_RATIO} times the other")
 
 
-def to_rgb(image: Image.Image, background: Background) -> Image.Image:
+def to_rgb(image: Image.Image, background: Background, color: Color) -> Image.Image:
     """Converts a decoded picture of any mode to 8-bit RGB, composited on `background` if it has transparency.
+
+    Args:
+        image: the picture.
+        background: colour behind transparent pixels.
+        color: "srgb" = convert by an embedded profile, "as-stored" = ignore it.
 
     Raises:
         ValueError: floating-point pixels, whose range is unknown.
     """
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        # some Pillow versions clip these to 8 bits: keep the high byte instead
-        gray = np.clip(np.asarray(image).astype(np.int64), 0, 0xFFFF) >> 8
-        return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range")
+    image = _eight_bits(image)
+    if color == "srgb":
+        image = to_srgb(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, background), layer).convert("RGB")
     return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    # some Pillow versions clip these to 8 bits: keep the high byte instead
+    high = np.clip(np.asarray(image).astype(np.int64), 0, 0xFFFF) >> 8
+    gray = Image.fromarray(high.astype(np.uint8))
+    if "icc_profile" in image.info:
+        gray.info["icc_profile"] = image.info["icc_profile"]
+    return gray

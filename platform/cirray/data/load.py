@@ -7,7 +7,7 @@ All files are validated before any work starts, and all problems are reported to
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from cirray.config.data import Data
@@ -15,7 +15,7 @@ from cirray.data.audit import audit_pictures
 from cirray.data.formats import load_format
 from cirray.data.images import Background
 from cirray.data.parsing import problem_report
-from cirray.data.records import Dataset, Problem, Split
+from cirray.data.records import Dataset, Problem, Protocol, Split
 from cirray.errors import ConfigError, DataError
 from cirray.storage.location import Location
 
@@ -58,7 +58,7 @@ def load_dataset(
         contents=contents,
         titles={identifier: title for identifier, title in annotations.titles.items() if identifier in contents},
         splits=parts,
-        protocol=annotations.protocol,
+        protocol=_labelled(annotations.protocol, annotations.splits, parts),
         skipped=(*problems, *_dropped(annotations.splits, parts)),
     )
 
@@ -84,6 +84,20 @@ def _with_valid_pictures(split: Split, valid: Container[str]) -> Split:
         for category, ids in split.galleries.items()
     }
     return Split(split.name, triplets, galleries)
+
+
+def _labelled(protocol: Protocol, before: Mapping[str, Split], after: Mapping[str, Split]) -> Protocol:
+    """Returns the protocol with how many images of the scored galleries are left, if some are left out.
+
+    Train is scored only if no other split is read.
+    """
+    scored = [name for name in before if name != "train"] or list(before)
+    listed, left = (_gallery_size(splits, scored) for splits in (before, after))
+    return protocol if left == listed else replace(protocol, name=f"{protocol.name}, {left:,} of {listed:,} images")
+
+
+def _gallery_size(splits: Mapping[str, Split], names: Sequence[str]) -> int:
+    return len({image for name in names for gallery in splits[name].galleries.values() for image in gallery})
 
 
 def _dropped(before: dict[str, Split], after: dict[str, Split]) -> list[Problem]:

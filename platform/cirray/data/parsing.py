@@ -45,9 +45,17 @@ class Record:
             return None
         return value
 
-    def known_id(self, key: str, known: Container[str] | None, listed_in: str) -> str | None:
-        """Returns the image id under a key; it must be in `known` (unless None), the ids of the file `listed_in`."""
-        identifier = self.text(key)
+    def id(self, key: str) -> str | None:
+        """Returns the id under a key: a non-empty string, or an integer as text."""
+        value = self._values.get(key)
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else self.text(key)
+
+    def known_id(self, key: str, known: Container[str] | None, listed_in: str, integers: bool = False) -> str | None:
+        """Returns the image id under a key; it must be in `known` (unless None), the ids of the file `listed_in`.
+
+        With `integers` an integer is taken as text.
+        """
+        identifier = self.id(key) if integers else self.text(key)
         if identifier is None or known is None or identifier in known:
             return identifier
         self.note(f"{key} {_short(identifier)} is not in {listed_in}")

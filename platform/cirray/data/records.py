@@ -50,7 +50,7 @@ class Protocol:
     """How a dataset is scored.
 
     Attributes:
-        name: describes the protocol; printed with every score.
+        name: describes the protocol, with the number of images if `skip_bad` left some out; printed with every score.
         exclude_reference: whether a query's reference image is removed from its ranking (CIRR) or not (FashionIQ).
         ks: the K of R@K.
         subset_ks: the K of R_subset@K; () without subsets.

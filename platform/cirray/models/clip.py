@@ -173,7 +173,7 @@ def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:
         raise BundleError(f"{folder} does not load: {error}") from None
     given = config["preprocess_cfg"]
     image_input = ImageInput(int(given["size"]), tuple(given["mean"]), tuple(given["std"]))
-    preprocess = Preprocess.model_validate(manifest["preprocess"])
+    preprocess = Preprocess.stored(manifest["preprocess"])
     encoder = Encoder(clip, config["model_cfg"], open_clip.get_tokenizer(source), image_input, preprocess)
     return encoder.to(device)
 

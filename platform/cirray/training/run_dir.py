@@ -120,9 +120,10 @@ def data_digest(dataset: Dataset) -> str:
 
 
 def _read(file: Path, root: type[TrainConfig]) -> Any:
-    """Returns a run's configuration; fields added since then have their defaults."""
+    """Returns a run's configuration; fields added since then have their defaults, or the value that runs had before."""
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     settings = own_fields(root, content)
+    settings["preprocess"] = {"color": "as-stored", **settings.get("preprocess", {})}  # as before this field
     try:
         return completed(root, settings).model_dump(mode="json")
     except ValidationError:

@@ -4,7 +4,8 @@
     root/image_splits/split.rc2.{split}.json {id: "./dev/x.png", ...}
 
 Both folders may also be in root/cirr, as in CLIP4Cir. Pictures are searched for under root, root/img_raw and
-root/images. The split "test" is CIRR's "test1", whose targets are not published.
+root/images; one that is not at its path, such as "./train/34/x.png", may be right in the top folder, train/x.png. The
+split "test" is CIRR's "test1", whose targets are not published.
 """
 
 from __future__ import annotations
@@ -92,7 +93,12 @@ def _locator(tree: Tree) -> Callable[[str], File]:
 
     def locate(picture: str) -> File:
         relative = PurePosixPath(picture)
-        return tree.file(base(relative.parts[0]) / relative if relative.parts else tree.root)
+        if not relative.parts:
+            return tree.file(tree.root)
+        folder = base(relative.parts[0])
+        flat = folder / relative.parts[0] / relative.name
+        is_flat = len(relative.parts) > 2 and not tree.exists(folder / relative) and tree.exists(flat)
+        return tree.file(flat if is_flat else folder / relative)
 
     return locate
 

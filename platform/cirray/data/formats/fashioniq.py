@@ -2,7 +2,7 @@
 
     root/captions/cap.{category}.{split}.json        [{"candidate": id, "target": id, "captions": [str, str]}]
     root/image_splits/split.{category}.{split}.json  [id, ...]
-    root/images/{id}.png (or .jpg, .jpeg)
+    root/images/{id}.png                              any suffix of a picture file, and images/{category}/ too
     root/titles.json                                  {id: title}, optional; not part of FashionIQ
 
 The reference is called "candidate"; targets of the test split are not published. Empty captions are dropped, see
@@ -11,6 +11,7 @@ The reference is called "candidate"; targets of the test split are not published
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from cirray.config.data import Data
 from cirray.data.captions import without_empty
 from cirray.data.formats._annotations import Annotations
+from cirray.data.images import has_picture_header, picture_suffixes
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Protocol, Split, Triplet
 from cirray.storage.location import Location
@@ -25,6 +27,7 @@ from cirray.storage.tree import File, Tree
 
 EXPECTED = "captions/, image_splits/ and images/ of FashionIQ"
 
+# The suffixes that are tried first, in this order.
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _WHOLE = Protocol("fashioniq (whole split file)", exclude_reference=False, selection="mean-r10-r50")
 _VAL_SPLIT = Protocol(
@@ -57,7 +60,7 @@ def read(data: Data, splits: Sequence[str]) -> Annotations:
         parts[split] = Split(split, tuple(triplets), galleries)
     return Annotations(
         name="fashioniq",
-        images=_files(source.tree, sources),
+        images=_files(source.tree, sources, data.categories),
         image_sources=sources,
         titles=_titles(source, sources),
         splits=parts,
@@ -116,14 +119,26 @@ def _union(triplets: Sequence[Triplet]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(identifier for identifier in ids if identifier is not None))
 
 
-def _files(tree: Tree, ids: Mapping[str, str]) -> dict[str, File]:
-    """Returns id -> file. Lists the folder once; an id without a file gets .png, which the audit reports as missing."""
-    folder = tree.root / "images"
-    names = {(path.stem, path.suffix.lower()): path for path in tree.entries(folder)}
+def _files(tree: Tree, ids: Mapping[str, str], categories: Sequence[str]) -> dict[str, File]:
+    """Returns id -> file. Lists each folder once; an id without a file gets .png, which the audit reports as missing.
+
+    Of several files of an id the first that is a picture counts: in images/ before images/{category}/, .png before
+    .jpg.
+    """
+    suffixes = dict.fromkeys((*_SUFFIXES, *sorted(picture_suffixes())))
+    order = {suffix: rank for rank, suffix in enumerate(suffixes)}
+    folders = [tree.root / "images", *(tree.root / "images" / category for category in categories)]
+    found: dict[str, list[Path]] = defaultdict(list)
+    for folder in folders:
+        pictures = [path for path in tree.entries(folder) if path.suffix.lower() in order]
+        for path in sorted(pictures, key=lambda path: order[path.suffix.lower()]):
+            found[path.stem].append(path)
 
     def file(identifier: str) -> File:
-        candidates = (names.get((identifier, suffix)) for suffix in _SUFFIXES)
-        return tree.file(next((path for path in candidates if path), folder / f"{identifier}.png"))
+        files = [tree.file(path) for path in found.get(identifier) or [folders[0] / f"{identifier}.png"]]
+        if len(files) == 1:
+            return files[0]
+        return next((one for one in files if has_picture_header(one)), files[0])
 
     return {identifier: file(identifier) for identifier in ids}
 

@@ -1,10 +1,11 @@
 """Reads custom triplets (data.format "triplets").
 
-    root/catalog.jsonl             {"id": str, "image": path relative to root, "title": str (optional)}
+    root/catalog.jsonl             {"id": str or int, "image": path relative to root, "title": str (optional)}
     root/triplets.{split}.jsonl    {"reference": id, "captions": [str, ...] or str, "target": id,
                                     "relation": str (optional)}
 
-One JSON object per line; other keys are ignored. Targets may be missing in a test split.
+One JSON object per line; other keys are ignored. An integer id is taken as text, in both files. Targets
+may be missing in a test split.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _add_item(
     sources: dict[str, str],
     titles: dict[str, str],
 ) -> None:
-    identifier, image = record.text("id"), record.text("image")
+    identifier, image = record.id("id"), record.text("image")
     title = record.text("title") if record.value("title") not in (None, "") else None
     if image is not None and leaves_root(image):
         record.note(f"image {image!r} must be a path inside the data folder, relative to it")
@@ -74,9 +75,9 @@ def _add_item(
 def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, str] | None = None) -> Iterator[Triplet]:
     """Yields the triplets of a file; with `known` None image ids are not checked."""
     for record in source.lines(path):
-        reference = record.known_id("reference", known, CATALOG)
+        reference = record.known_id("reference", known, CATALOG, integers=True)
         has_target = split != "test" or record.has("target")
-        target = record.known_id("target", known, CATALOG) if has_target else None
+        target = record.known_id("target", known, CATALOG, integers=True) if has_target else None
         captions = record.texts("captions", single=True)
         if captions is not None and any(is_empty(caption) for caption in captions):
             record.note("one of its captions is empty")
