@@ -259,7 +259,8 @@ def _build(generation: Generation) -> tuple[Any, ...]:
     settings = generation.settings
     kinds = {attribute.name: attribute.kind for attribute in generation.attributes}
     indexed = [(name, kinds[name]) for name in generation.indexed]
-    return generation.image_fingerprint, generation.dim, settings.hnsw, settings.quantization, sorted(indexed)
+    shape = (settings.hnsw, settings.quantization, generation.grouped)
+    return generation.image_fingerprint, generation.dim, shape, sorted(indexed)
 
 
 def new_name() -> str:

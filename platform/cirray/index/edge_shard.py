@@ -61,22 +61,25 @@ class EdgeWriter:
         """See `Writer`."""
         points = [edge.Point(*row) for row in payload_rows(items, features, self.generation.dim)]
         with _map_errors(self._folder):
-            old = further_points(self._retrieve, [item.id for item in items])
+            old = self._further_points([item.id for item in items])
             self._shard.update(edge.UpdateOperation.upsert_points(points))
             self._delete(old - {point for item in items for point in point_ids(item)})
 
     def remove(self, ids: Sequence[str]) -> None:
         """See `Writer`."""
         with _map_errors(self._folder):
-            further = further_points(self._retrieve, ids)
+            further = self._further_points(ids)
             self._delete({*further, *(point_id(identifier) for identifier in ids)})
 
     def _delete(self, points: Set[str]) -> None:
         if points:
             self._shard.update(edge.UpdateOperation.delete_points(sorted(points)))
 
-    def _retrieve(self, points: list[Any]) -> Sequence[Any]:
-        return self._shard.retrieve(points, with_payload=True, with_vector=False)
+    def _further_points(self, ids: Sequence[str]) -> set[str]:
+        def retrieve(points: list[Any]) -> Sequence[Any]:
+            return self._shard.retrieve(points, with_payload=True, with_vector=False)
+
+        return further_points(retrieve, ids) if self.generation.grouped else set()
 
     def finish(self, details: Mapping[str, Any]) -> Generation:
         """See `Writer`."""
@@ -161,8 +164,9 @@ def _new_shard(folder: Path, plan: Generation) -> edge.EdgeShard:
     )
     shard = edge.EdgeShard.create(str(folder), config)
     kinds = {attribute.name: attribute.kind for attribute in plan.attributes}
-    shard.update(edge.UpdateOperation.create_field_index(PRODUCT, edge.PayloadSchemaType.Keyword))
-    shard.update(edge.UpdateOperation.create_field_index(NUMBER, edge.PayloadSchemaType.Float))
+    if plan.grouped:
+        shard.update(edge.UpdateOperation.create_field_index(PRODUCT, edge.PayloadSchemaType.Keyword))
+        shard.update(edge.UpdateOperation.create_field_index(NUMBER, edge.PayloadSchemaType.Float))
     for name in plan.indexed:
         shard.update(edge.UpdateOperation.create_field_index(f"attributes.{name}", _KINDS[kinds[name]]))
     return shard

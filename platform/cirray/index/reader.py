@@ -197,6 +197,6 @@ def _hit(payload: Mapping[str, Any], score: float) -> Hit:
 
 
 def further_points(retrieve: Callable[[list[Any]], Sequence[Any]], ids: Sequence[str]) -> set[str]:
-    """Returns the point ids of all but the main pictures of the items that exist among `ids`."""
+    """Returns the point ids of all but the main pictures of the items that exist among `ids`: see `Item.pictures`."""
     found = [item_of(point.payload) for point in retrieve([point_id(identifier) for identifier in ids])]
     return {point for item in found for point in point_ids(item)[1:]}

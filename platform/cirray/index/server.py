@@ -186,11 +186,11 @@ class ServerBackend(BaseBackend):
 
     def put(self, name: str, items: Sequence[Item], features: np.ndarray) -> None:
         """See `WritableBackend`."""
-        upsert(self._bulk, self._served(name), self.read(name).dim, items, features)
+        upsert(self._bulk, self._served(name), self.read(name), items, features)
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """See `WritableBackend`."""
-        delete(self._rest, self._served(name), ids)
+        delete(self._rest, self._served(name), self.read(name), ids)
 
     def _served(self, name: str) -> str:
         """Returns the collection of the published generation, which must be the one that the caller searches."""
@@ -271,8 +271,9 @@ class ServerBackend(BaseBackend):
         """Creates the payload indexes, of which an interrupted run may lack some."""
         name = self._name(plan)
         kinds = {attribute.name: attribute.kind for attribute in plan.attributes}
-        self._rest.call("create_payload_index", name, PRODUCT, models.PayloadSchemaType.KEYWORD)
-        self._rest.call("create_payload_index", name, NUMBER, models.PayloadSchemaType.FLOAT)
+        if plan.grouped:
+            self._rest.call("create_payload_index", name, PRODUCT, models.PayloadSchemaType.KEYWORD)
+            self._rest.call("create_payload_index", name, NUMBER, models.PayloadSchemaType.FLOAT)
         for attribute in plan.indexed:
             self._rest.call("create_payload_index", name, f"attributes.{attribute}", _KINDS[kinds[attribute]])
 
@@ -296,11 +297,11 @@ class ServerWriter:
     def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
         """See `Writer`."""
         self._beat()
-        upsert(self._bulk, self._collection, self.generation.dim, items, features)
+        upsert(self._bulk, self._collection, self.generation, items, features)
 
     def remove(self, ids: Sequence[str]) -> None:
         """See `Writer`."""
-        delete(self._rest, self._collection, ids)
+        delete(self._rest, self._collection, self.generation, ids)
 
     def finish(self, details: Mapping[str, Any]) -> Generation:
         """See `Writer`. Waits until the server has built the graph."""

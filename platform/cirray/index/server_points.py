@@ -70,34 +70,40 @@ class ServerReader(BaseReader):
         return count
 
 
-def upsert(client: RetryingClient, collection: str, dim: int, items: Sequence[Item], features: np.ndarray) -> None:
-    """Adds or replaces items with the raw image features [P, dim] of all their pictures.
+def upsert(
+    client: RetryingClient, collection: str, generation: Generation, items: Sequence[Item], features: np.ndarray
+) -> None:
+    """Adds or replaces items with the raw image features [P, d] of all their pictures.
 
     Raises:
         SearchIndexError: a feature is of another width, zero or not finite.
     """
     points = [
         models.PointStruct(id=point, vector=vector, payload=payload)
-        for point, vector, payload in payload_rows(items, features, dim)
+        for point, vector, payload in payload_rows(items, features, generation.dim)
     ]
     if not points:  # the server rejects an empty request
         return
-    old = further_points(partial(_with_payloads, client, collection), [item.id for item in items])
+    old = _further_points(client, collection, generation, [item.id for item in items])
     client.call("upsert", collection, points, wait=True)
     _delete(client, collection, old - {point for item in items for point in point_ids(item)})
 
 
-def delete(client: RetryingClient, collection: str, ids: Sequence[str]) -> None:
+def delete(client: RetryingClient, collection: str, generation: Generation, ids: Sequence[str]) -> None:
     """Removes items."""
     if not ids:
         return
-    further = further_points(partial(_with_payloads, client, collection), ids)
+    further = _further_points(client, collection, generation, ids)
     _delete(client, collection, {*further, *(point_id(identifier) for identifier in ids)})
 
 
 def _delete(client: RetryingClient, collection: str, points: Set[str]) -> None:
     if points:
         client.call("delete", collection, models.PointIdsList(points=sorted(points)), wait=True)
+
+
+def _further_points(client: RetryingClient, collection: str, generation: Generation, ids: Sequence[str]) -> set[str]:
+    return further_points(partial(_with_payloads, client, collection), ids) if generation.grouped else set()
 
 
 def _with_payloads(client: RetryingClient, collection: str, points: list[Any]) -> Sequence[Any]:
