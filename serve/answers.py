@@ -31,16 +31,27 @@ class Clock:
         return schemas.Timings(**self._laps, total=round(1000 * (self._last - self._began), 2))
 
 
-def image_path(identifier: str) -> str:
-    """Returns the path of an item's thumbnail below the service's address."""
-    return f"/v1/items/{quote(identifier, safe='')}/image"
+def image_path(identifier: str, number: int = 0) -> str:
+    """Returns the path of the thumbnail of an item's picture below the service's address."""
+    return f"/v1/items/{quote(identifier, safe='')}/image" + (f"?number={number}" if number else "")
 
 
 def item_answer(item: Item) -> schemas.ItemAnswer:
     """Returns the answer for an item."""
-    return schemas.ItemAnswer(id=item.id, title=item.title, attributes=dict(item.attributes), image=image_path(item.id))
+    images = [image_path(item.id, number) for number in range(len(item.pictures))]
+    return schemas.ItemAnswer(
+        id=item.id,
+        title=item.title,
+        attributes=dict(item.attributes),
+        image=images[0],
+        images=images,
+        group=item.product,
+    )
 
 
 def hit_answer(hit: Hit) -> schemas.HitAnswer:
     """Returns the answer for a hit."""
-    return schemas.HitAnswer(**item_answer(hit.item).model_dump(), score=hit.score)
+    answer = item_answer(hit.item).model_dump()
+    return schemas.HitAnswer(
+        **{**answer, "image": image_path(hit.item.id, hit.number)}, score=hit.score, image_number=hit.number
+    )

@@ -15,7 +15,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from cirray.client.schemas import ItemId, SearchFields, SearchRequest, Sentence
+from cirray.client.schemas import ImageNumber, ItemId, SearchFields, SearchRequest, Sentence
 from cirray.data.filters import Filter
 
 JSON = "application/json"
@@ -36,6 +36,7 @@ class SearchForm(SearchFields):
 
     image: FormFile = Field(default_factory=lambda: None, description="the reference image, a picture file")
     id: ItemId | None = Field(None, description="id of the reference item, instead of image")
+    image_number: ImageNumber = Field(0, description="which picture of the reference item; 0 is the main one")
     refinements: Json[list[Sentence]] = Field(default_factory=list, description="JSON list of sentences")
     filter: Json[Filter] = Field(default_factory=Filter, description="filter as JSON")
 
@@ -43,7 +44,7 @@ class SearchForm(SearchFields):
         """Returns the search as the JSON body's model. Raises ValidationError if its fields do not fit together."""
         values = {name: getattr(self, name) for name in self.model_fields_set & SearchFields.model_fields.keys()}
         if self.id is not None or self.image is not None:
-            values["reference"] = {"id": self.id, "image": self.image}
+            values["reference"] = {"id": self.id, "image": self.image, "image_number": self.image_number}
         return SearchRequest.model_validate(values)
 
 

@@ -15,6 +15,7 @@ from cirray.data.filters import Filter
 from serve import openapi, problems
 from serve.access import HEADER, Access, Guard
 from serve.answers import item_answer
+from serve.errors import NoPictureError
 from serve.forms import read_search
 from serve.limits import Deadline, LimitBody
 from serve.page_routes import add_page
@@ -38,6 +39,7 @@ class Browse(schemas.Request):
 class Thumbnail(schemas.Request):
     """Query parameters of a thumbnail."""
 
+    number: schemas.ImageNumber = Field(0, description="which picture of the item; 0 is the main one")
     size: int = Field(256, description="pixels", json_schema_extra={"enum": list(SIZES)})
 
     @field_validator("size")
@@ -93,14 +95,17 @@ def _add_read_routes(app: FastAPI, service: Service, access: Access, guards: lis
         tags=["catalog"],
     )
     async def image(request: Request, id: Id, query: Annotated[Thumbnail, Query()]) -> Response:
-        """Returns an item's thumbnail, which fits into a square of `size` pixels."""
+        """Returns the thumbnail of an item's picture, which fits into a square of `size` pixels."""
         if _is_id_with_image(request):
             return JSONResponse(item_answer(await service.item(f"{id}/image")).model_dump())
         item = await service.item(id)
-        headers = {"ETag": f'"{item.content[:32]}-{query.size}"', "Cache-Control": "private, max-age=3600"}
+        if query.number >= len(item.pictures):
+            raise NoPictureError(f"item {id!r} has {len(item.pictures)} pictures: numbers count from 0")
+        content = item.pictures[query.number].content
+        headers = {"ETag": f'"{content[:32]}-{query.size}"', "Cache-Control": "private, max-age=3600"}
         if _is_cached(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        return Response(await service.thumbnail(item, query.size), media_type=MEDIA_TYPE, headers=headers)
+        return Response(await service.thumbnail(item, query.number, query.size), media_type=MEDIA_TYPE, headers=headers)
 
     @app.get("/v1/items/{id:path}", dependencies=guards, responses=openapi.errors(404), tags=["catalog"])
     async def item(id: Id) -> schemas.ItemAnswer:

@@ -116,10 +116,10 @@ class Service:
             raise NoSuchItemError(f"there is no item {identifier!r}")
         return found[identifier]
 
-    async def thumbnail(self, item: Item, size: int) -> bytes:
-        """Returns an item's thumbnail as WebP. Raises NoPictureError."""
+    async def thumbnail(self, item: Item, number: int, size: int) -> bytes:
+        """Returns the thumbnail of picture `number` of an item as WebP. Raises NoPictureError."""
         try:
-            return await asyncio.to_thread(self._thumbnails.get, item, size)
+            return await asyncio.to_thread(self._thumbnails.get, item.pictures[number], size)
         except (PictureError, LocationError) as error:
             log(f"no thumbnail of {item.id!r}: {error}")  # visitors must not see paths of this machine
             raise NoPictureError(f"the picture of item {item.id!r} cannot be shown: index the catalog again") from None
@@ -169,9 +169,11 @@ class Service:
         clock.lap("read")
         feature = None
         if reference is not None and reference.id is not None:
-            feature = (await self.catalog.call(reader.features, [reference.id])).get(reference.id)
+            number = reference.image_number
+            feature = (await self.catalog.call(reader.features, [reference.id], number)).get(reference.id)
             if feature is None:
-                raise NoSuchItemError(f"there is no item {reference.id!r} to start from")
+                what = f"item {reference.id!r}" + (f" with a picture number {number}" if number else "")
+                raise NoSuchItemError(f"there is no {what} to start from")
         clock.lap("reference")
         text = query_caption(request.texts) if request.texts else None
         return QueryInput(feature, pixels, text, request.text_weight)

@@ -8,7 +8,7 @@ from io import BytesIO
 from cachetools import LRUCache, cachedmethod
 
 from cirray.data.images import Background, open_rgb
-from cirray.index.items import Item
+from cirray.index.items import Item, Picture
 
 MEDIA_TYPE = "image/webp"
 _QUALITY = 82
@@ -28,19 +28,19 @@ class Thumbnails:
         self._lock = threading.Lock()
 
     @cachedmethod(
-        lambda self: self._cache, key=lambda self, item, size: (item.content, size), lock=lambda self: self._lock
+        lambda self: self._cache, key=lambda self, picture, size: (picture.content, size), lock=lambda self: self._lock
     )
-    def get(self, item: Item, size: int) -> bytes:
+    def get(self, picture: Item | Picture, size: int) -> bytes:
         """Returns a WebP picture that fits into a square of `size` pixels.
 
         Opens the file or URI that the index names, never one that a request names.
 
         Raises:
-            PictureError: the item's picture is missing or broken.
+            PictureError: the picture is missing or broken.
             LocationError: its URI cannot be reached.
         """
-        picture = open_rgb(item.image, self._background)
-        picture.thumbnail((size, size))
+        opened = open_rgb(picture.image, self._background)
+        opened.thumbnail((size, size))
         stream = BytesIO()
-        picture.save(stream, "WEBP", quality=_QUALITY)
+        opened.save(stream, "WEBP", quality=_QUALITY)
         return stream.getvalue()

@@ -134,6 +134,20 @@ def test_a_search_by_id_is_sent_as_json_and_answered_with_types(service, cirray)
     schemas.SearchRequest.model_validate(service.requests[0].json)
 
 
+def test_a_picture_of_an_item_is_chosen_by_number(service, cirray):
+    images = ["/v1/items/a%2Fb/image", "/v1/items/a%2Fb/image?number=1"]
+    product = {"group": "a", "images": images, "image": images[1], "image_number": 1}
+    service.answer({**FOUND, "hits": [{**ITEM, **product, "score": 0.5}]})
+    (hit,) = cirray.search("a/b", image_number=1).hits
+    assert service.requests[0].json == {"reference": {"id": "a/b", "image_number": 1}}
+    assert (hit.group, hit.images, hit.image, hit.image_number) == ("a", images, images[1], 1)
+    service.answer(b"webp")
+    assert cirray.thumbnail("a/b", 96, number=1) == b"webp"
+    assert service.requests[1].query == {"size": "96", "number": "1"}
+    with pytest.raises(ServiceError, match="image_number belongs to an id"):
+        cirray.search(picture=b"pixels", image_number=1)
+
+
 def test_a_search_by_picture_is_sent_as_a_form(service, cirray, tmp_path):
     service.answer(FOUND)
     (tmp_path / "dress.jpg").write_bytes(b"pixels")

@@ -270,15 +270,17 @@ def generation() -> Generation:
 
 
 def test_a_search_as_the_server_sees_it(fake: FakeQdrant, client: QdrantClient) -> None:
-    reader = ServerReader(RetryingClient(client, "the index"), "shop--one", generation())
+    large = generation().model_copy(update={"count": 10_000_000})  # has a graph
+    reader = ServerReader(RetryingClient(client, "the index"), "shop--one", large)
     asked = Filter.model_validate({"sale": True, "price": 10, "colour": {"not": ["red", 1]}})
     assert reader.search(np.ones((1, 2), np.float32), 5, 40, asked, without="me") == [[]]
-    (search,) = fake.bodies[-1]["searches"]
+    (search,), (again,) = (body["searches"] for body in fake.bodies)
+    assert again == {**search, "limit": 2 * search["limit"], "params": {"exact": True}}  # the page was not full
     assert search["query"] == {"nearest": [1.0, 1.0]}
     assert search["params"]["hnsw_ef"] == 128
     assert search["params"]["quantization"] == {"rescore": True, "oversampling": 3.0}
-    assert search["offset"] <= 40
-    assert search["offset"] + search["limit"] >= 45
+    assert "offset" not in search
+    assert search["limit"] > 45  # one more shows whether the page's last score goes on
     must, must_not = search["filter"]["must"], search["filter"]["must_not"]
     assert [condition["key"] for condition in must] == ["attributes.sale", "attributes.price"]
     assert must[0]["match"] == {"value": True}

@@ -72,7 +72,9 @@ const json = (body) => ({
   body: JSON.stringify(body),
 });
 
-export const thumbnail = (id, size) => `${itemPath(id)}/image?size=${size}`;
+export const thumbnail = (id, size, number = 0) => sized(`${itemPath(id)}/image${number ? `?number=${number}` : ""}`, size);
+// Adds the size to the path of a thumbnail, which may have a query string.
+export const sized = (path, size) => `${path}${path.includes("?") ? "&" : "?"}size=${size}`;
 
 export const getModel = (options) => request("/v1/model", options);
 export const getItem = (id, options) => request(itemPath(id), options);
@@ -84,14 +86,14 @@ export function getItems({ filter, limit, cursor }, options) {
   return request(`/v1/items?${query}`, options);
 }
 
-// query: {id or picture (a Blob), texts, textWeight, filter, limit, offset}
-export function search({ id, picture, texts, textWeight, filter, limit, offset }, options) {
+// query: {id and number, or picture (a Blob), texts, textWeight, filter, limit, offset}
+export function search({ id, number, picture, texts, textWeight, filter, limit, offset }, options) {
   const [text, ...refinements] = texts;
   const body = { filter, limit, offset };
   if (text !== undefined) Object.assign(body, { text, refinements });
   if (textWeight !== null) body.text_weight = textWeight;
   if (picture) return request("/v1/search", { method: "POST", body: formOf(body, picture), ...options });
-  if (id) body.reference = { id };
+  if (id) body.reference = number ? { id, image_number: number } : { id };
   return request("/v1/search", { ...json(body), ...options });
 }
 

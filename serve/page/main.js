@@ -7,7 +7,7 @@ import { focusFirst, showLoading } from "./grid.js";
 import { keepPicture, makeSmall, ownPicture, watchPictures } from "./picture.js";
 import { focusChange, showChips, showField, showReference, showTextWeight, watchTextWeight } from "./query.js";
 import { Results } from "./results.js";
-import { MOST_TEXTS, Store, current, hasReference, isBrowsing, isComposed, start, urlOf, withStep, withTextWeight } from "./state.js";
+import { MOST_TEXTS, Store, current, hasReference, isBrowsing, isComposed, start, urlOf, withNumber, withStep, withTextWeight } from "./state.js";
 import { describe, showTrail } from "./trail.js";
 
 const change = byId("change");
@@ -19,7 +19,7 @@ let model = null;
 let filters = null;
 
 const results = new Results({
-  links: { href: (item) => urlOf(withStep(store.state, { id: item.id })), pick },
+  links: { href: (item, number) => urlOf(withStep(store.state, { id: item.id, number })), pick },
   clearFilters: () => setFilter({}),
 });
 
@@ -27,9 +27,9 @@ const setFilter = (filter) => go({ ...store.state, filter });
 
 // ---- actions of the visitor
 
-function pick(item) {
+function pick(item, number) {
   sendChoice(item);
-  go(withStep(store.state, { id: item.id }));
+  go(withStep(store.state, { id: item.id, number }));
   focusChange();
 }
 
@@ -109,7 +109,7 @@ function show() {
   byId("undo").disabled = !store.canUndo;
   byId("search").textContent = isComposed(step()) ? "Refine" : "Search";
   showTrail(state, go);
-  showReference(step());
+  showReference(step(), (number) => go(withNumber(store.state, number)));
   showChips(step(), removeChange);
   showField(step());
   showTextWeight(step(), model);

@@ -1,6 +1,6 @@
 // The query: the reference picture, the changes as chips, the text field and the text weight.
 import { byId, element } from "./dom.js";
-import { getItem, thumbnail } from "./api.js";
+import { getItem, sized, thumbnail } from "./api.js";
 import { nameOf } from "./grid.js";
 import { ownPicture } from "./picture.js";
 import { hasReference, isComposed } from "./state.js";
@@ -20,7 +20,8 @@ export function focusChange() {
   if (!matchMedia("(pointer: coarse)").matches) change.focus({ preventScroll: true });
 }
 
-export function showReference(step) {
+// choose(number): makes another picture of the reference item the reference.
+export function showReference(step, choose) {
   const card = byId("reference");
   const own = step.picture === null ? null : ownPicture(step.picture);
   const missing = step.picture !== null && !own;
@@ -28,10 +29,27 @@ export function showReference(step) {
   byId("start").hidden = !card.hidden;
   card.dataset.id = step.id ?? "";
   if (card.hidden) return byId("reference-image").removeAttribute("src");
-  const source = own ? own.url : thumbnail(step.id, 512);
+  const source = own ? own.url : thumbnail(step.id, 512, step.number);
   if (byId("reference-image").getAttribute("src") !== source) byId("reference-image").src = source;
   setTitle(own ? own.title : known.has(step.id) ? nameOf(known.get(step.id)) : `item ${step.id}`);
-  if (!own && !known.has(step.id)) fetchTitle(step.id);
+  showPictures(step, choose);
+  if (!own && !known.has(step.id)) fetchTitle(step, choose);
+}
+
+// The pictures of the reference item, if it has several.
+function showPictures(step, choose) {
+  const images = (step.id !== null && known.get(step.id)?.images) || [];
+  byId("reference-pictures").hidden = images.length < 2;
+  byId("reference-pictures").replaceChildren(
+    ...images.map((image, number) => {
+      const label = `Picture ${number + 1} of ${images.length}`;
+      const picture = element("img", { src: sized(image, 96), alt: "", width: 44, height: 44 });
+      const choice = element("button", { type: "button", "aria-label": label, title: label }, picture);
+      choice.setAttribute("aria-pressed", String(number === step.number));
+      choice.addEventListener("click", () => choose(number));
+      return choice;
+    }),
+  );
 }
 
 function setTitle(title) {
@@ -40,11 +58,14 @@ function setTitle(title) {
 }
 
 // After a link was opened. The search itself reports a missing item.
-async function fetchTitle(id) {
+async function fetchTitle(step, choose) {
+  const { id } = step;
   const item = await getItem(id).catch(() => null);
   if (!item) return;
   remember([item]);
-  if (byId("reference").dataset.id === id) setTitle(nameOf(item));
+  if (byId("reference").dataset.id !== id) return;
+  setTitle(nameOf(item));
+  showPictures(step, choose);
 }
 
 export function showChips(step, remove) {

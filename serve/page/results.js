@@ -23,7 +23,7 @@ async function fetchPage(state, from, options) {
     return { items: page.items, next: page.cursor, total: page.total, answer: null };
   }
   const offset = from ?? 0;
-  const query = { id: step.id, texts: step.texts, textWeight: textWeightOf(step), filter: state.filter, limit: PAGE, offset };
+  const query = { id: step.id, number: step.number, texts: step.texts, textWeight: textWeightOf(step), filter: state.filter, limit: PAGE, offset };
   const answer = await search({ ...query, picture: ownPicture(step.picture)?.blob }, options);
   const next = answer.hits.length === PAGE && offset + PAGE <= MOST_OFFSET ? offset + PAGE : null;
   return { items: answer.hits, next, total: null, answer };

@@ -1,17 +1,17 @@
 // The state of a search, its encoding in the URL, and undo.
 //
 //   state: {steps, at, filter}    steps: the trail; at: index of the current step, -1 for the catalog
-//   step:  {id, picture, texts, textWeight}
-//          id: an item of the catalog, or picture: the name of a visitor's picture, or neither (text alone);
+//   step:  {id, number, picture, texts, textWeight}
+//          id: an item of the catalog, number: which of its pictures (0 is the main one), or picture: the name of a visitor's picture, or neither (text alone);
 //          texts: the changes, oldest first; textWeight: null = the model chooses
 //
 // It is in the URL's fragment, which browsers do not send to the service:
-//   #from=D1&from=D1&text=red&weight=0.6&from=&text=a+blue+dress&at=1&filter={"colour":["red"]}
+//   #from=D1&from=D1&number=1&text=red&weight=0.6&from=&text=a+blue+dress&at=1&filter={"colour":["red"]}
 
 const MOST_STEPS = 12;
 export const MOST_TEXTS = 9;
 const OWN_PICTURE = "not-in-this-link-";
-const EMPTY_STEP = { id: null, picture: null, texts: [], textWeight: null };
+const EMPTY_STEP = { id: null, number: 0, picture: null, texts: [], textWeight: null };
 
 export const start = () => ({ steps: [], at: -1, filter: {} });
 export const current = (state) => state.steps[state.at] ?? EMPTY_STEP;
@@ -25,6 +25,12 @@ export function withStep(state, step) {
   return { ...state, steps, at: steps.length - 1 };
 }
 
+// Changes which picture of the reference item is the reference, without a new step.
+export function withNumber(state, number) {
+  const steps = state.steps.with(state.at, { ...current(state), number });
+  return { ...state, steps };
+}
+
 // Changes the text weight of the current step, without a new step.
 export function withTextWeight(state, textWeight) {
   const steps = state.steps.with(state.at, { ...current(state), textWeight });
@@ -35,6 +41,7 @@ export function format(state) {
   const query = new URLSearchParams();
   for (const step of state.steps) {
     query.append("from", step.picture === null ? (step.id ?? "") : "");
+    if (step.number > 0) query.append("number", step.number);
     if (step.picture !== null) query.append("picture", OWN_PICTURE + step.picture);
     for (const text of step.texts) query.append("text", text);
     if (step.textWeight !== null) query.append("weight", step.textWeight);
@@ -53,6 +60,7 @@ export function parse(fragment) {
     const step = steps.at(-1);
     if (name === "from") steps.push({ ...EMPTY_STEP, id: value || null, texts: [] });
     else if (name === "picture" && step) step.picture = value.replace(OWN_PICTURE, "");
+    else if (name === "number" && step) step.number = /^\d{1,4}$/.test(value) ? Number(value) : 0;
     else if (name === "text" && step && value.trim()) step.texts.push(value);
     else if (name === "weight" && step) step.textWeight = textWeightOf(value);
     else if (name === "at") at = Number.parseInt(value, 10);

@@ -13,7 +13,7 @@ export function describe(step) {
 }
 
 function thumbnailOf(step) {
-  const source = step.picture === null ? thumbnail(step.id, 96) : ownPicture(step.picture)?.url;
+  const source = step.picture === null ? thumbnail(step.id, 96, step.number) : ownPicture(step.picture)?.url;
   if (!source) return element("span", { className: "step-none" }, "?");
   return element("img", { src: source, alt: "", width: 36, height: 36 });
 }

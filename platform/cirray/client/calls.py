@@ -57,15 +57,20 @@ class Call(Generic[T]):
         return self.method == "GET" or self.path == _SEARCH
 
 
-def search(reference: str | None, picture: Picture | None, **fields: Any) -> Call[schemas.SearchAnswer]:
+def search(
+    reference: str | None, picture: Picture | None, image_number: int = 0, **fields: Any
+) -> Call[schemas.SearchAnswer]:
     """Searches with an item's id, a picture, a text, or a combination.
 
     Args:
+        reference: id of an item.
+        picture: a picture of the caller's.
+        image_number: which picture of the item; 0 is the main one.
         fields: those of `schemas.SearchFields`.
     """
     name, content = (None, None) if picture is None else picture_file(picture)
     if reference is not None or content is not None:
-        fields["reference"] = {"id": reference, "image": content}
+        fields["reference"] = {"id": reference, "image": content, "image_number": image_number}
     request = _validated(schemas.SearchRequest, **fields)
     read = _reads(schemas.SearchAnswer)
     if content is None:
@@ -95,9 +100,10 @@ def item(identifier: str) -> Call[schemas.ItemAnswer]:
     return Call("GET", _item_path(identifier), _reads(schemas.ItemAnswer))
 
 
-def thumbnail(identifier: str, size: int) -> Call[bytes]:
-    """Gets the bytes of an item's thumbnail."""
-    return Call("GET", f"{_item_path(identifier)}/image", lambda response: response.content, {"params": {"size": size}})
+def thumbnail(identifier: str, size: int, number: int = 0) -> Call[bytes]:
+    """Gets the bytes of the thumbnail of an item's picture."""
+    params = {"size": size, **({"number": number} if number else {})}
+    return Call("GET", f"{_item_path(identifier)}/image", lambda response: response.content, {"params": params})
 
 
 def put(item: NewItem) -> Call[schemas.WriteAnswer]:

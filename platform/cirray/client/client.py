@@ -47,6 +47,7 @@ class Client:
         self,
         reference: str | None = None,
         *,
+        image_number: int = 0,
         picture: Picture | None = None,
         text: str | None = None,
         refinements: Sequence[str] = (),
@@ -56,11 +57,15 @@ class Client:
         offset: int = 0,
         include_reference: bool = False,
     ) -> schemas.SearchAnswer:
-        """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`."""
+        """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`.
+
+        `image_number` chooses a picture of the reference item; 0 is the main one.
+        """
         return self._send(
             calls.search(
                 reference,
                 picture,
+                image_number,
                 text=text,
                 refinements=refinements,
                 text_weight=text_weight,
@@ -83,9 +88,9 @@ class Client:
         """Returns one item."""
         return self._send(calls.item(id))
 
-    def thumbnail(self, id: str, size: int = 256) -> bytes:
-        """Returns an item's picture as a WebP file's bytes; it fits into a square of `size` pixels (96, 256 or 512)."""
-        return self._send(calls.thumbnail(id, size))
+    def thumbnail(self, id: str, size: int = 256, number: int = 0) -> bytes:
+        """Returns picture `number` of an item as WebP; it fits into a square of `size` pixels (96, 256 or 512)."""
+        return self._send(calls.thumbnail(id, size, number))
 
     def put(
         self, id: str, picture: Picture, title: str = "", attributes: Mapping[str, Any] | None = None
@@ -145,6 +150,7 @@ class AsyncClient:
         self,
         reference: str | None = None,
         *,
+        image_number: int = 0,
         picture: Picture | None = None,
         text: str | None = None,
         refinements: Sequence[str] = (),
@@ -154,11 +160,15 @@ class AsyncClient:
         offset: int = 0,
         include_reference: bool = False,
     ) -> schemas.SearchAnswer:
-        """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`."""
+        """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`.
+
+        `image_number` chooses a picture of the reference item; 0 is the main one.
+        """
         return await self._send(
             calls.search(
                 reference,
                 picture,
+                image_number,
                 text=text,
                 refinements=refinements,
                 text_weight=text_weight,
@@ -184,9 +194,9 @@ class AsyncClient:
         """Returns one item."""
         return await self._send(calls.item(id))
 
-    async def thumbnail(self, id: str, size: int = 256) -> bytes:
-        """Returns an item's picture as a WebP file's bytes; it fits into a square of `size` pixels (96, 256 or 512)."""
-        return await self._send(calls.thumbnail(id, size))
+    async def thumbnail(self, id: str, size: int = 256, number: int = 0) -> bytes:
+        """Returns picture `number` of an item as WebP; it fits into a square of `size` pixels (96, 256 or 512)."""
+        return await self._send(calls.thumbnail(id, size, number))
 
     async def put(
         self, id: str, picture: Picture, title: str = "", attributes: Mapping[str, Any] | None = None

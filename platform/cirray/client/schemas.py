@@ -58,6 +58,7 @@ PictureFile = Annotated[
     PlainSerializer(_to_base64, when_used="json"),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 4 * MAX_PICTURE_BYTES // 3}),
 ]
+ImageNumber = Annotated[int, Field(ge=0, le=10_000)]
 TextWeight = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Value = bool | Integer | Real | Text | Annotated[list[Text], Field(max_length=64)]
 Attributes = Annotated[
@@ -81,12 +82,15 @@ class Reference(Request):
     """The reference image: an item of the catalog, or a picture."""
 
     id: ItemId | None = Field(None, description="id of a catalog item; its stored feature is used")
+    image_number: ImageNumber = Field(0, description="which picture of the item; 0 is the main one")
     image: PictureFile | None = Field(None, description="a picture file, base64")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Reference:
         if (self.id is None) == (self.image is None):
             raise ValueError("give either id or image")
+        if self.image_number and self.id is None:
+            raise ValueError("image_number belongs to an id: leave it out")
         return self
 
 
@@ -107,7 +111,7 @@ class SearchFields(Request):
     filter: Filter = Field(default_factory=Filter, description="attribute -> value, [values], {gte, lt, ...}, {not}")
     limit: int = Field(20, ge=1, le=MAX_LIMIT)
     offset: int = Field(0, ge=0, le=MAX_OFFSET)
-    include_reference: bool = Field(False, description="whether the reference item may be among the hits")
+    include_reference: bool = Field(False, description="whether the reference's product may be among the hits")
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -132,18 +136,21 @@ class SearchRequest(SearchFields):
 
 
 class ItemAnswer(Answer):
-    """An item of the catalog. `image` is the path of its thumbnail below the service's address."""
+    """An item of the catalog. Paths are below the service's address, and may have a query string."""
 
     id: str
     title: str
     attributes: dict[str, Any]
-    image: str
+    image: str = Field(description="path of its main picture's thumbnail; in a hit, of the picture that matches best")
+    images: list[str] = Field(default_factory=list, description="paths of the thumbnails of all its pictures, in order")
+    group: str = Field("", description="id of its product, which may have further items: variants")
 
 
 class HitAnswer(ItemAnswer):
-    """An item and its cosine similarity to the query feature."""
+    """The best item and picture of a product, and its cosine similarity to the query feature."""
 
     score: float
+    image_number: int = Field(0, description="which picture matches best; 0 is the main one")
 
 
 class Timings(Answer):

@@ -33,6 +33,7 @@ class Generation(BaseModel):
         dim: d, the width of the vectors.
         settings: what shaped it.
         count: number of items; set by `finish`.
+        grouped: whether some items have several pictures, or belong to a product with other items.
         attributes: summaries of the items' attributes.
         indexed: names of the attributes with a payload index.
         details: provenance; set by `finish`.
@@ -46,6 +47,7 @@ class Generation(BaseModel):
     dim: int
     settings: IndexShape
     count: int = 0
+    grouped: bool = False
     attributes: list[Attribute] = []
     indexed: list[str] = []
     details: dict[str, Any] = {}
@@ -74,12 +76,15 @@ class Reader(Protocol):
     ) -> list[list[Hit]]:
         """Returns the hits of each query feature [N, d] with the highest cosine similarity, best first.
 
+        Each product has at most one hit: its item and picture with the highest similarity. Equal scores are in an order
+        that does not change, so that consecutive pages neither repeat nor skip a product.
+
         Args:
             vectors: query features [N, d], or one [d].
             limit: hits per query.
             offset: number of best hits to skip.
             filter: only items that match.
-            without: id of an item to leave out, such as the reference image.
+            without: id of an item whose product is left out, such as the reference image.
 
         Raises:
             SearchIndexError: the features are of another width, zero or not finite.
@@ -90,8 +95,8 @@ class Reader(Protocol):
         """Returns the items that exist among `ids`, by id."""
         ...
 
-    def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Returns the stored raw image features [d] of the items that exist among `ids`, by id."""
+    def features(self, ids: Sequence[str], number: int = 0) -> dict[str, np.ndarray]:
+        """Returns the stored raw features [d] of picture `number` of the items among `ids` that have it, by id."""
         ...
 
     def digests(self) -> dict[str, str]:
@@ -125,7 +130,7 @@ class Writer(Protocol):
         ...
 
     def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
-        """Adds or replaces items with their raw image features [N, d].
+        """Adds or replaces items with the raw image features [P, d] of all their pictures, in order.
 
         Raises:
             SearchIndexError: a feature is of another width, zero or not finite.
@@ -229,7 +234,7 @@ class WritableBackend(IndexBackend, Protocol):
     """A backend whose published generation accepts changes of single items."""
 
     def put(self, name: str, items: Sequence[Item], features: np.ndarray) -> None:
-        """Adds or replaces items of the generation `name`, with raw image features [N, d].
+        """Adds or replaces items of the generation `name`; see `Writer.upload`.
 
         Raises:
             IndexUnavailableError: `name` is no longer published; retry once the service has switched generations.
@@ -254,7 +259,8 @@ def _build(generation: Generation) -> tuple[Any, ...]:
     settings = generation.settings
     kinds = {attribute.name: attribute.kind for attribute in generation.attributes}
     indexed = [(name, kinds[name]) for name in generation.indexed]
-    return generation.image_fingerprint, generation.dim, settings.hnsw, settings.quantization, sorted(indexed)
+    shape = (settings.hnsw, settings.quantization, generation.grouped)
+    return generation.image_fingerprint, generation.dim, shape, sorted(indexed)
 
 
 def new_name() -> str:

@@ -22,14 +22,14 @@ from cirray.console.bars import bar
 from cirray.console.log import log
 from cirray.data.attributes import Attribute
 from cirray.data.audit import audit_pictures
-from cirray.data.catalog import describe_attributes, main_picture, read_catalog, with_local_pictures
+from cirray.data.catalog import describe_attributes, local_pictures, read_catalog, with_local_pictures
 from cirray.data.records import Problem, with_problems
 from cirray.errors import BundleError, ConfigError, DataError, SearchIndexError
 from cirray.features.ensure import Embedder
 from cirray.features.store import FeatureStore
 from cirray.index import open_backend
 from cirray.index.backend import Generation, IndexBackend, new_name, same_build
-from cirray.index.items import Item
+from cirray.index.items import Item, Picture
 from cirray.index.verify import verify
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.models.encoder_manifest import read_manifest
@@ -69,7 +69,7 @@ def _build(
     backend: IndexBackend, bundle: Path, manifest: Mapping[str, Any], catalog: Path | str, config: IndexConfig
 ) -> dict[str, Any]:
     items, bad, attributes = _read(catalog, manifest["preprocess"]["background"], config)
-    plan = _plan(manifest, attributes, config)
+    plan = _plan(manifest, items, attributes, config)
     wanted = {item.id: item.digest() for item in items}
     published = backend.published()
     present = _digests(backend, published) if published else {}
@@ -116,33 +116,52 @@ def _read(
     catalog: Path | str, background: Any, config: IndexConfig
 ) -> tuple[list[Item], list[Problem], list[Attribute]]:
     """Returns the valid items, the problems of the other entries, and the attribute summaries."""
-    read = read_catalog(catalog, config.catalog)
-    log(f"{len(read.entries)} entries in {catalog}")
-    for note in read.notes:
+    rows = read_catalog(catalog, config.catalog)
+    log(f"{len(rows.entries)} entries in {catalog}")
+    for note in rows.notes:
         log(f"  {note}")
-    read = with_local_pictures(read, config.catalog)
-    entries, problems = read.entries, read.problems
-    images, sources = {entry.id: main_picture(entry) for entry in entries}, {entry.id: entry.where for entry in entries}
-    contents, broken = audit_pictures(images, sources, Location.configured(config.store, "store"), background)
-    bad = [*problems, *broken]
-    _check_bad_share(catalog, bad, len(entries) + len(problems), config.index.max_bad)
-    good = [entry for entry in entries if entry.id in contents]
+    read = with_local_pictures(rows, config.catalog)
+    pictures = {
+        _picture_name(entry.id, number): (file, entry)
+        for entry in read.entries
+        for number, file in enumerate(local_pictures(entry))
+    }
+    files = {name: file for name, (file, _) in pictures.items()}
+    sources = {name: entry.where for name, (_, entry) in pictures.items()}
+    contents, broken = audit_pictures(files, sources, Location.configured(config.store, "store"), background)
+    valid: dict[str, list[Picture]] = {entry.id: [] for entry in read.entries}
+    for name, (file, entry) in pictures.items():
+        if name in contents:
+            valid[entry.id].append(Picture(str(file), contents[name]))
+    good = [entry for entry in read.entries if valid[entry.id]]
+    bad = [*read.problems, *broken]
+    unusable, total = len(rows.problems) + len(rows.entries) - len(good), len(rows.entries) + len(rows.problems)
+    _check_bad_share(catalog, bad, unusable, total, config.index.max_bad)
     items = [
-        Item(entry.id, str(main_picture(entry)), contents[entry.id], entry.title, entry.attributes) for entry in good
+        Item(entry.id, main.image, main.content, entry.title, entry.attributes, entry.group, tuple(more))
+        for entry in good
+        for main, *more in [valid[entry.id]]
     ]
     return items, bad, describe_attributes(good)
 
 
-def _check_bad_share(catalog: Path | str, bad: Sequence[Problem], total: int, most: float) -> None:
-    if len(bad) == total or len(bad) > most * total:
+def _picture_name(identifier: str, number: int) -> str:
+    """Returns the name of a picture in the audit: that of the main one is the id. Ids have no control characters."""
+    return f"{identifier}\npicture {number + 1}" if number else identifier
+
+
+def _check_bad_share(catalog: Path | str, bad: Sequence[Problem], unusable: int, total: int, most: float) -> None:
+    if unusable == total or unusable > most * total:
         head = (
-            f"{len(bad)} of {total} entries of {catalog} cannot be used, more than max_bad allows ({most:.0%}): "
+            f"{unusable} of {total} entries of {catalog} cannot be used, more than max_bad allows ({most:.0%}): "
             f"correct them, or allow more with --max-bad 0.5"
         )
         raise DataError(with_problems(head, bad, _SHOWN))
 
 
-def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: IndexConfig) -> Generation:
+def _plan(
+    manifest: Mapping[str, Any], items: Sequence[Item], attributes: list[Attribute], config: IndexConfig
+) -> Generation:
     known = [attribute.name for attribute in attributes]
     indexed = known if config.index.filters is None else list(config.index.filters)
     unknown = [name for name in indexed if name not in known]
@@ -156,6 +175,7 @@ def _plan(manifest: Mapping[str, Any], attributes: list[Attribute], config: Inde
         image_fingerprint=manifest["image_fingerprint"],
         dim=manifest["dim"],
         settings=config.index.shape(),
+        grouped=any(item.group or item.more for item in items),
         attributes=attributes,
         indexed=indexed,
     )
@@ -189,7 +209,7 @@ def _digests(backend: IndexBackend, name: str) -> dict[str, str]:
 
 def _features(items: Sequence[Item], encoder: Path, fingerprint: str, config: IndexConfig) -> tuple[FeatureStore, int]:
     """Computes missing features; returns the store and their number. Starts Ray only for many pictures or a GPU."""
-    pictures = {item.content: item.image for item in items}
+    pictures = {picture.content: picture.image for item in items for picture in item.pictures}
     store = Location.configured(config.store, "store")
     missing = len(FeatureStore(store, "image", fingerprint).missing(list(pictures)))
     distributed = missing > config.embed.inline_pictures or (missing and config.compute.device == "cuda")
@@ -219,7 +239,8 @@ def _fill(
         with bar(len(pending), "uploading", "items") as shown:
             for start in range(0, len(pending), config.index.batch):
                 batch = pending[start : start + config.index.batch]
-                writer.upload(batch, images.read([item.content for item in batch]).numpy().astype(np.float32))
+                contents = [picture.content for item in batch for picture in item.pictures]
+                writer.upload(batch, images.read(contents).numpy().astype(np.float32))
                 shown.update(len(batch))
         if missing.removed:
             writer.remove(missing.removed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,9 @@ import qdrant_edge as edge
 
 from cirray.errors import SearchIndexError
 from cirray.index.backend import Generation
-from cirray.index.items import Item, point_id, unit_rows
-from cirray.index.reader import BaseReader, digests
-from cirray.index.translate import FilterClasses
+from cirray.index.items import NUMBER, PRODUCT, Item, payload_rows, point_id, point_ids
+from cirray.index.reader import BaseReader, digests, further_points
+from cirray.index.translate import FilterClasses, translate
 from cirray.storage.files import write_json
 
 MANIFEST = "generation.json"
@@ -59,18 +59,27 @@ class EdgeWriter:
 
     def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
         """See `Writer`."""
-        units, norms = unit_rows(features, self.generation.dim, [item.id for item in items])
-        points = [
-            edge.Point(point_id(item.id), unit.tolist(), item.payload(float(norm)))
-            for item, unit, norm in zip(items, units, norms, strict=True)
-        ]
+        points = [edge.Point(*row) for row in payload_rows(items, features, self.generation.dim)]
         with _map_errors(self._folder):
+            old = self._further_points([item.id for item in items])
             self._shard.update(edge.UpdateOperation.upsert_points(points))
+            self._delete(old - {point for item in items for point in point_ids(item)})
 
     def remove(self, ids: Sequence[str]) -> None:
         """See `Writer`."""
         with _map_errors(self._folder):
-            self._shard.update(edge.UpdateOperation.delete_points([point_id(identifier) for identifier in ids]))
+            further = self._further_points(ids)
+            self._delete({*further, *(point_id(identifier) for identifier in ids)})
+
+    def _delete(self, points: Set[str]) -> None:
+        if points:
+            self._shard.update(edge.UpdateOperation.delete_points(sorted(points)))
+
+    def _further_points(self, ids: Sequence[str]) -> set[str]:
+        def retrieve(points: list[Any]) -> Sequence[Any]:
+            return self._shard.retrieve(points, with_payload=True, with_vector=False)
+
+        return further_points(retrieve, ids) if self.generation.grouped else set()
 
     def finish(self, details: Mapping[str, Any]) -> Generation:
         """See `Writer`."""
@@ -78,7 +87,8 @@ class EdgeWriter:
             while self._shard.optimize():
                 pass
             self._shard.flush()
-            count = self._shard.count(edge.CountRequest(exact=True))
+            wanted = translate(None, _FILTER_CLASSES, only_main=self.generation.grouped)
+            count = self._shard.count(edge.CountRequest(exact=True, filter=wanted))
             self._shard.close()
             # The first load writes data that the engine had deferred; later ones leave all file contents unchanged.
             edge.EdgeShard.load(str(self._folder / SHARD)).close()
@@ -122,7 +132,7 @@ class EdgeReader(BaseReader):
                 limit=limit,
                 filter=wanted,
                 params=self._exact if exact else self._approximate,
-                with_payload=False,
+                with_payload=[PRODUCT] if self.generation.grouped else False,
             )
             for row in rows
         ]
@@ -154,6 +164,9 @@ def _new_shard(folder: Path, plan: Generation) -> edge.EdgeShard:
     )
     shard = edge.EdgeShard.create(str(folder), config)
     kinds = {attribute.name: attribute.kind for attribute in plan.attributes}
+    if plan.grouped:
+        shard.update(edge.UpdateOperation.create_field_index(PRODUCT, edge.PayloadSchemaType.Keyword))
+        shard.update(edge.UpdateOperation.create_field_index(NUMBER, edge.PayloadSchemaType.Float))
     for name in plan.indexed:
         shard.update(edge.UpdateOperation.create_field_index(f"attributes.{name}", _KINDS[kinds[name]]))
     return shard

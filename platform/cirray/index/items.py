@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,20 +15,37 @@ from cirray.errors import SearchIndexError
 
 Attributes = Mapping[str, str | int | float | bool | list[str]]
 SMALLEST_NORM = 1e-12
+# Payload fields of the points of items that belong to a product or have several pictures.
+PRODUCT, NUMBER = "product", "number"
 # Qdrant's ids are unsigned integers or UUIDs; this is the namespace of the UUIDs derived from catalog ids.
 _NAMESPACE = uuid.UUID("6f1f3d52-4f0b-5f5e-9a39-0a9a7f6f7c11")
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of an item.
+
+    Attributes:
+        image: path or URI of the picture file.
+        content: SHA-256 (hex) of the picture's bytes.
+    """
+
+    image: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
-    """One catalog item.
+    """One catalog item. Each of its pictures is a point of the index.
 
     Attributes:
         id: the catalog's id.
-        image: path or URI of the picture file.
-        content: SHA-256 (hex) of the picture's bytes.
+        image: path or URI of the main picture's file.
+        content: SHA-256 (hex) of the main picture's bytes.
         title: the display title; "" if there is none.
         attributes: name -> value, for filters.
+        group: id of the product of which this item is a variant; "" if it is a product of its own.
+        more: further pictures.
     """
 
     id: str
@@ -36,15 +53,29 @@ class Item:
     content: str
     title: str = ""
     attributes: Attributes = field(default_factory=dict)
+    group: str = ""
+    more: tuple[Picture, ...] = ()
+
+    @property
+    def product(self) -> str:
+        """The id by which search results are grouped."""
+        return self.group or self.id
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All pictures; the main one is first. A picture's number is its position."""
+        return (Picture(self.image, self.content), *self.more)
 
     def digest(self) -> str:
         """Returns a short hash of all stored fields; the digests of an unchanged item are equal."""
-        content = [self.image, self.content, self.title, dict(sorted(self.attributes.items()))]
+        content: list[Any] = [self.image, self.content, self.title, dict(sorted(self.attributes.items()))]
+        if self.group or self.more:  # else the digest is that of earlier versions
+            content += [self.group, self._more()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
-    def payload(self, norm: float) -> dict[str, Any]:
-        """Returns the payload stored with the unit vector; unit vector x `norm` = raw feature."""
-        return {
+    def payload(self, norm: float, number: int = 0) -> dict[str, Any]:
+        """Returns the payload stored with the unit vector of picture `number`; unit vector x `norm` = raw feature."""
+        payload = {
             "id": self.id,
             "image": self.image,
             "content": self.content,
@@ -53,14 +84,21 @@ class Item:
             "digest": self.digest(),
             "norm": norm,
         }
+        if self.group or self.more:
+            payload |= {PRODUCT: self.product, NUMBER: number, "group": self.group, "more": self._more()}
+        return payload
+
+    def _more(self) -> list[list[str]]:
+        return [[picture.image, picture.content] for picture in self.more]
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One result: an item and its cosine similarity to the query feature."""
+    """One result: an item, its cosine similarity to the query feature, and the number of the picture that has it."""
 
     item: Item
     score: float
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +111,31 @@ class Page:
 
 def item_of(payload: Mapping[str, Any]) -> Item:
     """Rebuilds an item from its payload."""
-    return Item(payload["id"], payload["image"], payload["content"], payload["title"], payload["attributes"])
+    return Item(
+        payload["id"],
+        payload["image"],
+        payload["content"],
+        payload["title"],
+        payload["attributes"],
+        payload.get("group", ""),
+        tuple(Picture(image, content) for image, content in payload.get("more", [])),
+    )
 
 
-def point_id(identifier: str) -> str:
-    """Returns the point id of an item, a version 5 UUID."""
-    return str(uuid.uuid5(_NAMESPACE, identifier))
+def number_of(payload: Mapping[str, Any]) -> int:
+    """Returns the number of the picture that a point stands for."""
+    return int(payload.get(NUMBER, 0))
+
+
+def point_id(identifier: str, number: int = 0) -> str:
+    """Returns the point id of an item's picture, a version 5 UUID."""
+    main = uuid.uuid5(_NAMESPACE, identifier)
+    return str(uuid.uuid5(main, str(number)) if number else main)
+
+
+def point_ids(item: Item) -> list[str]:
+    """Returns the point ids of all pictures of an item."""
+    return [point_id(item.id, number) for number in range(len(item.pictures))]
 
 
 def check_cursor(cursor: str | None) -> None:
@@ -91,6 +148,25 @@ def check_cursor(cursor: str | None) -> None:
         uuid.UUID(cursor or point_id(""))
     except ValueError:
         raise SearchIndexError(f"{cursor!r} is not a cursor: pass the cursor of the previous page") from None
+
+
+def payload_rows(
+    items: Sequence[Item], features: np.ndarray, dim: int
+) -> Iterator[tuple[str, list[float], dict[str, Any]]]:
+    """Yields the point id, unit vector and payload of each picture of `items`.
+
+    Args:
+        items: the items.
+        features: raw image features [P, dim] of all their pictures, in the order of the items and of their pictures.
+        dim: width of the index's vectors.
+
+    Raises:
+        SearchIndexError: as `unit_rows`.
+    """
+    owners = [(item, number) for item in items for number in range(len(item.pictures))]
+    units, norms = unit_rows(features, dim, [item.id for item, _ in owners])
+    for (item, number), unit, norm in zip(owners, units, norms, strict=True):
+        yield point_id(item.id, number), unit.tolist(), item.payload(float(norm), number)
 
 
 def unit_rows(rows: np.ndarray, dim: int, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

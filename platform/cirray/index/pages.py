@@ -28,10 +28,12 @@ class Candidate:
     Attributes:
         cost: the negative cosine similarity.
         point: the point id.
+        group: points of one group share a place in the list, that of the best; by default the point is alone.
     """
 
     cost: float
     point: str
+    group: str = ""
 
 
 # (query features [N, d], limit, exact) -> the nearest points of each
@@ -41,7 +43,7 @@ Nearest = Callable[[np.ndarray, int, bool], Sequence[Iterable[Candidate]]]
 def read_pages(
     nearest: Nearest, rows: np.ndarray, limit: int, offset: int, copies: int | None
 ) -> list[list[Candidate]]:
-    """Returns the page of `limit` points at `offset` of each query's list.
+    """Returns the page of `limit` points at `offset` of each query's list, the best point of each group.
 
     Args:
         nearest: searches the index.
@@ -56,22 +58,36 @@ def read_pages(
     pending = list(range(len(rows)))
     while pending:
         answers = [sorted(answer) for answer in nearest(rows[pending], size, exact)]
-        open_rows = []
+        small, doubtful = [], []
         for row, answer in zip(pending, answers, strict=True):
-            pages[row] = answer[offset:end]
-            doubtful = copies is not None and not exact and _may_hide_points(answer, end, copies)
-            if doubtful or _is_cut(answer, end, size):
-                open_rows.append(row)
-        pending, exact, size = open_rows, True, size * GROWTH
+            best = _best_of_groups(answer)
+            pages[row] = best[offset:end]
+            if len(answer) >= size and len(best) < end:
+                small.append(row)
+            elif _is_cut(answer, best, end, size) or (
+                copies is not None and not exact and _may_hide_points(answer, best, end, copies)
+            ):
+                doubtful.append(row)
+        pending, exact, size = [*small, *doubtful], exact or bool(doubtful), size * GROWTH
     return pages
 
 
-def _is_cut(answer: Sequence[Candidate], end: int, size: int) -> bool:
+def _best_of_groups(answer: Sequence[Candidate]) -> list[Candidate]:
+    """Returns the first point of each group of a sorted list."""
+    best: dict[str, Candidate] = {}
+    for candidate in answer:
+        best.setdefault(candidate.group or candidate.point, candidate)
+    return list(best.values())
+
+
+def _is_cut(answer: Sequence[Candidate], best: Sequence[Candidate], end: int, size: int) -> bool:
     """Whether points that were cut off may belong before the page's end."""
-    return len(answer) >= size and answer[-1].cost == answer[end - 1].cost
+    return len(answer) >= size and answer[-1].cost == best[end - 1].cost
 
 
-def _may_hide_points(answer: Sequence[Candidate], end: int, copies: int) -> bool:
+def _may_hide_points(answer: Sequence[Candidate], best: Sequence[Candidate], end: int, copies: int) -> bool:
     """Whether an approximate search may lack points that belong before the page's end."""
-    runs = groupby(answer[:end], key=lambda candidate: candidate.cost)
-    return len(answer) < end or any(sum(1 for _ in run) >= copies for _, run in runs)
+    if len(best) < end:
+        return True
+    runs = groupby(candidate.cost for candidate in answer if candidate.cost <= best[end - 1].cost)
+    return any(sum(1 for _ in run) >= copies for _, run in runs)

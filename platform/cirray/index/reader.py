@@ -7,14 +7,25 @@ different requests: subclasses send the requests, the base classes convert the r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from cirray.data.filters import Filter
 from cirray.index.backend import Generation, expired, previous
-from cirray.index.items import Hit, Item, Page, check_cursor, item_of, point_id, query_rows
+from cirray.index.items import (
+    PRODUCT,
+    Hit,
+    Item,
+    Page,
+    check_cursor,
+    item_of,
+    number_of,
+    point_id,
+    point_ids,
+    query_rows,
+)
 from cirray.index.pages import Candidate, read_pages
 from cirray.index.translate import FilterClasses, translate
 
@@ -45,23 +56,30 @@ class BaseReader(ABC):
     ) -> list[list[Hit]]:
         """See `Reader`."""
         rows = query_rows(vectors, self.generation.dim)
-        wanted = translate(filter, without, self._classes)
+        wanted = translate(filter, self._classes, without, self._product(without))
 
         def nearest(some: np.ndarray, size: int, exact: bool) -> list[list[Candidate]]:
             results = self._nearest(some, size, wanted, exact)
-            return [[Candidate(-point.score, str(point.id)) for point in points] for points in results]
+            return [[_candidate(point) for point in points] for points in results]
 
         pages = read_pages(nearest, rows, limit, offset, self._hiding_copies())
-        item_at = self._items_at({candidate.point for page in pages for candidate in page})
+        found = self._payloads({candidate.point for page in pages for candidate in page})
         return [
-            [Hit(item_at[found.point], -found.cost) for found in page if found.point in item_at]  # else just deleted
+            [_hit(found[best.point], -best.cost) for best in page if best.point in found]  # else just deleted
             for page in pages
         ]
 
-    def _items_at(self, points: Set[str]) -> dict[str, Item]:
-        """Returns the items that exist at point ids, by point id."""
+    def _product(self, identifier: str | None) -> str | None:
+        """Returns the product of an item, None if there is none or if no item shares its product."""
+        if identifier is None or not self.generation.grouped:
+            return None
+        found = self.items([identifier])
+        return found[identifier].product if found else None
+
+    def _payloads(self, points: Set[str]) -> dict[str, Any]:
+        """Returns the payloads of the points that exist, by point id."""
         found = self._retrieve(sorted(points), with_vectors=False) if points else []
-        return {str(point.id): item_of(point.payload) for point in found}
+        return {str(point.id): point.payload for point in found}
 
     def _hiding_copies(self) -> int | None:
         """Returns the number of copies of which the graph may hide some; None if there is no graph."""
@@ -71,14 +89,17 @@ class BaseReader(ABC):
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """See `Reader`."""
-        items = [item_of(point.payload) for point in self._retrieve(_point_ids(ids), with_vectors=False)]
+        items = [
+            item_of(point.payload)
+            for point in self._retrieve([point_id(identifier) for identifier in ids], with_vectors=False)
+        ]
         return {item.id: item for item in items}
 
-    def features(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+    def features(self, ids: Sequence[str], number: int = 0) -> dict[str, np.ndarray]:
         """See `Reader`."""
         return {
             point.payload["id"]: np.asarray(point.vector, np.float32) * np.float32(point.payload["norm"])
-            for point in self._retrieve(_point_ids(ids), with_vectors=True)
+            for point in self._retrieve([point_id(identifier, number) for identifier in ids], with_vectors=True)
         }
 
     def digests(self) -> dict[str, str]:
@@ -88,16 +109,23 @@ class BaseReader(ABC):
     def browse(self, limit: int, cursor: str | None = None, filter: Filter | None = None) -> Page:
         """See `Reader`."""
         check_cursor(cursor)
-        points, following = self._scroll(limit, cursor, translate(filter, None, self._classes), True)
+        points, following = self._scroll(limit, cursor, self._main_pictures(filter), True)
         return Page([item_of(point.payload) for point in points], None if following is None else str(following))
 
     def count(self, filter: Filter | None = None) -> int:
         """See `Reader`."""
-        return self._count(translate(filter, None, self._classes))
+        return self._count(self._main_pictures(filter))
+
+    def _main_pictures(self, filter: Filter | None) -> Any:
+        """Returns Qdrant's filter for the main pictures of the items that match."""
+        return translate(filter, self._classes, only_main=self.generation.grouped)
 
     @abstractmethod
     def _nearest(self, rows: np.ndarray, limit: int, wanted: Any, exact: bool) -> Sequence[Sequence[Any]]:
-        """Returns the nearest points of each row of `rows` [N, d] that match Qdrant's filter `wanted`, no payloads."""
+        """Returns the nearest points of each row of `rows` [N, d] that match Qdrant's filter `wanted`.
+
+        Their payload holds at most PRODUCT, which search results are grouped by.
+        """
 
     @abstractmethod
     def _retrieve(self, points: list[Any], with_vectors: bool) -> Sequence[Any]:
@@ -158,5 +186,17 @@ def digests(scroll: Scroll) -> dict[str, str]:
             return digest_of
 
 
-def _point_ids(ids: Sequence[str]) -> list[Any]:
-    return [point_id(identifier) for identifier in ids]
+def _candidate(point: Any) -> Candidate:
+    product = (point.payload or {}).get(PRODUCT)
+    # An item with the id of a product belongs to it: its point id is then that of the product.
+    return Candidate(-point.score, str(point.id), "" if product is None else point_id(product))
+
+
+def _hit(payload: Mapping[str, Any], score: float) -> Hit:
+    return Hit(item_of(payload), score, number_of(payload))
+
+
+def further_points(retrieve: Callable[[list[Any]], Sequence[Any]], ids: Sequence[str]) -> set[str]:
+    """Returns the point ids of all but the main pictures of the items that exist among `ids`: see `Item.pictures`."""
+    found = [item_of(point.payload) for point in retrieve([point_id(identifier) for identifier in ids])]
+    return {point for item in found for point in point_ids(item)[1:]}

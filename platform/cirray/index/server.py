@@ -28,10 +28,19 @@ from cirray.config.indexing import IndexAccess
 from cirray.console.log import log
 from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.index.backend import Generation, same_build
-from cirray.index.items import Item
+from cirray.index.items import NUMBER, PRODUCT, Item
 from cirray.index.reader import BaseBackend, digests
 from cirray.index.retry import ATTEMPTS, RetryingClient
-from cirray.index.server_points import ServerReader, delete, metadata_of, quantization_config, scroll, upsert
+from cirray.index.server_points import (
+    FILTER_CLASSES,
+    ServerReader,
+    delete,
+    metadata_of,
+    quantization_config,
+    scroll,
+    upsert,
+)
+from cirray.index.translate import translate
 
 SEPARATOR = "--"
 GRPC_PORT = 6334
@@ -177,11 +186,11 @@ class ServerBackend(BaseBackend):
 
     def put(self, name: str, items: Sequence[Item], features: np.ndarray) -> None:
         """See `WritableBackend`."""
-        upsert(self._bulk, self._served(name), self.read(name).dim, items, features)
+        upsert(self._bulk, self._served(name), self.read(name), items, features)
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """See `WritableBackend`."""
-        delete(self._rest, self._served(name), ids)
+        delete(self._rest, self._served(name), self.read(name), ids)
 
     def _served(self, name: str) -> str:
         """Returns the collection of the published generation, which must be the one that the caller searches."""
@@ -262,6 +271,9 @@ class ServerBackend(BaseBackend):
         """Creates the payload indexes, of which an interrupted run may lack some."""
         name = self._name(plan)
         kinds = {attribute.name: attribute.kind for attribute in plan.attributes}
+        if plan.grouped:
+            self._rest.call("create_payload_index", name, PRODUCT, models.PayloadSchemaType.KEYWORD)
+            self._rest.call("create_payload_index", name, NUMBER, models.PayloadSchemaType.FLOAT)
         for attribute in plan.indexed:
             self._rest.call("create_payload_index", name, f"attributes.{attribute}", _KINDS[kinds[attribute]])
 
@@ -285,11 +297,11 @@ class ServerWriter:
     def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
         """See `Writer`."""
         self._beat()
-        upsert(self._bulk, self._collection, self.generation.dim, items, features)
+        upsert(self._bulk, self._collection, self.generation, items, features)
 
     def remove(self, ids: Sequence[str]) -> None:
         """See `Writer`."""
-        delete(self._rest, self._collection, ids)
+        delete(self._rest, self._collection, self.generation, ids)
 
     def finish(self, details: Mapping[str, Any]) -> Generation:
         """See `Writer`. Waits until the server has built the graph."""
@@ -302,7 +314,8 @@ class ServerWriter:
                 self._rest.call("update_collection", self._collection, optimizers_config=nothing)
             self._beat()
             time.sleep(GREEN_EVERY_S)
-        count = self._rest.call("count", self._collection, exact=True).count
+        wanted = translate(None, FILTER_CLASSES, only_main=self.generation.grouped)
+        count = self._rest.call("count", self._collection, count_filter=wanted, exact=True).count
         done = self.generation.model_copy(update={"count": count, "details": dict(details)})
         metadata = {"manifest": done.model_dump(mode="json"), "complete": True}
         self._rest.call("update_collection", self._collection, metadata=metadata)

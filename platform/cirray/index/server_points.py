@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from functools import partial
 from typing import Any
 
 import numpy as np
 from qdrant_client import models
 
 from cirray.index.backend import Generation
-from cirray.index.items import Item, point_id, unit_rows
-from cirray.index.reader import BaseReader
+from cirray.index.items import PRODUCT, Item, payload_rows, point_id, point_ids
+from cirray.index.reader import BaseReader, further_points
 from cirray.index.retry import RetryingClient
 from cirray.index.translate import FilterClasses
 
-_FILTER_CLASSES = FilterClasses(
+FILTER_CLASSES = FilterClasses(
     filter=models.Filter,
     field=models.FieldCondition,
     range=models.Range,
@@ -28,7 +29,7 @@ class ServerReader(BaseReader):
     """Searches one collection."""
 
     def __init__(self, rest: RetryingClient, collection: str, generation: Generation) -> None:
-        super().__init__(generation, _FILTER_CLASSES)
+        super().__init__(generation, FILTER_CLASSES)
         self._rest = rest
         self._collection = collection
         settings = generation.settings
@@ -49,7 +50,7 @@ class ServerReader(BaseReader):
                 limit=limit,
                 filter=wanted,
                 params=self._exact if exact else self._approximate,
-                with_payload=False,
+                with_payload=[PRODUCT] if self.generation.grouped else False,
             )
             for row in rows
         ]
@@ -69,28 +70,45 @@ class ServerReader(BaseReader):
         return count
 
 
-def upsert(client: RetryingClient, collection: str, dim: int, items: Sequence[Item], features: np.ndarray) -> None:
-    """Adds or replaces items with their raw image features [N, dim].
+def upsert(
+    client: RetryingClient, collection: str, generation: Generation, items: Sequence[Item], features: np.ndarray
+) -> None:
+    """Adds or replaces items with the raw image features [P, d] of all their pictures.
 
     Raises:
         SearchIndexError: a feature is of another width, zero or not finite.
     """
-    units, norms = unit_rows(features, dim, [item.id for item in items])
-    if not items:  # the server rejects an empty request
-        return
     points = [
-        models.PointStruct(id=point_id(item.id), vector=unit.tolist(), payload=item.payload(float(norm)))
-        for item, unit, norm in zip(items, units, norms, strict=True)
+        models.PointStruct(id=point, vector=vector, payload=payload)
+        for point, vector, payload in payload_rows(items, features, generation.dim)
     ]
+    if not points:  # the server rejects an empty request
+        return
+    old = _further_points(client, collection, generation, [item.id for item in items])
     client.call("upsert", collection, points, wait=True)
+    _delete(client, collection, old - {point for item in items for point in point_ids(item)})
 
 
-def delete(client: RetryingClient, collection: str, ids: Sequence[str]) -> None:
+def delete(client: RetryingClient, collection: str, generation: Generation, ids: Sequence[str]) -> None:
     """Removes items."""
     if not ids:
         return
-    selector = models.PointIdsList(points=[point_id(identifier) for identifier in ids])
-    client.call("delete", collection, selector, wait=True)
+    further = _further_points(client, collection, generation, ids)
+    _delete(client, collection, {*further, *(point_id(identifier) for identifier in ids)})
+
+
+def _delete(client: RetryingClient, collection: str, points: Set[str]) -> None:
+    if points:
+        client.call("delete", collection, models.PointIdsList(points=sorted(points)), wait=True)
+
+
+def _further_points(client: RetryingClient, collection: str, generation: Generation, ids: Sequence[str]) -> set[str]:
+    return further_points(partial(_with_payloads, client, collection), ids) if generation.grouped else set()
+
+
+def _with_payloads(client: RetryingClient, collection: str, points: list[Any]) -> Sequence[Any]:
+    found: Sequence[Any] = client.call("retrieve", collection, points, with_payload=True, with_vectors=False)
+    return found
 
 
 def metadata_of(client: RetryingClient, collection: str) -> dict[str, Any]:

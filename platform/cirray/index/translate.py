@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cirray.data.filters import Bounds, Condition, Filter
-from cirray.index.items import point_id
+from cirray.index.items import NUMBER, PRODUCT, point_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,31 @@ class FilterClasses:
     any_of: Any
 
 
-def translate(filter: Filter | None, without: str | None, classes: FilterClasses) -> Any:
-    """Returns Qdrant's filter for `filter`, excluding the item `without`; None if both are None or empty."""
+def translate(
+    filter: Filter | None,
+    classes: FilterClasses,
+    without: str | None = None,
+    product: str | None = None,
+    only_main: bool = False,
+) -> Any:
+    """Returns Qdrant's filter for `filter`; None if there is no condition.
+
+    Args:
+        filter: conditions on attributes.
+        classes: the filter classes of this Qdrant library.
+        without: id of an item that is excluded.
+        product: id of a product that is excluded.
+        only_main: whether to exclude all pictures but the main one of each item.
+    """
     must: list[Any] = []
-    must_not: list[Any] = [classes.has_id([point_id(without)])] if without is not None else []
+    must_not: list[Any] = []
+    left_out = [point_id(identifier) for identifier in (without, product) if identifier is not None]
+    if left_out:
+        must_not.append(classes.has_id(left_out))
+    if product is not None:
+        must_not.append(classes.field(key=PRODUCT, match=classes.any_of([product])))
+    if only_main:
+        must_not.append(classes.field(key=NUMBER, range=classes.range(gte=1)))
     for name, condition in (filter.root if filter else {}).items():
         wanted, unwanted = _conditions(f"attributes.{name}", condition, classes)
         must += wanted

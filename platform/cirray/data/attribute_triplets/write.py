@@ -13,7 +13,7 @@ from typing import Any
 from cirray.data.attribute_triplets.captions import captions_of
 from cirray.data.attribute_triplets.pairs import Pair, draw_pairs
 from cirray.data.attribute_triplets.usable import Usable, usable_attributes
-from cirray.data.catalog import Entry, main_picture
+from cirray.data.catalog import Entry, local_pictures
 from cirray.errors import DataError
 from cirray.storage.files import write_text
 from cirray.storage.tree import File
@@ -71,7 +71,7 @@ def write_triplets(
     chance = random.Random(seed)
     lines = {name: [_record(pair, chance) for pair in found] for name, found in pairs.items()}
     output.mkdir(parents=True, exist_ok=True)
-    images = [_linked(main_picture(entry), folders) for entry in entries]
+    images = [_linked(local_pictures(entry)[0], folders) for entry in entries]
     for name, folder in folders.items():
         if any(image.startswith(f"{name}/") for image in images):
             _link(output / name, folder)

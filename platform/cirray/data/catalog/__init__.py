@@ -1,7 +1,7 @@
 """Catalogs and product feeds: read from whatever file a shop has, column by column."""
 
 from cirray.data.catalog.entry import Catalog, Entry, WebPicture
-from cirray.data.catalog.pictures import main_picture, with_local_pictures
+from cirray.data.catalog.pictures import local_pictures, with_local_pictures
 from cirray.data.catalog.read import describe_attributes, read_catalog
 
 __all__ = [
@@ -9,7 +9,7 @@ __all__ = [
     "Entry",
     "WebPicture",
     "describe_attributes",
-    "main_picture",
+    "local_pictures",
     "read_catalog",
     "with_local_pictures",
 ]

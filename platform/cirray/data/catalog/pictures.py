@@ -38,16 +38,16 @@ def with_local_pictures(catalog: Catalog, settings: CatalogSettings) -> Catalog:
     return Catalog([entry for entry in entries if entry.images], [*catalog.problems, *problems], catalog.notes)
 
 
-def main_picture(entry: Entry) -> File:
-    """Returns the main picture of an entry whose pictures are files.
+def local_pictures(entry: Entry) -> tuple[File, ...]:
+    """Returns the pictures of an entry, the main one first.
 
     Raises:
-        ValueError: it is still at an http(s) address.
+        ValueError: one is still at an http(s) address: see `with_local_pictures`.
     """
-    first = entry.images[0]
-    if isinstance(first, WebPicture):
-        raise ValueError(f"{first} is not downloaded")
-    return first
+    remote = [image for image in entry.images if isinstance(image, WebPicture)]
+    if remote:
+        raise ValueError(f"{remote[0]} is not downloaded")
+    return tuple(image for image in entry.images if not isinstance(image, WebPicture))
 
 
 def _localized(entry: Entry, files: dict[str, Path]) -> Entry:
