@@ -5,12 +5,9 @@ Only that tag is read, and EXIF is never rewritten: faults in other tags do not 
 
 from __future__ import annotations
 
-import struct
-
 from PIL import Image
 
 _TAG = 0x0112
-_SHORT = 3
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,28 +35,6 @@ def upright(image: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_TAG)
-    except Exception:  # Pillow reads every tag before this one, and raises nearly anything for broken ones
-        value = None
-    if not isinstance(value, int):
-        value = exif_orientation(image.info.get("exif"))
-    return value
-
-
-def exif_orientation(exif: object) -> int:
-    """Returns the orientation in the bytes of an EXIF block, with or without its "Exif" header; 1 if there is none."""
-    if not isinstance(exif, bytes):
+    except Exception:  # broken EXIF makes Pillow raise nearly anything
         return 1
-    block = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(block[:2])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(f"{order}I", block, 4)
-        (count,) = struct.unpack_from(f"{order}H", block, start)
-        for entry in range(count):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", block, start + 2 + 12 * entry)
-            if (tag, kind) == (_TAG, _SHORT):
-                return int(value)
-    except struct.error:  # the block ends before the tag
-        pass
-    return 1
+    return value if isinstance(value, int) else 1
