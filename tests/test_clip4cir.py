@@ -91,7 +91,8 @@ def test_round_trip_of_small_models(sizes: Sizes, tmp_path: Path) -> None:
     found = check_round_trip(tmp_path, sizes, 5, 7)
     assert (found["dim"], found["image_size"]) == (24, sizes.resolution)
     assert found["combining"] == {"function": "combiner", "projection": 5, "hidden": 7}
-    assert found["preprocess"] == {"pad": "target", "ratio": 1.25, "background": "white", "convert": "last"}
+    expected = {"pad": "target", "ratio": 1.25, "background": "white", "convert": "last", "color": "as-stored"}
+    assert found["preprocess"] == expected
     assert (found["clip_epoch"], found["combiner_epoch"]) == (11, 12)
     assert "no published OpenAI model has these sizes" in found["notes"][0]
     assert found["exported"]["clip_model_name"] is None

@@ -188,7 +188,7 @@ def test_every_section_is_described() -> None:
         (
             "jobs/index.py",
             ["--seed", "1"],
-            "--seed is for jobs/train.py, jobs/tune.py, jobs/ablate.py, jobs/demo.py",
+            "--seed is for jobs/train.py, jobs/tune.py, jobs/ablate.py, jobs/triplets.py, jobs/demo.py",
         ),
         ("jobs/train.py", ["--recipie", "x"], "no option is named --recipie. Did you mean --recipe?"),
         ("jobs/tune.py", ["--recipie", "x"], "no option is named --recipie. Did you mean --recipe?"),

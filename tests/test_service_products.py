@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 from ray import serve
 
-from cirray.index import build
 from serve.service import Service
 from tests.support.service_fixtures import Shop, ask, deploy, write_shop
 
@@ -24,16 +23,25 @@ REFERENCE, OTHER = "small-red-bar", "large-red-bar"
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Iterator[Shop]:
     """Items of one color and shape are variants of a product; each item has a second picture, its variant's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "_pictures", lambda entry: [entry.image, _variant(entry.image)])
-        patch.setattr(build, "_group", lambda entry: entry.id.split("-", 1)[1])
-        yield deploy(write_shop(tmp_path_factory.mktemp("products")), "products")
+    shop = write_shop(tmp_path_factory.mktemp("products"))
+    shop = _with_rows(shop, lambda row: {"image": [row["image"], _variant(row["image"])], "group": row["id"][6:]})
+    shop.rebuild()
+    yield deploy(shop, "products")
     serve.delete("products")
 
 
-def _variant(image: Path) -> Path:
-    size, rest = image.name.split("-", 1)
-    return image.with_name(f"{'large' if size == 'small' else 'small'}-{rest}")
+def _with_rows(shop: Shop, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Shop:
+    """Returns a shop whose catalog has changed rows; it is not indexed yet."""
+    rows = [json.loads(line) for line in shop.catalog.read_text(encoding="utf-8").splitlines()]
+    catalog = shop.catalog.with_name("products.jsonl")
+    catalog.write_text("".join(json.dumps(row | change(row)) + "\n" for row in rows), encoding="utf-8")
+    return replace(shop, catalog=catalog)
+
+
+def _variant(image: str) -> str:
+    folder, _, name = image.rpartition("/")
+    size, rest = name.split("-", 1)
+    return f"{folder}/{'large' if size == 'small' else 'small'}-{rest}".removeprefix("/")
 
 
 def test_each_product_is_one_hit_with_its_best_picture(shop: Shop) -> None:
@@ -125,11 +133,10 @@ def test_a_form_chooses_a_picture_too(shop: Shop) -> None:
     assert in_form == in_json
 
 
-def test_a_broken_further_picture_costs_the_item_nothing_else(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = shop.catalog.parent / "broken.png"
-    broken.write_bytes(b"no picture")
-    monkeypatch.setattr(build, "_pictures", lambda entry: [broken, entry.image] if "red" in entry.id else [entry.image])
-    monkeypatch.setattr(build, "_group", lambda entry: "")
-    report = replace(shop, index=shop.index.with_name("other")).rebuild()
+def test_a_broken_further_picture_costs_the_item_nothing_else(shop: Shop) -> None:
+    (shop.catalog.parent / "broken.png").write_bytes(b"no picture")
+    one = replace(shop, catalog=shop.catalog.with_name("catalog.jsonl"), index=shop.index.with_name("other"))
+    broken = _with_rows(one, lambda row: {"image": ["broken.png", row["image"]]} if "red" in row["id"] else {})
+    report = broken.rebuild()
     assert report["items"] == len(shop.ids)
     assert len(report["bad"]) == sum("red" in name for name in shop.ids)

@@ -247,7 +247,7 @@ def test_the_study_of_a_bundle_finds_what_training_reported(trained: Path, tmp_p
         (["--run", "UNFINISHED", "--output", "OUT"], "is not a finished training"),
         (["--run", "RUN"], "output is not set"),
         (["--run", "RUN", "--output", "OUT", "--split", "vall"], "vall"),
-        (["--run", "RUN", "--output", "OUT", "--data.rot", "x"], "Did you mean data.root?"),
+        (["--run", "RUN", "--output", "OUT", "--data.rot", "x"], "Did you mean --data.root?"),
         (["--run", "RUN", "--output", "OUT", "--data.root", "/no/such/folder"], "data.root"),
         (["--bundle", "/no/such/bundle", "--output", "OUT"], "/no/such/bundle"),
     ],
@@ -273,7 +273,7 @@ def test_a_study_with_wrong_settings_fails_with_a_sentence_and_before_ray(
         (["--recipe", "tiny"], "output is not set"),
         (["--recipe", "tinny"], "Did you mean tiny?"),
         (["--recipe", "tiny", "--output", "OUT", "--data.root", "/no/such/folder"], "data.root"),
-        (["--recipe", "tiny", "--output", "OUT", "--stage1.lr", "1"], "Did you mean stage1.optimisation.lr?"),
+        (["--recipe", "tiny", "--output", "OUT", "--stage1.lr", "1"], "Did you mean --stage1.optimisation.lr?"),
         (["--recipe", "tiny", "--output", "OUT", "--workers", "0"], "workers"),
     ],
 )

@@ -96,7 +96,7 @@ def memory_backend(shop: Shop) -> ServerBackend:
     """Returns a server backend in the client's local mode, with a copy of the shop's embedded index."""
     client = QdrantClient(":memory:")
     backend = ServerBackend(client, client, "cirray", "memory")
-    backend.searches = 1  # the local mode is not thread-safe
+    backend.search_threads = 1  # the local mode is not thread-safe
     embedded = EdgeBackend(shop.index)
     reader = embedded.open(embedded.published() or "")
     writer = backend.create(reader.generation)
