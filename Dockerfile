@@ -3,8 +3,8 @@
 # For GPUs: docker build -t cirray:0.1.0-gpu --build-arg VARIANT=-gpu .
 ARG VARIANT=""
 
-# The environment holds what requirements-runtime.lock names and nothing else; the base image's own packages are not
-# seen. Wheels only: no compiler is needed, so none is left behind.
+# The environment holds exactly the packages of requirements-runtime.lock; the base image's own packages are not
+# visible. Only wheels are installed, so the image needs no compiler.
 FROM rayproject/ray:2.60.0-py311${VARIANT} AS build
 USER root
 COPY requirements-runtime.lock /build/
@@ -18,11 +18,11 @@ COPY platform /app/platform
 COPY jobs /app/jobs
 COPY serve /app/serve
 COPY tuning /app/tuning
-# `ray` is the environment's own; `serve.app:build_app`, `jobs`, `tuning` and `cirray` are found from anywhere.
+# PATH selects the environment's own `ray`; PYTHONPATH makes cirray, serve, tuning and jobs importable from anywhere.
 ENV PATH=/opt/venv/bin:$PATH \
     VIRTUAL_ENV=/opt/venv \
     PYTHONPATH=/app/platform:/app \
     PYTHONDONTWRITEBYTECODE=1
-# Downloaded weights belong on a volume: set HF_HOME, as k8s/base/ray/pod.yaml does.
+# Keep downloaded weights on a volume: set HF_HOME, as k8s/base/ray/pod.yaml does.
 WORKDIR /app
 USER 1000:100

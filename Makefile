@@ -1,29 +1,30 @@
-# make demo, make test: each does the set-up that it needs.
+# Every target first installs the locked dependencies into .venv, if they have changed.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= build/demo
-# Real data beside the checkout is used when it is there; tests that need it say so when it is not.
+# Tests that need real data are skipped if this folder does not exist.
 export CIRRAY_TEST_DATA ?= $(abspath ../shared/data)
 
-# Processes that tests run in side by side. Many only wait, for Ray to start: so one more than two cores. 2 GB each.
+# Parallel test processes, 2 GB each. Many tests only wait for Ray to start, so one more than a machine's two cores.
 TEST_PROCESSES ?= 3
 PYTEST = $(BIN)/python -m pytest --junitxml=build/junit/$@.xml
-SIDE_BY_SIDE := --numprocesses=$(TEST_PROCESSES) --dist=loadgroup
+PARALLEL := --numprocesses=$(TEST_PROCESSES) --dist=loadgroup
 
 .PHONY: install demo serve lint test-fast test test-cluster bench lock clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:
-	@echo "make demo          draw a small garment catalog, train on it with 2 Ray workers, index it"
-	@echo "make serve         search that catalog in the browser"
-	@echo "make lint          ruff and mypy"
-	@echo "make test-fast     tests that train nothing and kill nothing: about 2 minutes"
-	@echo "make test          lint, then all tests but those of clusters: about 10 minutes"
-	@echo "make test-cluster  tests on Ray clusters of several machines, with losses; as root, about 10 minutes"
-	@echo "make bench         speed and memory, as ratios"
-	@echo "make lock          resolve the dependencies again"
+	@echo "make demo          draw a small garment catalog, train on it with 2 Ray workers, and index it"
+	@echo "make serve         serve the demo's catalog, with a search page on port 8000"
+	@echo "make lint          run ruff and mypy"
+	@echo "make test-fast     run the tests that need no training and kill no process (about 2 minutes)"
+	@echo "make test          run lint and all tests except cluster tests (about 10 minutes)"
+	@echo "make test-cluster  run the tests of lost nodes and whole manifests; needs root (about 10 minutes)"
+	@echo "make bench         run the benchmarks; they print ratios of speed and memory"
+	@echo "make lock          update the lock files from pyproject.toml"
+	@echo "make clean         delete .venv and build"
 
 install: $(VENV)/.installed
 
@@ -47,12 +48,12 @@ lint: install
 	$(BIN)/mypy
 
 test-fast: install
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 test: lint
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not cluster"
+	$(PYTEST) $(PARALLEL) -m "not cluster"
 
-# One after the other: a lost node is counted in failed searches, which other work beside it would cause too.
+# Sequential: these tests count failed searches after a loss, and parallel load would cause failures too.
 test-cluster: install
 	$(PYTEST) -m cluster
 

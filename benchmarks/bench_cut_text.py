@@ -1,6 +1,6 @@
-"""How much cutting captions to their longest saves: python benchmarks/bench_cut_text.py
+"""Time saved by truncating batches of captions: python benchmarks/bench_cut_text.py
 
-Prints the time of a batch's forward and backward with 77 tokens over that of the cut batch, per backbone.
+Prints per backbone the time of a forward and backward pass with 77 tokens / that of the truncated batch.
 """
 
 import time
@@ -18,7 +18,7 @@ BATCH, ROUNDS = 32, 3
 
 
 def seconds(step: Callable[[], torch.Tensor]) -> float:
-    """Returns the best of some rounds of forward and backward."""
+    """Returns the minimum time of ROUNDS forward and backward passes."""
     taken = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
@@ -28,7 +28,7 @@ def seconds(step: Callable[[], torch.Tensor]) -> float:
 
 
 def ratio(encoder: Encoder) -> float:
-    """Returns time(77 tokens) / time(cut)."""
+    """Returns time(77 tokens) / time(truncated)."""
     tokens = encoder.tokenize((CAPTIONS * BATCH)[:BATCH])
     whole = seconds(lambda: encoder.clip.encode_text(tokens))
     return whole / seconds(lambda: encoder.encode_text(tokens))

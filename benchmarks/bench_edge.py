@@ -1,9 +1,9 @@
-"""The embedded index at several sizes: bytes, memory, seconds, latency. What `jobs/plan.py` extrapolates from.
+"""Disk, memory, build time and latency of the embedded index, the measured points of `jobs/plan.py`.
 
 python benchmarks/bench_edge.py [ITEMSxDIM[:int8|:binary] ...] [--write platform/cirray/capacity/capacity_points.json]
 
-Each size is built through EdgeBackend with the settings as they are by default; a fresh process then opens it and
-searches. With --write the points are added to that file (one measured again replaces the old one).
+Each size is built through EdgeBackend with default settings; a new process then opens and searches it. With --write the
+points are added to that file; a repeated size replaces the old point.
 """
 
 import json
@@ -30,7 +30,7 @@ from cirray.index.items import Item
 from cirray.storage.files import read_json, write_json
 
 SIZES = ("10000x128", "50000x128")  # small, for make bench; docs/capacity.md has those of the planner
-LATENT, NOISE = 32, 0.1  # features of pictures fill few of their dimensions
+LATENT, NOISE = 32, 0.1  # image features have a low intrinsic dimension
 SINGLE, BATCHES, BATCH, LIMIT = 1000, 20, 32, 10
 JUDGED = 100
 KINDS = {"category": "keyword", "colour": "keyword", "price": "number", "sale": "bool"}
@@ -38,7 +38,7 @@ PARTS = ("vectors", "quantized", "graph", "payload_index", "payload", "ids", "ot
 
 
 def features(rows: int, dim: int, seed: int) -> Iterator[np.ndarray]:
-    """Yields blocks of random features that lie near a space of LATENT dimensions."""
+    """Yields blocks of random features [B, dim] near a LATENT-dimensional subspace."""
     basis = np.random.default_rng(0).standard_normal((LATENT, dim)).astype(np.float32)
     random = np.random.default_rng(seed)
     block = Indexing().batch
@@ -49,7 +49,7 @@ def features(rows: int, dim: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def item(row: int) -> Item:
-    """Returns an item as of a shop."""
+    """Returns an item of a synthetic shop."""
     attributes = {
         "category": f"category {row % 50}",
         "colour": f"colour {row * 7 % 12}",
@@ -60,7 +60,7 @@ def item(row: int) -> Item:
 
 
 def build(root: Path, items: int, dim: int, quantization: Any) -> dict[str, float]:
-    """Builds a generation; returns what its steps took."""
+    """Builds and publishes a generation; returns the time of its steps in seconds."""
     backend = EdgeBackend(root)
     settings = Indexing(quantization=quantization)
     attributes = [Attribute(name=name, kind=kind) for name, kind in KINDS.items()]
@@ -84,16 +84,19 @@ def build(root: Path, items: int, dim: int, quantization: Any) -> dict[str, floa
 
 
 def linked(items: int, dim: int) -> int:
-    """Returns how many attributes of `item` should get links of their own: Qdrant draws them for groups of items with
-    the same value, or numbers near each other, of more than threshold_kb of vectors that are too small a share of all
-    to be well connected anyway. Where that share ends (one in 12) is inferred; a number's groups fit if any do."""
+    """Returns how many attributes of `item` get additional links in the graph.
+
+    Qdrant adds them for groups of items with equal values or nearby numbers if a group has more than threshold_kb of
+    vectors and is not so large that it is connected anyway. That upper limit, 1/12 of all items, is inferred. Number
+    attributes have groups of all sizes, so they count if any size qualifies.
+    """
     least, most = 1024 * Indexing().hnsw.threshold_kb / (4 * dim), items / 12
     groups = {"category": items / 50, "colour": items / 12, "price": most, "sale": items / 5}
     return sum(least < size <= most for size in groups.values())
 
 
 def disk(root: Path) -> dict[str, int]:
-    """Returns the bytes that a generation takes on disk, by part: blocks, so that holes do not count."""
+    """Returns the allocated bytes of a generation on disk, by part; holes of sparse files do not count."""
     found = dict.fromkeys(PARTS, 0)
     for path in root.glob("generations/*/shard/**/*"):
         if path.is_file():
@@ -116,7 +119,7 @@ def _part(path: Path) -> str:
 
 
 def exact(queries: np.ndarray, items: int, dim: int) -> list[list[str]]:
-    """Returns the ids of the LIMIT nearest items of each query, by looking at all."""
+    """Returns the ids of the LIMIT nearest items of each query [Q, dim], by exhaustive search."""
     unit = queries / np.linalg.norm(queries, axis=1, keepdims=True)
     scores = np.full((len(unit), 0), 0, np.float32)
     rows = np.full((len(unit), 0), 0)
@@ -133,7 +136,7 @@ def exact(queries: np.ndarray, items: int, dim: int) -> list[list[str]]:
 
 
 def search(root: Path) -> dict[str, Any]:
-    """Opens the published generation and searches; run in a fresh process, whose memory it reports."""
+    """Opens and searches the published generation; run in a new process, whose memory it reports."""
     queries = np.load(root / "queries.npy")
     wanted = read_json(root / "exact.json")
     process = psutil.Process()
@@ -207,7 +210,7 @@ def measure(size: str) -> dict[str, Any]:
 
 
 def show(points: Sequence[dict[str, Any]]) -> None:
-    """Prints the points as columns, each number with its ratio to the first column."""
+    """Prints one column per point, each number with its ratio to the first column."""
     names = [name for name in points[0] if isinstance(points[0][name], (int, float))]
     heads = [f"{point['items']:,} x {point['dim']} {point['quantization']}" for point in points]
     print(f"{'':16}" + "".join(f"{head:>30}" for head in heads))
@@ -218,7 +221,7 @@ def show(points: Sequence[dict[str, Any]]) -> None:
 
 
 def write(path: Path, points: Sequence[dict[str, Any]]) -> None:
-    """Adds points to a file of them."""
+    """Adds points to a file; replaces points of the same size."""
     old = read_json(path)["points"] if path.exists() else []
     merged = {(point["items"], point["dim"], point["quantization"]): point for point in [*old, *points]}
     content = {
@@ -232,7 +235,7 @@ def write(path: Path, points: Sequence[dict[str, Any]]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measures, prints, writes."""
+    """Measures the given sizes, and prints or writes the points."""
     sizes = list(arguments)
     if sizes[:1] == ["--search"]:
         print(json.dumps(search(Path(sizes[1]))))

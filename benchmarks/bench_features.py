@@ -1,4 +1,4 @@
-"""What the feature store saves, and what ranking without a sort saves: python benchmarks/bench_features.py"""
+"""Time saved by the feature store and by ranking without sorting: python benchmarks/bench_features.py"""
 
 import tempfile
 import time
@@ -16,12 +16,13 @@ from cirray.features.embed import EmbedImages
 from cirray.features.store import FeatureStore
 from cirray.models.build import build_encoder
 from cirray.models.clip import save_encoder
+from cirray.storage.location import Location
 
 PICTURES, QUERIES, GALLERY, DIM = 64, 2000, 6000, 640
 
 
 def seconds(step: Callable[[], object]) -> float:
-    """Returns the best of three."""
+    """Returns the minimum time of three runs."""
     taken = []
     for _ in range(3):
         started = time.perf_counter()
@@ -37,8 +38,8 @@ def cached_features(folder: Path) -> float:
     paths = [str(folder / f"{row}.jpg") for row in range(PICTURES)]
     for path in paths:
         Image.fromarray(random.integers(0, 255, (300, 400, 3), dtype=np.uint8)).save(path)
-    embed = EmbedImages(str(folder / "encoder"), "cpu")
-    store = FeatureStore(folder / "store", "image", "0" * 64)
+    embed = EmbedImages(Location.parse(folder / "encoder"), "cpu")
+    store = FeatureStore(Location.parse(folder / "store"), "image", "0" * 64)
     store.write(paths, embed(paths))
     return seconds(lambda: embed(paths)) / seconds(lambda: store.read(paths))
 

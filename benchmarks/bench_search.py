@@ -1,6 +1,8 @@
-"""Searching: what batching, stored features and the embedded index save. Ratios within one run of one service.
+"""Search throughput and latency with and without batching and stored features, as ratios within one run.
 
-python benchmarks/bench_search.py BUNDLE INDEX PICTURE
+python benchmarks/bench_search.py [BUNDLE INDEX PICTURE]
+
+Without arguments, it measures a tiny bundle with random weights on a catalog of 40 pictures.
 """
 
 import asyncio
@@ -9,30 +11,46 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import ray
+
 from cirray.client import Client
 from tests.support.service import Load, keep_in_flight, running
+from tests.support.service_fixtures import write_shop
 
 SECONDS = 8.0
 
 
 def measure(address: str, bodies: list[Mapping[str, Any]], in_flight: int) -> tuple[float, float]:
-    """Returns (requests a second, median milliseconds) with so many searches in flight."""
+    """Returns (requests per second, median milliseconds) with `in_flight` concurrent searches."""
     load, end = Load(), time.monotonic() + SECONDS
     asyncio.run(keep_in_flight(address, bodies, in_flight, lambda: time.monotonic() > end, load))
     assert set(load.statuses) == {200}, load.errors[:3]
     return load.statuses[200] / SECONDS, 1000 * statistics.median(load.seconds)
 
 
-def main() -> None:
-    """Prints one line a measurement, and its ratio to the first."""
-    bundle, index, picture = (Path(argument) for argument in sys.argv[1:4])
-    with tempfile.TemporaryDirectory() as folder, running(bundle, index, Path(folder)) as service:
+def small_shop(folder: Path) -> list[Path]:
+    """Writes a tiny bundle and an index of a small catalog; returns the paths of both and of a picture."""
+    shop = write_shop(folder)
+    ray.shutdown()  # the service starts its own Ray
+    return [shop.bundle, shop.index, next((folder / "data" / "images").iterdir())]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints one line per measurement, with its ratio to the first."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle, index, picture = map(Path, arguments or small_shop(Path(folder) / "shop"))
+        report(bundle, index, picture, Path(folder))
+
+
+def report(bundle: Path, index: Path, picture: Path, folder: Path) -> None:
+    """Measures a service and prints the results."""
+    with running(bundle, index, folder) as service:
         with Client(service.address) as client:
             ids = [item.id for _, item in zip(range(200), client.items(), strict=False)]
         photo = base64.b64encode(picture.read_bytes()).decode()
@@ -53,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

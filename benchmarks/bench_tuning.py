@@ -1,4 +1,4 @@
-"""Trials: what they add to the bare stage-2 loop, and what each holds of the shared features. Ratios of one run."""
+"""Overhead of Ray Tune trials over the bare stage-2 loop, in time and memory, as ratios within one run."""
 
 import os
 import sys
@@ -13,20 +13,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import psutil
 import ray
 import torch
-import torch.nn.functional as F
 
 from cirray.cluster.board import Poster
 from cirray.cluster.session import connect
 from cirray.cluster.worker import Worker
 from cirray.config.recipe import load_recipe
-from cirray.config.schema import Config
+from cirray.config.tuning import TuneConfig
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
+from cirray.features.frozen import FrozenFeatures
+from cirray.storage.location import Location
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.loop import Loop
 from cirray.training.stages.combine import CombiningTask
 from cirray.training.task import StageInputs
-from tuning.prepare import Reported, Start, as_frozen, with_config
+from tuning.prepare import REPORTED, Start, with_config
 from tuning.search import search
 from tuning.space import Domain, Space
 
@@ -34,7 +35,7 @@ IMAGES, CAPTIONS, TRIPLETS, WIDTH = 400_000, 20_000, 8_000, 128
 
 
 def table(seed: int) -> TripletTable:
-    """Random triplets."""
+    """Returns a table of random triplets."""
     random = torch.Generator().manual_seed(seed)
     rows = torch.randint(IMAGES, (2, TRIPLETS), generator=random)
     texts = torch.randint(CAPTIONS, (TRIPLETS,), generator=random)
@@ -45,37 +46,37 @@ def table(seed: int) -> TripletTable:
     return TripletTable(rows[0], rows[1] % 2_000, ("x",), variants, texts, categories, subset, torch.arange(2_000))
 
 
-def start(config: Config) -> Start:
-    """Random features: 200,000 pictures."""
+def start(config: TuneConfig) -> Start:
+    """Returns the shared inputs of trials: random features of 400,000 pictures."""
     images = torch.randn(IMAGES, WIDTH)
     captions = torch.randn(CAPTIONS, WIDTH)
-    arrays = {"images": images, "gallery": F.normalize(images, dim=-1), "captions": captions, "val_captions": captions}
+    features = FrozenFeatures.of(images, {"train": captions, "val": captions, REPORTED: captions})
     protocol = Protocol("random", exclude_reference=False)
-    inputs = StageInputs(config, "", "", (), table(0), table(1), protocol)
-    shared = {name: tensor.numpy() for name, tensor in arrays.items()}
-    return Start(inputs, shared, Reported(table(2), captions.numpy()))
+    nowhere = Location.parse(".")
+    inputs = StageInputs(config, nowhere, nowhere, (), table(0), table(1), protocol)
+    return Start(inputs, features, table(2))
 
 
 @ray.remote(num_cpus=1)
 def bare(begin: Start) -> tuple[float, float]:
-    """Trains without Ray Tune; returns seconds, and MiB of memory of its own."""
+    """Trains without Ray Tune; returns the seconds and the private memory in MiB."""
     config = begin.inputs.config
     worker = Worker.trial(config.compute, torch.device("cpu"))
-    task = CombiningTask(with_config(begin, config), worker, as_frozen(begin.frozen))
-    log = MetricsLog(Path(tempfile.mkdtemp()) / "metrics.jsonl", "bare")
+    task = CombiningTask(with_config(begin, config), worker, begin.features)
+    log = MetricsLog(Location.parse(tempfile.mkdtemp()) / "metrics.jsonl", "bare")
     began = time.monotonic()
     Loop(task, config.stage2.optimisation, config.compute, 0, worker, log, Poster(None)).run()
     return time.monotonic() - began, anonymous(os.getpid())
 
 
 def anonymous(pid: int) -> float:
-    """Returns the MiB of a process that are its own: memory of the object store is not among them."""
+    """Returns the private memory of a process in MiB, without that shared with the object store."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
 class Memory(threading.Thread):
-    """Looks at the trials' processes now and then."""
+    """Samples the memory of the trials' processes."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -83,7 +84,7 @@ class Memory(threading.Thread):
         self.over = threading.Event()
 
     def run(self) -> None:
-        """Keeps the most that one of them held."""
+        """Records the maximum of all processes."""
         while not self.over.wait(0.5):
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error, OSError, StopIteration):
@@ -94,28 +95,29 @@ class Memory(threading.Thread):
 def main() -> None:
     """Prints the ratios."""
     changes = {"stage2.optimisation.epochs": 4, "stage2.optimisation.validate_every": 1, "tune.scheduler": "none"}
-    config = load_recipe("tiny", changes)
+    config = load_recipe(TuneConfig, "tiny", changes)
     connect(2)
     begin = start(config)
-    size = sum(array.nbytes for array in begin.frozen.values()) / 2**20
+    assert begin.features is not None
+    size = begin.features.nbytes / 2**20
     ref = ray.put(begin)
     ray.get(bare.remote(ref))
     runs = [ray.get(bare.remote(ref)) for _ in range(3)]
     loop, own = min(seconds for seconds, _ in runs), min(memory for _, memory in runs)
-    print(f"bare loop: 1.00x, {own:.0f} MiB of its own; the shared features: {size:.0f} MiB")
+    print(f"bare loop: 1.00x, {own:.0f} MiB private; the shared features: {size:.0f} MiB")
     lr = config.stage2.optimisation.lr
     space = Space("bench", {"stage2.optimisation.lr": Domain("uniform", (lr, lr * 1.0001))})
     for concurrent in (1, 2):
-        tuned = load_recipe("tiny", {**changes, "tune.concurrent": concurrent, "tune.trials": 4})
+        tuned = load_recipe(TuneConfig, "tiny", {**changes, "tune.concurrent": concurrent, "tune.trials": 4})
         memory = Memory()
         memory.start()
         with tempfile.TemporaryDirectory() as folder:
-            trials = search(tuned, space, begin, Path(folder))
+            trials = search(tuned, space, begin, Location.parse(folder))
         memory.over.set()
         spent = sorted(float(trial.last["seconds"]) for trial in trials)
         print(
             f"trials, {concurrent} at a time: {spent[0] / loop:.2f}x the bare loop's time (fastest), "
-            f"{spent[len(spent) // 2] / loop:.2f}x (median); at most {memory.most:.0f} MiB of its own each"
+            f"{spent[len(spent) // 2] / loop:.2f}x (median); at most {memory.most:.0f} MiB private each"
         )
 
 

@@ -1,1 +1,1 @@
-"""Entry points for `ray job submit`: each parses, calls the library, and writes one JSON result."""
+"""Command-line entry points, also for `ray job submit`: each parses its options and calls the library."""

@@ -1,47 +1,66 @@
 #!/usr/bin/env python
-"""Studies how the stages of a training change the space of queries and targets, in one HTML page.
+"""Analyzes how each training stage changes the embedding space of queries and targets; writes one HTML page.
 
     python jobs/analyze.py --run TRAINED [--split val] --output DIR
     python jobs/analyze.py --bundle TRAINED/bundle --data.format triplets --data.root DIR [--split val] --output DIR
 
-With --run, the output of a finished jobs/train.py, each stage is compared with the one before, on that run's data; with
---bundle only what the bundle holds. Writes DIR/study.html and DIR/study.json. Other fields are given as for
-jobs/train.py.
+--run takes the output of a finished jobs/train.py and compares each stage with the previous one, on that run's data.
+--bundle measures only the bundle. Writes DIR/study.html and DIR/study.json.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.config.command_line import main, parse
-from cirray.config.recipe import load_recipe
-from cirray.config.schema import Config
+from cirray.config.command import Command
+from cirray.config.command_line import main
+from cirray.config.evaluation import EvaluateConfig
+from cirray.config.help import help_text
+from cirray.config.options import Folder, Name
+from cirray.config.options import Options as Base
 from cirray.errors import ConfigError, RunError
 
 
+class Options(Base):
+    """The own options of this command."""
+
+    run: Folder | None = Field(None, description="output of a finished training, whose configuration is used")
+    bundle: Folder | None = Field(None, description="bundle, folder or URI")
+    split: Name = Field("val", description="split to analyze")
+
+    def base_recipe(self) -> str:
+        """Returns the run's config.yaml, if a run is given."""
+        if self.run is None:
+            return super().base_recipe()
+        if not (Path(self.run) / "config.yaml").is_file():
+            raise RunError(f"{self.run} is not the output of jobs/train.py: config.yaml is missing")
+        return str(Path(self.run) / "config.yaml")
+
+    def presets(self) -> Mapping[str, Any]:
+        """Clears the run's own output, so that --output has to be given."""
+        return {"output": ""}
+
+
+COMMAND = Command(__doc__ or "", Options, EvaluateConfig)
+
+
 def run(argv: Sequence[str]) -> None:
-    """Parses, studies, writes the report."""
-    values = parse(argv)
-    trained, bundle, split = values.pop("run", None), values.pop("bundle", None), str(values.pop("split", "val"))
-    if (trained is None) == (bundle is None):
+    """Analyzes a run or a bundle; writes the report."""
+    options, config = COMMAND.read(argv)
+    if (options.run is None) == (options.bundle is None):
         raise ConfigError("give either --run OUTPUT of jobs/train.py, or --bundle OUTPUT/bundle")
-    config = _settings(Path(str(trained)), values) if trained else load_recipe("default", values)
-    from cirray.study.run import study  # a wrong setting fails before torch and Ray are loaded
+    from cirray.study.run import study  # imports torch and Ray, so only after the arguments are valid
     from cirray.study.variants import stages_of_bundle, stages_of_run
 
-    stages = stages_of_run(Path(str(trained)), config) if trained else stages_of_bundle(str(bundle))
-    study(stages, str(trained or bundle), config, split)
-
-
-def _settings(folder: Path, values: dict[str, Any]) -> Config:
-    """Returns the configuration that a run was made with, and what the command line says otherwise."""
-    if not (folder / "config.yaml").is_file():
-        raise RunError(f"{folder} holds no run of jobs/train.py (config.yaml is missing)")
-    return load_recipe(str(folder / "config.yaml"), {"output": "", **values})
+    stages = stages_of_run(Path(options.run)) if options.run else stages_of_bundle(str(options.bundle))
+    study(stages, str(options.run or options.bundle), config, options.split)
 
 
 if __name__ == "__main__":
-    main(run, __doc__ or "")
+    main(run, partial(help_text, COMMAND))

@@ -1,47 +1,61 @@
 #!/usr/bin/env python
-"""Evaluates a bundle on a split, by the dataset's own protocol.
+"""Evaluates a bundle on a split with the dataset's own protocol.
 
-    python jobs/evaluate.py --bundle OUTPUT/bundle --data.format triplets --data.root DIR [--split val] [--output DIR]
+    python jobs/evaluate.py --bundle OUTPUT/bundle --data.format triplets --data.root DIR [--split val] [--titles]
+                            [--output DIR]
 
-Prints the table; with --output DIR writes DIR/evaluation.json. Fields of the configuration (--data..., --workers,
---store) are given as for jobs/train.py.
+Prints a table. --titles also scores the images' titles as queries of text alone: title -> image recall. With
+--output DIR, writes DIR/evaluation.json; otherwise also prints the results as JSON.
 """
 
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+from pydantic import Field
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.config.command_line import main, parse
-from cirray.config.recipe import load_recipe
+from cirray.config.command import Command
+from cirray.config.command_line import main
+from cirray.config.evaluation import EvaluateConfig
+from cirray.config.help import help_text
+from cirray.config.options import Folder, Name
+from cirray.config.options import Options as Base
 from cirray.console.log import log
-from cirray.errors import ConfigError
+
+
+class Options(Base):
+    """The own options of this command."""
+
+    bundle: Folder = Field(description="the bundle folder of a finished training, OUTPUT/bundle")
+    split: Name = Field("val", description="split to evaluate")
+    titles: bool = Field(False, description="also score the titles of the gallery's images as queries of text alone")
+
+
+COMMAND = Command(__doc__ or "", Options, EvaluateConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, evaluates, prints the table and writes the JSON result."""
-    values = parse(argv)
-    folder, split = values.pop("bundle", None), values.pop("split", "val")
-    if not isinstance(folder, str):
-        raise ConfigError("--bundle DIR is missing: the bundle folder of a finished training, OUTPUT/bundle")
-    config = load_recipe("default", values)
-    from cirray.evaluation.bundle import evaluate_bundle  # a wrong setting fails before torch and Ray are loaded
+    """Evaluates; prints the table, and writes or prints the results as JSON."""
+    options, config = COMMAND.read(argv)
+    from cirray.evaluation.bundle import evaluate_bundle  # imports torch and Ray, so only after the arguments are valid
 
-    report, table = evaluate_bundle(folder, config, split)
+    report, table = evaluate_bundle(options.bundle, config, options.split, options.titles)
     print(table)
     if config.output:
         from cirray.storage.files import write_json
-        from cirray.training.run_dir import Output
+        from cirray.storage.location import Location
 
-        output = Output(config.output)
-        write_json(output.step("evaluation.json"), report)
-        output.keep("evaluation.json")
-        log(f"written to {output.location_of('evaluation.json')}")
+        file = Location.parse(config.output) / "evaluation.json"
+        write_json(file.local, report)
+        file.push()
+        log(f"results    {file}")
     else:
         print(json.dumps(report["results"]))
 
 
 if __name__ == "__main__":
-    main(run, __doc__ or "")
+    main(run, partial(help_text, COMMAND))

@@ -1,50 +1,54 @@
 #!/usr/bin/env python
-"""Plans capacity: what a catalog of so many items, searched so often, needs.
+"""Estimates what a deployment needs for a catalog of a given size and load.
 
     python jobs/plan.py --items 1e9 --dim 640 --qps 2000 [--replicas 2] [--quantization none|int8|binary]
                         [--embed-rate 400] [--p95-ms 50] [--recall 0.95] [--format text|json] [--points FILE]
 
-Prints memory, disk, shards and nodes, snapshot, GPU-hours, upload and graph time, replicas and hours a month; each
-number with its formula and with what it rests on: measured here, a vendor's word, or given. How far the formulas are
-off at the measured points is printed, and makes the error bar. --points names a file of your own measurements.
+Prints memory, disk, shards, nodes, snapshot size, GPU-hours, upload and graph time, replicas, and hours per month, each
+with its formula and its basis: measured by this project, published by the vendor, assumed, or given. The error bars
+come from the formulas' errors at the measured points. --points reads your own measurements.
 """
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.capacity.inputs import arguments, check_inputs
+from cirray.capacity.inputs import PlanInputs
 from cirray.capacity.plan import make_plan
 from cirray.capacity.points import read_points
 from cirray.capacity.text import as_json, as_text
-from cirray.config.command_line import main, parse
-from cirray.errors import ConfigError
+from cirray.config.command import Command
+from cirray.config.command_line import main
+from cirray.config.help import help_text
+from cirray.config.options import File
+from cirray.config.options import Options as Base
+from cirray.config.section import Configuration
+
+
+class Options(PlanInputs, Base):
+    """The own options of this command."""
+
+    format: Literal["text", "json"] = Field("text", description="output format")
+    points: File | None = Field(None, description="file of your own measurements; null = those that come with cirray")
+
+
+COMMAND = Command(__doc__ or "", Options, Configuration)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, plans, prints."""
-    values = parse(argv)
-    form, points = values.pop("format", "text"), values.pop("points", None)
-    if form not in ("text", "json"):
-        raise ConfigError(f"--format is text or json, not {form!r}")
-    inputs = check_inputs(values)
-    plan = make_plan(inputs, read_points(Path(str(points)) if points else None))
-    print(as_json(plan) if form == "json" else as_text(plan))
-
-
-def usage() -> str:
-    """Returns the help: every argument with its default."""
-    lines = [
-        f"  {name} ({'needed' if default is None else f'default {default}'})  {text}"
-        for name, default, text in arguments()
-    ]
-    return "\n".join([(__doc__ or "").strip(), "", "Arguments:", *lines])
+    """Prints the plan."""
+    options, _ = COMMAND.read(argv)
+    given = options.model_dump(include=set(PlanInputs.model_fields), exclude_unset=True)  # the plan marks given inputs
+    inputs = PlanInputs.model_validate(given)
+    plan = make_plan(inputs, read_points(Path(options.points) if options.points else None))
+    print(as_json(plan) if options.format == "json" else as_text(plan))
 
 
 if __name__ == "__main__":
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(usage())
-    else:
-        main(run, __doc__ or "")
+    main(run, partial(help_text, COMMAND))

@@ -1,38 +1,49 @@
 #!/usr/bin/env python
-"""Writes a bundle's rankings of a split: the files that a test server takes, or that jobs/score.py scores.
+"""Ranks every query of a split with a bundle and writes ranking files, for a test server or for jobs/score.py.
 
     python jobs/rank.py --bundle BUNDLE --data.format cirr --data.root CIRR --output DIR [--split test] [--top 50]
 
-CIRR: DIR/test1_pred_ranks_recall.json and DIR/test1_pred_ranks_recall_subset.json, as its server takes them.
-FashionIQ: DIR/dress.test.pred.json and so on, in the challenge's layout. Own triplets: DIR/test.ranks.json. Fields of
-the configuration (--data..., --workers, --store) are given as for jobs/train.py.
+CIRR: DIR/test1_pred_ranks_recall.json and DIR/test1_pred_ranks_recall_subset.json, in the test server's format.
+FashionIQ: DIR/dress.test.pred.json and so on, in the challenge's format. Your own triplets: DIR/test.ranks.json.
 """
 
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+from pydantic import Field
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.config.command_line import main, parse
-from cirray.config.recipe import load_recipe
-from cirray.errors import ConfigError
+from cirray.config.command import Command
+from cirray.config.command_line import main
+from cirray.config.evaluation import EvaluateConfig
+from cirray.config.help import help_text
+from cirray.config.options import Folder, Name
+from cirray.config.options import Options as Base
+from cirray.config.section import Positive
+
+
+class Options(Base):
+    """The own options of this command."""
+
+    bundle: Folder = Field(description="the bundle folder of a finished training, OUTPUT/bundle")
+    split: Name = Field("test", description="split to rank")
+    top: Positive = Field(50, description="maximum names per ranking")
+
+
+COMMAND = Command(__doc__ or "", Options, EvaluateConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, ranks, writes the files, prints one JSON result."""
-    values = parse(argv)
-    folder, split, top = values.pop("bundle", None), values.pop("split", "test"), values.pop("top", 50)
-    if not isinstance(folder, str):
-        raise ConfigError("--bundle DIR is missing: the bundle folder of a finished training, OUTPUT/bundle")
-    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
-        raise ConfigError(f"--top is how many names a list gets, a whole number from 1, not {top!r}")
-    config = load_recipe("default", values)
-    from cirray.evaluation.submission import rank_bundle  # a wrong setting fails before torch and Ray are loaded
+    """Ranks; writes the files and prints one JSON object."""
+    options, config = COMMAND.read(argv)
+    from cirray.evaluation.submission import rank_bundle  # imports torch and Ray, so only after the arguments are valid
 
-    print(json.dumps(rank_bundle(folder, config, split, top), indent=2))
+    print(json.dumps(rank_bundle(options.bundle, config, options.split, options.top), indent=2))
 
 
 if __name__ == "__main__":
-    main(run, __doc__ or "")
+    main(run, partial(help_text, COMMAND))

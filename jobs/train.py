@@ -1,35 +1,35 @@
 #!/usr/bin/env python
-"""Trains on triplets: stage 0 (optional), stage 1, stage 2, evaluation, bundle.
+"""Trains on triplets: stage 0 (optional), stage 1, stage 2; then evaluates and writes a bundle.
 
-    python jobs/train.py --recipe NAME --data.root DIR --output DIR [--workers N] [--any.field VALUE]
+    python jobs/train.py --recipe NAME --data.root DIR --output OUTPUT [--workers N] [--any.field VALUE]
     ray job submit --working-dir . -- python jobs/train.py --recipe NAME ...
 
-The same command again continues a run that was stopped. OUTPUT gets config.yaml, metrics.jsonl, report.json,
-queries.png and bundle/.
+OUTPUT gets config.yaml, metrics.jsonl, report.json, queries.png and bundle/. Run the same command again to resume.
 """
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.config.command_line import main, parse
-from cirray.config.recipe import load_recipe, recipe_names
-from cirray.errors import ConfigError
+from cirray.config.command import Command
+from cirray.config.command_line import main
+from cirray.config.help import help_text
+from cirray.config.options import RecipeOptions
+from cirray.config.training import TrainConfig
+
+COMMAND = Command(__doc__ or "", RecipeOptions, TrainConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, trains, writes OUTPUT/report.json."""
-    values = parse(argv)
-    recipe = values.pop("recipe", None)
-    if not isinstance(recipe, str):
-        raise ConfigError(f"--recipe NAME is missing: one of {', '.join(recipe_names())}, or a .yaml file")
-    config = load_recipe(recipe, values)
-    from cirray.training.run import train  # a wrong setting fails before torch and Ray are loaded
+    """Trains; writes OUTPUT/report.json."""
+    _, config = COMMAND.read(argv)
+    from cirray.training.run import train  # imports torch and Ray, so only after the arguments are valid
 
     train(config)
 
 
 if __name__ == "__main__":
-    main(run, __doc__ or "")
+    main(run, partial(help_text, COMMAND))

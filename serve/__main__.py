@@ -1,11 +1,10 @@
-"""Serves a catalog: the search page and the HTTP interface.
+"""Serves a catalog: the search page and the HTTP API.
 
-    python -m serve --serve.bundle OUTPUT/bundle [--serve.index DIR] [--serve.port 8000] [--any.field VALUE]
+    python -m serve --serve.bundle OUTPUT/bundle [--serve.index DIR] [--serve.port 8000] [--serve.FIELD VALUE]
 
-The index is the one that jobs/index.py has published: embedded in --serve.index, or on the Qdrant server that
-QDRANT_URL names. Runs until Ctrl-C; requests that a replica has begun are finished then. New generations, and a new
-bundle under the same path, are taken over while it runs. CIRRAY_API_KEY makes every request need that key; without it
-nothing can be written.
+Searches the index that jobs/index.py has published: embedded in --serve.index, or on the Qdrant server at QDRANT_URL.
+Runs until Ctrl-C, and then finishes running requests. Loads new generations, and a new bundle under the same path,
+while it runs. With CIRRAY_API_KEY set, every request needs that key; without it, nothing can be written.
 """
 
 import os
@@ -13,38 +12,42 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
-from cirray.config.command_line import main, parse
-from cirray.config.recipe import load_recipe
-from cirray.config.serving import Serving
+from cirray.config.command import Command
+from cirray.config.command_line import main
+from cirray.config.help import help_text
+from cirray.config.options import Options
+from cirray.config.serving import ServeConfig, Serving
 from cirray.console.log import log
 
 NAME = "cirray"
+COMMAND = Command(__doc__ or "", Options, ServeConfig)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parses, checks, starts, says where to look, waits for the end."""
-    settings = load_recipe("default", parse(argv)).serve
-    from serve.app import build_app  # a wrong setting fails before Ray is started
+    """Starts the service, prints its address, and waits for Ctrl-C or SIGTERM."""
+    settings = COMMAND.read(argv)[1].serve
+    from serve.app import build_app  # a wrong setting fails before Ray starts
 
     _start(build_app(settings), settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
-    log("stopping; requests that a replica has begun are finished")
+    log("stopping: waiting for running requests")
     _stop()
 
 
 def _stop() -> None:
-    """Lets replicas finish what they have begun; a Ray of a cluster, and what else it serves, is left alone."""
+    """Drains and removes the application. On a cluster, Ray and its other applications keep running."""
     from ray import serve
 
-    serve.delete(NAME)  # drains the replicas first; a shutdown alone kills the proxies under their requests
+    serve.delete(NAME)  # drains the replicas first; a shutdown alone kills proxies with running requests
     if not os.environ.get("RAY_ADDRESS"):
         serve.shutdown()
 
@@ -64,4 +67,4 @@ def _start(application: Any, settings: Serving) -> None:
 
 
 if __name__ == "__main__":
-    main(run, __doc__ or "")
+    main(run, partial(help_text, COMMAND))

@@ -1,6 +1,6 @@
-"""The API key: from CIRRAY_API_KEY, and nowhere else. Reads need it when it is set; writes need it always.
+"""The API key, from CIRRAY_API_KEY. If it is set, reads need it; writes always need it.
 
-It is checked before anything of a body is read.
+The key is checked before the body is read.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cirray.errors import ConfigError
 from serve.problems import problem
 
-HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="the value of CIRRAY_API_KEY")
+HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="value of CIRRAY_API_KEY")
 _SENDABLE = re.compile(r"[!#-+\--:<-\[\]-~]+")
-COOKIE = "cirray_key"  # pictures in a page cannot send headers
+COOKIE = "cirray_key"  # <img> cannot send headers
 
 
 class Access:
-    """Checks requests against one key; None means that none is set.
+    """Checks the key of requests.
+
+    Args:
+        key: the API key; None if none is set.
 
     Raises:
-        ConfigError: a key that could not be sent in a header or a cookie.
+        ConfigError: the key cannot be sent in a header or a cookie.
     """
 
     def __init__(self, key: str | None) -> None:
@@ -37,7 +40,7 @@ class Access:
 
     @classmethod
     def from_environment(cls) -> Access:
-        """Returns the access that this process's CIRRAY_API_KEY asks for."""
+        """Returns the access for this process's CIRRAY_API_KEY."""
         return cls(os.environ.get("CIRRAY_API_KEY"))
 
     @property
@@ -46,30 +49,30 @@ class Access:
         return self._key is not None
 
     def check(self, request: Request) -> None:
-        """Raises 401 or 403 unless the request may do what it asks for. Only what is below /v1 is guarded."""
+        """Raises 401 or 403 if a request below /v1 lacks the key that it needs."""
         path = request.url.path
         if path.startswith("/v1/"):
             writes = request.method in ("PUT", "DELETE") or path == "/v1/items/batch"
             (self.write if writes else self.read)(request)
 
     def read(self, request: Request) -> None:
-        """Raises 401 unless the request may read."""
-        if self._key is not None and not self._fits(request, self._key):
+        """Raises 401 if the request may not read."""
+        if self._key is not None and not self._has_key(request, self._key):
             raise _unauthorized()
 
     def write(self, request: Request) -> None:
-        """Raises 401, or 403 where no key is set, unless the request may write. A cookie is not enough."""
+        """Raises 401 if the request may not write, 403 if no key is set. A cookie does not allow writes."""
         if self._key is None:
-            raise HTTPException(403, "writing is off: start the service with CIRRAY_API_KEY set, and send that key")
+            raise HTTPException(403, "writing is disabled: start the service with CIRRAY_API_KEY, and send that key")
         if not _same(_from_header(request), self._key):
             raise _unauthorized()
 
-    def _fits(self, request: Request, key: str) -> bool:
+    def _has_key(self, request: Request, key: str) -> bool:
         return _same(_from_header(request), key) or _same(request.cookies.get(COOKIE), key)
 
 
 class Guard:
-    """ASGI middleware around an app that only the entitled may use."""
+    """ASGI middleware that checks the key of every HTTP request."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""From what the index returns to what the service answers."""
+"""Converts what the index returns to answers of the API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from cirray.index.items import Hit, Item
 
 
 class Clock:
-    """Measures the parts of a request, in milliseconds."""
+    """Measures the parts of a request in milliseconds.
+
+    Args:
+        began: `time.perf_counter()` when the request arrived.
+    """
 
     def __init__(self, began: float) -> None:
         self._began = self._last = began
@@ -23,20 +27,31 @@ class Clock:
         self._last = now
 
     def timings(self) -> schemas.Timings:
-        """Returns all parts and their total."""
+        """Returns the duration of each part, and the total."""
         return schemas.Timings(**self._laps, total=round(1000 * (self._last - self._began), 2))
 
 
-def image_path(identifier: str) -> str:
-    """Returns where an item's thumbnail is, below the service's address."""
-    return f"/v1/items/{quote(identifier, safe='')}/image"
+def image_path(identifier: str, number: int = 0) -> str:
+    """Returns the path of the thumbnail of an item's picture below the service's address."""
+    return f"/v1/items/{quote(identifier, safe='')}/image" + (f"?number={number}" if number else "")
 
 
 def item_answer(item: Item) -> schemas.ItemAnswer:
-    """Returns what is told of an item."""
-    return schemas.ItemAnswer(id=item.id, title=item.title, attributes=dict(item.attributes), image=image_path(item.id))
+    """Returns the answer for an item."""
+    images = [image_path(item.id, number) for number in range(len(item.pictures))]
+    return schemas.ItemAnswer(
+        id=item.id,
+        title=item.title,
+        attributes=dict(item.attributes),
+        image=images[0],
+        images=images,
+        group=item.product,
+    )
 
 
 def hit_answer(hit: Hit) -> schemas.HitAnswer:
-    """Returns what is told of a hit."""
-    return schemas.HitAnswer(**item_answer(hit.item).model_dump(), score=hit.score)
+    """Returns the answer for a hit."""
+    answer = item_answer(hit.item).model_dump()
+    return schemas.HitAnswer(
+        **{**answer, "image": image_path(hit.item.id, hit.number)}, score=hit.score, image_number=hit.number
+    )

@@ -1,10 +1,10 @@
-"""The application: how deployments are sized and wired.
+"""The Ray Serve application: sizes its deployments and connects them.
 
 serve run serve.app:build_app bundle=OUT/bundle index=INDEX
 serve deploy serve/config.yaml
 """
 
-# No postponed annotations here: Ray Serve looks at the builder's one for the type of its arguments.
+# No postponed annotations here: Ray Serve reads the type of the builder's argument.
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from cirray.console.log import log
 from cirray.errors import ConfigError
 from cirray.index.backend import IndexBackend, check_fingerprint
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
-from cirray.storage.location import fetch
+from cirray.storage.location import Location
 from serve.access import Access
 from serve.encoder import Encoder
 from serve.environment import DeploymentEnvironment, open_index
@@ -29,8 +29,8 @@ def build_app(args: Serving) -> Application:
     """Builds the application; a wrong setting fails here, before anything is deployed.
 
     Raises:
-        ConfigError, BundleError: no bundle was named, or it is not complete.
-        SearchIndexError: the index was made with another image side.
+        ConfigError, BundleError: no bundle is set, or it is incomplete.
+        SearchIndexError: the index was made with another image tower.
     """
     backend, image_fingerprint = check(args)
     ingress: Any = serve.deployment(Ingress, name="ingress").options(**_ingress(args))
@@ -42,19 +42,22 @@ def build_app(args: Serving) -> Application:
 
 
 def check(settings: Serving) -> tuple[IndexBackend, str]:
-    """Refuses settings that cannot be served; an index without a published generation may still come.
+    """Checks bundle, key and index. An index without a published generation is valid.
 
     Returns:
-        The index's backend, and the fingerprint of the bundle's image side.
+        The index's backend, and the fingerprint of the bundle's image tower.
+
+    Raises:
+        As `build_app`.
     """
     if not settings.bundle:
         raise ConfigError("bundle is not set: give the bundle folder of a finished training, OUTPUT/bundle")
-    image_fingerprint = str(read_bundle(fetch(settings.bundle, MANIFEST))["image_fingerprint"])
+    image_fingerprint = str(read_bundle(Location.parse(settings.bundle).fetch(MANIFEST))["image_fingerprint"])
     Access.from_environment()
     backend = open_index(settings)
     published = backend.published()
     if published is None:
-        log(f"{backend.where}: nothing is published yet; searches are answered once jobs/index.py has published")
+        log(f"{backend.where}: no generation is published yet: searches work once jobs/index.py has published one")
     else:
         check_fingerprint(backend.read(published), image_fingerprint, settings.bundle, backend.where)
     return backend, image_fingerprint
@@ -68,7 +71,7 @@ def _shared(settings: Serving) -> dict[str, Any]:
         "graceful_shutdown_timeout_s": settings.drain_s,
         "graceful_shutdown_wait_loop_s": 0.5,
         "health_check_period_s": 5.0,
-        "max_surge_percent": 100,  # a replacement runs before its predecessor drains
+        "max_surge_percent": 100,  # a new replica runs before an old one drains
     }
 
 

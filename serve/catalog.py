@@ -1,23 +1,29 @@
-"""The catalog as the ingress sees it: the published generation, and the change to the next between two requests."""
+"""The published generation, for the ingress; a newly published one replaces it between two requests."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 from cirray.console.log import log
 from cirray.errors import SearchIndexError
 from cirray.index.backend import IndexBackend, Reader, check_fingerprint
 from serve.errors import NotPublishedError
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 
 class Catalog:
-    """Holds the published generation open. A request keeps the one that it began with; it is closed after the last.
+    """Keeps the published generation open. A request uses one generation; a replaced one closes after its last request.
 
     Args:
-        backend: where generations live.
-        bundle: what errors call the bundle.
+        backend: the index; `backend.search_threads` calls of it run at a time.
+        bundle: name of the bundle in error messages.
     """
 
     def __init__(self, backend: IndexBackend, bundle: str) -> None:
@@ -27,14 +33,25 @@ class Catalog:
         self._current: Reader | None = None
         self._uses: dict[Reader, int] = {}
         self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(backend.search_threads, thread_name_prefix="index")
+
+    async def call(
+        self, method: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """Calls a method of a reader or the backend in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: method(*args, **kwargs))
+
+    def close(self) -> None:
+        """Stops the threads."""
+        self._threads.shutdown(wait=False)
 
     def refresh(self, image_fingerprint: str) -> None:
-        """Opens the generation that is published now, if it is another one, and lets it take over.
+        """Opens the published generation if it is a new one, and replaces the current one.
 
-        A generation that the served model does not fit is not taken over, and `refused` says why.
+        A generation that does not fit the served model is not opened; `refused` contains the reason.
 
         Raises:
-            SearchIndexError: it does not fit and there is no other to stay with, or the index cannot be read.
+            SearchIndexError: the generation does not fit and no other one is open, or the index cannot be read.
         """
         name = self.backend.published()
         current = self._current
@@ -54,10 +71,10 @@ class Catalog:
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Lends the current generation for one request.
+        """Yields the current generation for one request.
 
         Raises:
-            NotPublishedError: there is none yet.
+            NotPublishedError: no generation is open yet.
         """
         with self._lock:
             reader = self._current
@@ -68,11 +85,6 @@ class Catalog:
             yield reader
         finally:
             self._return(reader)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether there is a generation to search."""
-        return self._current is not None
 
     def _replace(self, reader: Reader) -> None:
         with self._lock:

@@ -1,7 +1,7 @@
-"""The encoder deployment: one bundle in memory, pictures and sentences encoded in batches as they come.
+"""The encoder deployment: holds one bundle in memory and encodes pictures and texts in batches.
 
 A new bundle under the same path is loaded beside the old one and takes over between two batches. It must have the same
-image side, since the index was made with that.
+image tower and preprocessing, because the index was made with them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -19,27 +20,27 @@ from cirray.config.serving import Serving
 from cirray.console.log import log
 from cirray.errors import BundleError
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
-from cirray.storage.location import fetch
-from serve.batches import by_bundle, compose, encode_images
-from serve.encoder_types import Counts, EncodedQuery, ModelInfo, QueryInput
+from cirray.storage.location import Location
+from serve.batches import ImageJob, QueryJob, encode_by_bundle, encode_images, encode_queries, text_passes
+from serve.encoder_types import Counts, EncodedImage, EncodedQuery, ModelInfo, QueryInput
 from serve.loaded_bundle import Loaded, stamp
 
 Result = TypeVar("Result")
 
 
-class WrongImageSideError(BundleError):
-    """A bundle that does not fit the index."""
+class WrongImageTowerError(BundleError):
+    """The bundle has another image tower than the index."""
 
 
 class Encoder:
-    """One replica. Forward passes run one at a time in a thread of their own; the event loop stays free.
+    """One replica. Forward passes run one at a time in a separate thread, so that the event loop stays free.
 
     Args:
         settings: the configuration.
-        image_fingerprint: the image side that the application was deployed for; no other is ever loaded.
+        image_fingerprint: of the image tower that the application was deployed for; no other is loaded.
 
     Raises:
-        BundleError: the bundle is incomplete, or has another image side.
+        BundleError: the bundle is incomplete, or has another image tower.
     """
 
     def __init__(self, settings: Serving, image_fingerprint: str) -> None:
@@ -48,7 +49,7 @@ class Encoder:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self._settings = settings
-        self._place = settings.bundle
+        self._location = Location.parse(settings.bundle)
         self._device = "cuda" if settings.gpus else "cpu"
         self._image_fingerprint = image_fingerprint
         self._loaded = self._load()
@@ -63,76 +64,74 @@ class Encoder:
         self._watcher: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
-        """Stops looking for a new bundle."""
+        """Stops watching for a new bundle."""
         if self._watcher is not None:
             self._watcher.cancel()
         self._thread.shutdown(wait=False)
 
     async def info(self) -> ModelInfo:
-        """See `QueryEncoder`. The first call starts the watch over the bundle."""
+        """See `QueryEncoder`. The first call starts watching for a new bundle."""
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch())
         info = self._loaded.info
         return info if not self._refused else replace(info, refused=self._refused)
 
     async def counts(self) -> Counts:
-        """Returns how much work this replica has done."""
+        """Returns the work that this replica has done."""
         return self._counts
 
-    async def compose(self, ask: QueryInput) -> EncodedQuery:
+    async def encode_query(self, query: QueryInput) -> EncodedQuery:
         """See `QueryEncoder`."""
-        loaded = self._loaded  # one bundle for the whole query, even when another takes over meanwhile
-        feature = ask.feature if ask.pixels is None else await self._images((loaded, ask.pixels))
-        answer: EncodedQuery = await self._queries((loaded, feature, ask.text, ask.text_weight))
-        return answer
+        bundle = self._loaded  # one bundle for the whole query, even when another takes over meanwhile
+        image = query.feature if query.pixels is None else await self._images(ImageJob(bundle, query.pixels))
+        encoded: EncodedQuery = await self._queries(QueryJob(bundle, image, query.text, query.text_weight))
+        return encoded
 
-    async def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, str]:
+    async def encode_image(self, pixels: np.ndarray) -> EncodedImage:
         """See `QueryEncoder`."""
-        loaded = self._loaded
-        return await self._images((loaded, pixels)), loaded.info.image_fingerprint
+        bundle = self._loaded
+        return EncodedImage(await self._images(ImageJob(bundle, pixels)), bundle.info.image_fingerprint)
 
     @serve.batch
-    async def _images(self, batch: list[tuple[Loaded, np.ndarray]]) -> list[np.ndarray]:
-        return await self._forward(by_bundle(batch, encode_images), images=len(batch))
-
-    @serve.batch
-    async def _queries(
-        self, batch: list[tuple[Loaded, np.ndarray | None, str | None, float | None]]
-    ) -> list[EncodedQuery]:
-        texts = sum(text is not None for _, _, text, _ in batch)
-        return await self._forward(by_bundle(batch, compose), texts=texts)
-
-    async def _forward(self, work: Callable[[], list[Result]], images: int = 0, texts: int = 0) -> list[Result]:
+    async def _images(self, jobs: list[ImageJob]) -> list[np.ndarray]:
         done = self._counts
-        self._counts = Counts(
-            done.image_batches + bool(images), done.images + images, done.text_batches + bool(texts), done.texts + texts
-        )
+        self._counts = replace(done, image_batches=done.image_batches + 1, images=done.images + len(jobs))
+        return await self._in_thread(partial(encode_by_bundle, jobs, encode_images))
+
+    @serve.batch
+    async def _queries(self, jobs: list[QueryJob]) -> list[EncodedQuery]:
+        texts = sum(job.text is not None for job in jobs)
+        done = self._counts
+        self._counts = replace(done, text_batches=done.text_batches + text_passes(jobs), texts=done.texts + texts)
+        return await self._in_thread(partial(encode_by_bundle, jobs, encode_queries))
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._settings.poll_s)
             try:
-                found = stamp(self._place)
+                found = stamp(self._location)
                 if found != self._seen:
                     await asyncio.to_thread(self._take_over)
                     self._seen = found
-            except WrongImageSideError as error:
+            except WrongImageTowerError as error:
                 self._refused, self._seen = str(error), found
                 log(f"refused: {error}")
-            except Exception as error:  # half copied, or no memory just now: the next look may succeed
-                self._refused = f"the bundle at {self._place} cannot be loaded: {error or type(error).__name__}"
+            except Exception as error:  # the bundle is half copied, or memory is short: the next check may succeed
+                self._refused = f"the bundle at {self._location} cannot be loaded: {error or type(error).__name__}"
 
     def _take_over(self) -> None:
         self._loaded = self._load()
         self._refused = ""
-        log(f"serving bundle {self._loaded.info.name} from {self._place}")
+        log(f"serving bundle {self._loaded.info.name} from {self._location}")
 
     def _load(self) -> Loaded:
-        """Loads the bundle that is there now, unless it has another image side."""
-        if read_bundle(fetch(self._place, MANIFEST))["image_fingerprint"] != self._image_fingerprint:
-            raise WrongImageSideError(
-                f"the bundle at {self._place} has another image side than the index: it is not taken over. Index "
-                f"the catalog with it into an index of its own, and deploy bundle and index together"
+        """Loads the bundle that is there now, unless it has another image tower."""
+        if read_bundle(self._location.fetch(MANIFEST))["image_fingerprint"] != self._image_fingerprint:
+            raise WrongImageTowerError(
+                f"the bundle at {self._location} has another image tower than the index, and was not loaded: index "
+                f"the catalog with it into a separate index, and deploy bundle and index together"
             )
-        return Loaded(self._place, self._device)
+        return Loaded(self._location, self._device)

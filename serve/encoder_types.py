@@ -1,4 +1,4 @@
-"""What passes between the ingress, which holds no model, and the encoder replicas, which hold nothing else."""
+"""Messages between the ingress, which holds no model, and the encoder replicas, which hold nothing else."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from cirray.config.data import Preprocess
+from cirray.models.bundle_manifest import PRETRAINED_TEXT_FINGERPRINT
 
 
 @dataclass(frozen=True, slots=True)
 class QueryInput:
-    """A query to encode: at least an image part or a text.
+    """A query to encode: a reference image, a text, or both.
 
     Attributes:
-        feature: raw image feature [d] of a catalog item, or
-        pixels: uint8 [3, S, S] of a picture.
+        feature: the reference image as the raw image feature [d] of a catalog item, or
+        pixels: as the pixels of a picture, uint8 [3, S, S].
         text: the relative caption.
-        text_weight: in place of the one that the combining function chooses.
+        text_weight: replaces the text weight that the combining function chooses.
     """
 
     feature: np.ndarray | None = None
@@ -30,28 +31,39 @@ class QueryInput:
 
 @dataclass(frozen=True, slots=True)
 class EncodedQuery:
-    """A query feature, float32 [d] of unit length, and the text's share in it where there is one.
+    """A query feature and its origin.
 
     Attributes:
-        model: the bundle that made it.
-        image_fingerprint: its image side, which must be that of the searched generation.
+        feature: float32 [d], unit length.
+        text_weight: weight of the text in it; None for a query of one part, or a combining function without one.
+        model: name of the bundle that made it.
+        image_fingerprint: fingerprint of that bundle's image tower; the searched generation must have the same one.
     """
 
-    query: np.ndarray
+    feature: np.ndarray
     text_weight: float | None
     model: str
     image_fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """A raw image feature, float32 [d], and the fingerprint of the image tower that made it."""
+
+    feature: np.ndarray
+    image_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What the ingress must know of the model that the encoders hold.
+    """The model that an encoder replica serves.
 
     Attributes:
         name: short fingerprint of all its parts.
-        size: S, the side of its input in pixels.
+        dim: d, the width of a feature.
+        size: S, height and width of the image tower's input in pixels.
         has_text_weight: whether its combining function has a text weight that can be set.
-        refused: why a newer bundle was not taken over, "" if there is none.
+        refused: why the replica refused a newer bundle; "" if it refused none.
     """
 
     name: str
@@ -68,7 +80,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much work an encoder replica has done: forward passes and rows of each tower."""
+    """Work done by an encoder replica: forward passes and rows of each tower."""
 
     image_batches: int
     images: int
@@ -77,26 +89,36 @@ class Counts:
 
 
 class QueryEncoder(Protocol):
-    """Encodes queries. Awaiting it never blocks the event loop."""
+    """Encodes queries and pictures without blocking the event loop."""
 
     async def info(self) -> ModelInfo:
-        """Returns which model answers."""
+        """Returns the served model."""
         ...
 
-    async def compose(self, ask: QueryInput) -> EncodedQuery:
+    async def encode_query(self, query: QueryInput) -> EncodedQuery:
         """Returns the query feature.
 
         Raises:
-            BusyError: too many queries wait.
+            BusyError: the queue is full, or no replica runs.
         """
         ...
 
-    async def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, str]:
-        """Returns the raw image feature [d] of a picture, uint8 [3, S, S], and the image side that made it."""
+    async def encode_image(self, pixels: np.ndarray) -> EncodedImage:
+        """Returns the raw image feature of a picture, uint8 [3, S, S].
+
+        Raises:
+            BusyError: the queue is full, or no replica runs.
+        """
         ...
 
 
 def model_name(manifest: dict[str, Any], weights: str) -> str:
-    """Returns a bundle's short fingerprint: its two towers, and what the combining function's file says."""
-    parts = [manifest["image_fingerprint"], manifest["text_fingerprint"], weights]
+    """Returns a bundle's short fingerprint.
+
+    Args:
+        manifest: of the bundle, with the fingerprints of its towers.
+        weights: SHA-256 of the combining function's file, "" if it has none.
+    """
+    towers = ("image_fingerprint", "text_fingerprint", PRETRAINED_TEXT_FINGERPRINT)
+    parts = [*(manifest[key] for key in towers if key in manifest), weights]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""What can be wrong with a request, in the service's own words."""
+"""Errors of requests."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ class NoSuchItemError(CirrayError):
 
 
 class NoPictureError(CirrayError):
-    """An item's picture file cannot be shown any more."""
+    """An item's picture file is missing or broken."""
 
 
 class NotWritableError(CirrayError):
-    """The index cannot be changed item by item."""
+    """The index does not support writing single items."""
 
 
 class UnfitRequestError(CirrayError):
-    """The request is well formed, and cannot be answered by what is served."""
+    """The request is valid, but does not fit the served model or catalog."""
 
 
 class FeedbackFullError(CirrayError):
-    """The place for feedback holds as much as it may, or cannot be reached."""
+    """The feedback store is full or cannot be reached."""
 
 
 class NotPublishedError(SearchIndexError):
-    """There is no generation to search yet."""
+    """No generation is published yet."""
 
 
 class ModelChangedError(IndexUnavailableError):
-    """Model and index do not fit together just now."""
+    """The model does not fit the index at the moment."""
 
 
 class BusyError(Exception):
-    """Too many queries wait for an encoder: come again in `retry_after_s` seconds."""
+    """The encoders' queue is full, or no encoder runs; a client may retry after `retry_after_s` seconds."""
 
     def __init__(self, retry_after_s: int = 1) -> None:
         super().__init__(retry_after_s)

@@ -1,4 +1,4 @@
-"""Feedback, kept for training: one JSON line each, on disk or in the object store before it is acknowledged."""
+"""Stores feedback for training: one JSON line each, on disk or in the object store before it is acknowledged."""
 
 from __future__ import annotations
 
@@ -14,39 +14,38 @@ from typing import Protocol
 from cirray.client.schemas import Feedback
 from cirray.console.log import log
 from cirray.errors import LocationError
-from cirray.storage.files import cache_folder
-from cirray.storage.location import Remote, is_remote
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 from serve.errors import FeedbackFullError
 
 _COUNT_EVERY_S = 60.0
-_FULL = "it holds as much as serve.feedback_max_mb allows"
+_FULL = "it has reached serve.feedback_max_mb"
 
 
 class Log(Protocol):
-    """Where feedback is kept."""
+    """A feedback store."""
 
     def add(self, feedback: Feedback, model: str) -> str:
-        """Keeps one feedback for good and returns its id.
+        """Stores one feedback durably and returns its id.
 
         Raises:
-            FeedbackFullError: it cannot be kept; nothing of it is.
+            FeedbackFullError: it cannot be stored.
         """
         ...
 
 
 def open_log(setting: str, max_bytes: int) -> Log:
-    """Returns the log at the place that a configuration names, a folder or a URI, or at the default one."""
-    if is_remote(setting):
-        return RemoteFeedbackLog(setting, max_bytes)
-    return FeedbackLog(cache_folder(setting, "feedback"), max_bytes)
+    """Returns the store at a folder or URI; an empty setting means the default folder."""
+    location = Location.configured(setting, "feedback")
+    return RemoteFeedbackLog(location, max_bytes) if location.is_remote else FeedbackLog(location.local, max_bytes)
 
 
 class FeedbackLog:
-    """Appends to a file of this replica's own, so that no two processes write to one file.
+    """Appends to one file per replica, so that no two processes write to the same file.
 
     Args:
-        folder: where the files are; made with the first feedback.
-        max_bytes: what all files in the folder may grow to together.
+        folder: folder of the files; created with the first feedback.
+        max_bytes: maximum size of all files in the folder together.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -55,7 +54,7 @@ class FeedbackLog:
         self._lock = threading.Lock()
 
     def add(self, feedback: Feedback, model: str) -> str:
-        """See `Log`. It is on disk on return; one that finds the folder or its disk full leaves no half line."""
+        """See `Log`. The line is on disk on return. If the folder or the disk is full, no partial line remains."""
         identifier, line = _record(feedback, model)
         with self._lock:
             self._append(line)
@@ -74,27 +73,27 @@ class FeedbackLog:
                 stream.flush()
                 os.fsync(stream.fileno())
             except OSError as error:
-                stream.truncate(before)  # no half line, which would spoil the next one
+                stream.truncate(before)  # a partial line would corrupt the next one
                 raise _refusal(str(folder), error) from None
 
 
 class RemoteFeedbackLog:
-    """Writes an object a feedback, as objects cannot be appended to.
+    """Writes one object per feedback, because objects cannot be appended to.
 
     Args:
-        uri: the folder of the objects.
-        max_bytes: what they may grow to together; they are counted once a minute.
+        location: the folder of the objects, at a URI.
+        max_bytes: maximum size of all objects together; measured once a minute.
     """
 
-    def __init__(self, uri: str, max_bytes: int) -> None:
-        self._remote = Remote(uri)
+    def __init__(self, location: Location, max_bytes: int) -> None:
+        self._remote = Remote(str(location))
         self._max_bytes = max_bytes
         self._used = 0
         self._counted: float | None = None
         self._lock = threading.Lock()
 
     def add(self, feedback: Feedback, model: str) -> str:
-        """See `Log`. The object store has it on return."""
+        """See `Log`. The object is stored on return."""
         identifier, line = _record(feedback, model)
         name = f"feedback-{datetime.now(UTC):%Y%m%dT%H%M%S}-{identifier}.jsonl"
         try:
@@ -120,6 +119,6 @@ def _record(feedback: Feedback, model: str) -> tuple[str, bytes]:
     return identifier, (json.dumps(record, ensure_ascii=False) + "\n").encode()
 
 
-def _refusal(place: str, error: Exception) -> FeedbackFullError:
-    log(f"feedback is refused, {place}: {error}; export it with jobs/feedback.py and move it away")
-    return FeedbackFullError("no feedback can be kept just now")
+def _refusal(location: str, error: Exception) -> FeedbackFullError:
+    log(f"feedback refused at {location}: {error}; export it with jobs/feedback.py and move it to another folder")
+    return FeedbackFullError("feedback cannot be stored at the moment")

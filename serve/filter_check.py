@@ -1,4 +1,4 @@
-"""Checks attributes that people name against those that a generation has."""
+"""Checks the attributes in requests against those of a generation."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ _FILTER_TYPES = {"keyword": "text", "number": "a number", "bool": "true or false
 
 
 def check_filter(filter: Filter, generation: Generation) -> None:
-    """Refuses a filter that could only find nothing, or only slowly.
+    """Refuses a filter that would match nothing, or be slow.
 
     Raises:
-        UnfitRequestError: an attribute is unknown or has no payload index, or a value is of another kind.
+        UnfitRequestError: an attribute is unknown or has no payload index, or a value has the wrong type.
     """
     kinds = {attribute.name: attribute.kind for attribute in generation.attributes}
     for name, condition in filter.root.items():
         if name not in generation.indexed:
             known = ", ".join(sorted(generation.indexed)) or "none"
-            raise UnfitRequestError(f"filter.{name}: items cannot be filtered by this; there are: {known}")
+            raise UnfitRequestError(f"filter.{name}: items cannot be filtered by this attribute; there are: {known}")
         wrong = [value for value in _values(condition) if _kind(value) != kinds[name]]
         if wrong:
             raise UnfitRequestError(f"filter.{name}: the values are {_FILTER_TYPES[kinds[name]]}, not {wrong[0]!r}")
 
 
 def check_attributes(items: Sequence[schemas.ItemPut], generation: Generation) -> None:
-    """Refuses an item's attribute of another kind than the catalog's: filters would never find it."""
+    """Refuses an item's attribute whose type differs from the catalog's, because filters would never match it.
+
+    Raises:
+        UnfitRequestError: names the item and the attribute.
+    """
     kinds = {attribute.name: attribute.kind for attribute in generation.attributes}
     for item in items:
         for name, value in item.attributes.items():
@@ -39,7 +43,7 @@ def check_attributes(items: Sequence[schemas.ItemPut], generation: Generation) -
 
 
 def _values(condition: Any) -> list[Any]:
-    """Returns the values that a condition compares with."""
+    """Returns the values in a condition."""
     if not isinstance(condition, Bounds):
         return condition if isinstance(condition, list) else [condition]
     excluded = condition.excluded

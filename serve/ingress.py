@@ -17,15 +17,15 @@ from serve.service import Service
 
 @serve.ingress()
 class Ingress:
-    """One replica: the app around a service of its own.
+    """One replica: an app and its service.
 
     Args:
         settings: the configuration.
         encoder: handle of the encoder deployment.
-        expected: what the one who deployed saw; a node whose environment says otherwise is refused.
+        expected: environment of the process that deployed.
 
     Raises:
-        ConfigError: QDRANT_URL or CIRRAY_API_KEY differs between this node and the one who deployed.
+        ConfigError: QDRANT_URL or CIRRAY_API_KEY differs between that process and this node.
     """
 
     async def __init__(  # type: ignore[misc]
@@ -34,9 +34,7 @@ class Ingress:
         backend = open_index(settings)
         expected.check(DeploymentEnvironment.of(backend))
         catalog = Catalog(backend, settings.bundle)
-        self._service = Service(
-            settings, catalog, RemoteEncoder(encoder, settings.timeout_s * PATIENCE), backend.searches
-        )
+        self._service = Service(settings, catalog, RemoteEncoder(encoder, settings.timeout_s * PATIENCE))
         await self._service.start()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -44,7 +42,7 @@ class Ingress:
         return create_app(self._service, Access.from_environment())
 
     def check_health(self) -> None:
-        """Called by Ray Serve now and then: this process answers."""
+        """Called by Ray Serve at intervals; an answer means that this process runs."""
 
     async def __del__(self) -> None:
         await self._service.close()

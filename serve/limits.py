@@ -1,4 +1,4 @@
-"""Bounds on every request: how much it may send and how long it may take. Plain ASGI, so nothing is buffered twice."""
+"""Limits of every request: size and time. Plain ASGI, so that no body is buffered twice."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from serve.problems import problem
 
 
 class BodyTooLargeError(HTTPException):
-    """More was sent than is allowed. An HTTPException, since FastAPI takes any other for a body it cannot read."""
+    """The body is too large. An HTTPException, because FastAPI reports any other error as an unreadable body."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(413, f"the request is larger than {max_bytes:,} bytes: send a smaller picture")
 
 
 class LimitBody:
-    """Answers 413 to a request whose body is larger than `max_bytes`, by its header or as it comes in."""
+    """Answers 413 to a body larger than `max_bytes`, by its Content-Length header or while it is received."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -48,7 +48,7 @@ class LimitBody:
 
 
 class Deadline:
-    """Answers 504 to a request that takes longer than `seconds`, and cancels what it was doing."""
+    """Answers 504 to a request that takes longer than `seconds`, and cancels it."""
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         self._app = app
@@ -61,16 +61,16 @@ class Deadline:
             return
         started = False
 
-        async def noted(message: Message) -> None:
+        async def tracked(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
             async with asyncio.timeout(self._seconds):
-                await self._app(scope, receive, noted)
+                await self._app(scope, receive, tracked)
         except TimeoutError:
             if started:
                 raise
-            detail = f"this took longer than {self._seconds:g} s and was given up: try again later"
+            detail = f"the request took longer than {self._seconds:g} s and was cancelled: try again later"
             await problem(504, detail)(scope, receive, send)

@@ -1,30 +1,27 @@
-"""A bundle in memory, and how to notice that another one has taken its place on disk."""
+"""A bundle in memory, and the stamp that shows whether another one was deployed at its location."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cirray.errors import LocationError
 from cirray.models.bundle_manifest import COMBINING, MANIFEST
-from cirray.storage.location import Remote, fetch, is_remote
+from cirray.storage.location import Location
 from serve.encoder_types import ModelInfo, model_name
 
 if TYPE_CHECKING:
     from cirray.models.bundle import Model
 
-Stamp = tuple[str | int, ...]
-
 
 class Loaded:
     """A bundle in memory."""
 
-    def __init__(self, place: str, device: str) -> None:
-        from cirray.models.bundle import load  # torch and open_clip take seconds: imported where a model is built
+    def __init__(self, location: Location, device: str) -> None:
+        from cirray.models.bundle import load  # imports torch and open_clip, which takes seconds
 
-        self.stamp = stamp(place)
-        self.model: Model = load(fetch(place, MANIFEST).resolve(), device)
+        self.stamp = stamp(location)
+        self.model: Model = load(location.fetch(MANIFEST).resolve(), device)
         manifest = self.model.manifest
         weights = self.model.path / COMBINING
         digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
@@ -41,17 +38,13 @@ class Loaded:
         )
 
 
-def stamp(place: str) -> Stamp:
-    """Returns what changes when another bundle is put in this place: where it leads, and its manifest's age.
+def stamp(location: Location) -> str:
+    """Returns a text that changes when another bundle is put at this location.
 
     Raises:
-        OSError, LocationError: there is no complete bundle just now.
+        OSError, LocationError: there is no complete bundle at the moment.
     """
-    if is_remote(place):
-        found = Remote(place).stamp(MANIFEST)
-        if not found:
-            raise LocationError(f"{place} holds no complete bundle just now")
-        return (found,)
-    resolved = Path(place).expanduser().resolve(strict=True)
-    status = (resolved / MANIFEST).stat()
-    return str(resolved), status.st_mtime_ns, status.st_ino
+    found = location.stamp(MANIFEST)
+    if not found:
+        raise LocationError(f"{location} has no complete bundle at the moment")
+    return found

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: application/problem+json with a sentence that says what to do."""
+"""Converts errors to RFC 9457 problems (application/problem+json) that say what to do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from serve.errors import (
 MEDIA_TYPE = "application/problem+json"
 _SHOWN_ERRORS = 20
 _LONGEST_INPUT = 200
-# The first class that fits decides; (status, Retry-After in seconds).
+# The first matching class decides: (class, status, Retry-After in seconds).
 _STATUS: tuple[tuple[type[CirrayError], int, int | None], ...] = (
     (NoSuchItemError, 404, None),
     (NoPictureError, 404, None),
@@ -45,9 +45,9 @@ _STATUS: tuple[tuple[type[CirrayError], int, int | None], ...] = (
     (IndexUnavailableError, 503, 2),
     (SearchIndexError, 503, 5),
 )
-# What these say names addresses and folders: for the log, not for visitors.
+# Messages of these name addresses and folders: they go to the log, not to clients.
 _INTERNAL = (IndexUnavailableError, SearchIndexError)
-_TOLD = (NotPublishedError, ModelChangedError)
+_SHOWN = (NotPublishedError, ModelChangedError)
 _log = logging.getLogger("cirray.serve")
 
 
@@ -63,7 +63,7 @@ def problem(
 
 
 class ProblemResponse(JSONResponse):
-    """ASCII only: what was sent may hold half of a character, which UTF-8 cannot say."""
+    """Renders ASCII only: a request may contain an unpaired surrogate, which UTF-8 cannot encode."""
 
     media_type = MEDIA_TYPE
 
@@ -73,11 +73,11 @@ class ProblemResponse(JSONResponse):
 
 
 def install(app: FastAPI) -> None:
-    """Answers every error of an app with a problem."""
+    """Makes an app answer every error with a problem."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ValidationError, _invalid)
-    app.add_exception_handler(CirrayError, _ours)
+    app.add_exception_handler(CirrayError, _cirray)
     app.add_exception_handler(BusyError, _busy)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -93,31 +93,31 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
         {"where": ".".join(str(part) for part in item["loc"]), "what": item["msg"].removeprefix("Value error, ")}
         for item in list(error.errors())[:_SHOWN_ERRORS]
     ]
-    said = "; ".join(f"{item['where']}: {item['what']}" if item["where"] else item["what"] for item in found[:3])
-    return problem(422, said[:_LONGEST_INPUT], errors=found)
+    detail = "; ".join(f"{item['where']}: {item['what']}" if item["where"] else item["what"] for item in found[:3])
+    return problem(422, detail[:_LONGEST_INPUT], errors=found)
 
 
-def _ours(request: Request, error: Exception) -> JSONResponse:
+def _cirray(request: Request, error: Exception) -> JSONResponse:
     for kind, status, retry_after in _STATUS:
         if isinstance(error, kind):
-            internal = isinstance(error, _INTERNAL) and not isinstance(error, _TOLD)
+            internal = isinstance(error, _INTERNAL) and not isinstance(error, _SHOWN)
             if internal:
                 _log.error("%s %s: %s", request.method, request.url.path, error)
-            detail = "the catalog cannot be searched just now; the service's log says why" if internal else str(error)
+            detail = "the catalog cannot be searched at the moment: see the service's log" if internal else str(error)
             return problem(status, detail, headers=_retry_after(retry_after))
     return _unexpected(request, error)
 
 
 def _busy(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, BusyError)
-    return problem(503, "too many queries wait: come again later", headers=_retry_after(error.retry_after_s))
+    return problem(503, "too many queries are waiting: try again later", headers=_retry_after(error.retry_after_s))
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, asyncio.CancelledError):
         raise error
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(500, "something went wrong here; the service's log says what")
+    return problem(500, "internal error: see the service's log")
 
 
 def _retry_after(seconds: int | None) -> dict[str, str]:

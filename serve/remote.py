@@ -1,7 +1,7 @@
-"""The way from the ingress to the encoder replicas, across the loss of a replica.
+"""Calls from the ingress to the encoder replicas, with retries when a replica is lost.
 
-Encoding changes nothing, so a query that was under way in a replica that died is asked again of another one. Of a whole
-node that is lost nobody says so for many seconds: a first try that takes long is given up in favour of a second one.
+Encoding has no side effects, so a call to a replica that died is sent again to another one. Ray takes many seconds to
+notice that a whole node is lost: a first attempt without an answer is therefore cancelled and sent again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RaySystemError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve.encoder_types import EncodedQuery, ModelInfo, QueryInput
+from serve.encoder_types import EncodedImage, EncodedQuery, ModelInfo, QueryInput
 from serve.errors import BusyError
 
 ATTEMPTS = 6
@@ -28,8 +28,8 @@ class RemoteEncoder:
 
     Args:
         handle: of the encoder deployment.
-        patience_s: how long the first try may take. Later ones take what the request has left: under a load that makes
-            everybody wait, nobody loses his place twice.
+        patience_s: seconds that the first attempt may take. Later attempts may take the rest of the request's time, so
+            that under high load a request loses its place in the queue at most once.
     """
 
     def __init__(self, handle: DeploymentHandle, patience_s: float) -> None:
@@ -38,24 +38,24 @@ class RemoteEncoder:
 
     async def info(self) -> ModelInfo:
         """See `QueryEncoder`."""
-        info: ModelInfo = await self._again(lambda: self._handle.info.remote())
+        info: ModelInfo = await self._retry(lambda: self._handle.info.remote())
         return info
 
-    async def compose(self, ask: QueryInput) -> EncodedQuery:
+    async def encode_query(self, query: QueryInput) -> EncodedQuery:
         """See `QueryEncoder`."""
-        composed: EncodedQuery = await self._again(lambda: self._handle.compose.remote(ask))
-        return composed
+        encoded: EncodedQuery = await self._retry(lambda: self._handle.encode_query.remote(query))
+        return encoded
 
-    async def embed(self, pixels: np.ndarray) -> tuple[np.ndarray, str]:
+    async def encode_image(self, pixels: np.ndarray) -> EncodedImage:
         """See `QueryEncoder`."""
-        feature: tuple[np.ndarray, str] = await self._again(lambda: self._handle.embed.remote(pixels))
-        return feature
+        encoded: EncodedImage = await self._retry(lambda: self._handle.encode_image.remote(pixels))
+        return encoded
 
-    async def _again(self, send: Callable[[], Any]) -> Any:
-        """Awaits what `send` starts; starts it again when the replica was lost, or says nothing.
+    async def _retry(self, send: Callable[[], Any]) -> Any:
+        """Awaits the call that `send` starts; starts another one if the replica was lost or does not answer.
 
         Raises:
-            BusyError: the replicas' queue is full, or none is left just now.
+            BusyError: the replicas' queue is full, or no replica runs.
         """
         for attempt in range(ATTEMPTS):
             response = send()
@@ -65,7 +65,7 @@ class RemoteEncoder:
             except TimeoutError:
                 response.cancel()
             except asyncio.CancelledError:
-                response.cancel()  # nobody waits for it any more
+                response.cancel()  # the client has gone
                 raise
             except BackPressureError:
                 raise BusyError from None

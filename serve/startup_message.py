@@ -1,4 +1,4 @@
-"""What a person sees when the service is up: its address, and a request to try."""
+"""The message printed when the service runs: its address, and a request to try."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ STOP = "Ctrl-C stops it."
 
 
 def greeting(settings: Serving) -> str:
-    """Asks the running service for an item, and returns the address and an example. Never fails: the service is up."""
+    """Returns the address and an example request, or a note that the service is not ready."""
     host = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.host
     address = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
     try:
         return f"{_example(address)}\n\n{STOP}"
     except ServiceError as error:
-        return f"the service is up at {address}, and does not answer yet: {error}\n{STOP}"
+        return f"the service runs at {address}, but does not answer yet: {error}\n{STOP}"
 
 
 def _example(address: str) -> str:
     with Client(address, api_key=os.environ.get("CIRRAY_API_KEY")) as client:
         if not client.ready():
-            return f"the service is up at {address}, and answers once jobs/index.py has published a catalog"
+            return f"the service runs at {address}; it can search once jobs/index.py has published a catalog"
         model = client.model()
         item = next(iter(client.items(limit=1)), None)
     query = {"text": "red"} if item is None else {"reference": {"id": item.id}, "text": "the same in red"}

@@ -1,61 +1,46 @@
-"""Small pictures of catalog items, made when they are first asked for and kept in bounded memory."""
+"""Thumbnails of catalog items, made on the first request and cached in bounded memory."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from io import BytesIO
 
+from cachetools import LRUCache, cachedmethod
+
 from cirray.data.images import Background, open_rgb
-from cirray.index.items import Item
+from cirray.index.items import Item, Picture
 
 MEDIA_TYPE = "image/webp"
 _QUALITY = 82
 
 
 class Thumbnails:
-    """Thumbnails by content and size; the least recently used are forgotten.
+    """Thumbnails by content and size. Thread-safe.
 
     Args:
-        background: what transparent pictures are laid on.
-        max_bytes: of all kept thumbnails together.
+        background: color behind transparent pictures.
+        max_bytes: size of the cache; the least recently used thumbnails are dropped.
     """
 
     def __init__(self, background: Background, max_bytes: int = 64 * 2**20) -> None:
         self._background: Background = background
-        self._max_bytes = max_bytes
-        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-        self._bytes = 0
+        self._cache: LRUCache[tuple[str, int], bytes] = LRUCache(max_bytes, getsizeof=len)
         self._lock = threading.Lock()
 
-    def get(self, item: Item, size: int) -> bytes:
+    @cachedmethod(
+        lambda self: self._cache, key=lambda self, picture, size: (picture.content, size), lock=lambda self: self._lock
+    )
+    def get(self, picture: Item | Picture, size: int) -> bytes:
         """Returns a WebP picture that fits into a square of `size` pixels.
 
-        The picture is the one that the index names, a file or a URI: nothing of a request is ever opened.
+        Opens the file or URI that the index names, never one that a request names.
 
         Raises:
-            PictureError: the item's picture is not there any more, or broken.
+            PictureError: the picture is missing or broken.
             LocationError: its URI cannot be reached.
         """
-        key = item.content, size
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        picture = open_rgb(item.image, self._background)
-        picture.thumbnail((size, size))
+        opened = open_rgb(picture.image, self._background)
+        opened.thumbnail((size, size))
         stream = BytesIO()
-        picture.save(stream, "WEBP", quality=_QUALITY)
-        content = stream.getvalue()
-        with self._lock:
-            self._keep(key, content)
-        return content
-
-    def _keep(self, key: tuple[str, int], content: bytes) -> None:
-        if key in self._kept or len(content) > self._max_bytes:
-            return
-        self._kept[key] = content
-        self._bytes += len(content)
-        while self._bytes > self._max_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            self._bytes -= len(dropped)
+        opened.save(stream, "WEBP", quality=_QUALITY)
+        return stream.getvalue()

@@ -1,10 +1,8 @@
-"""Uploaded pictures: decoded a few at a time, and kept under the hash of their bytes."""
+"""Uploaded pictures: decodes a few at a time, and stores those of items under the hash of their bytes."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,16 +12,15 @@ import numpy as np
 from cirray.config.data import Preprocess
 from cirray.data.images import content_pixels
 from cirray.storage.files import replacing
-from serve.errors import UnfitRequestError
 
 
 class Uploads:
-    """Turns picture files into pixels, in threads of its own: a decoded picture may be a thousand times its file.
+    """Decodes picture files in its own threads, few at a time: pixels may take a thousand times the bytes of the file.
 
     Args:
-        folder: where pictures of items are kept.
-        max_pixels: of one picture.
-        threads: pictures decoded at a time; Pillow decodes outside the GIL.
+        folder: stores the pictures of items.
+        max_pixels: largest number of pixels of one picture.
+        threads: number of pictures decoded at a time; Pillow decodes outside the GIL.
     """
 
     def __init__(self, folder: Path, max_pixels: int, threads: int) -> None:
@@ -35,7 +32,7 @@ class Uploads:
         """Returns the pixels of a picture file for the image tower, uint8 [3, size, size].
 
         Raises:
-            PictureError: it is none, or too large; `name` says which.
+            PictureError: the file is not a picture, or is too large; the message calls it `name`.
         """
 
         def work() -> np.ndarray:
@@ -44,7 +41,7 @@ class Uploads:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def keep(self, content: bytes) -> Path:
-        """Writes a picture file, in full or not at all; returns where, named by the SHA-256 of its bytes."""
+        """Stores a picture file atomically; returns its path, which is named by the SHA-256 of its bytes."""
         return await asyncio.to_thread(self._keep, content)
 
     def close(self) -> None:
@@ -57,11 +54,3 @@ class Uploads:
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
         return path
-
-
-def from_base64(text: str, where: str) -> bytes:
-    """Returns the bytes; raises UnfitRequestError, which names the field."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise UnfitRequestError(f"{where} is not base64: send the picture file's bytes in base64") from None

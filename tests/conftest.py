@@ -1,4 +1,4 @@
-"""What all tests share: the real data's folder, one Ray a process, and how tests are spread over processes."""
+"""Shared fixtures: the real data's folder, one Ray per process, an S3 server; and the grouping of parallel tests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from tests.support.service_fixtures import Shop
 
 # Inherited by all processes that tests start. Read when torch and Ray are imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
-os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15 its workers starve beside other tests
-os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")  # how late the end of a small training is seen
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel
+os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's default of 15, parallel tests starve its workers
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")  # maximum delay at the end of a training
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
@@ -27,7 +27,7 @@ SHARED = ("shop", "service")
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps tests together that share what is expensive to make: those of a fixture in `SHARED`, or of a file."""
+    """Runs tests that share expensive fixtures in the same process: those of a fixture in `SHARED`, and of one file."""
     for item in items:
         shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.location[0]))
@@ -35,10 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with the real data, where it is at hand."""
+    """The folder with the real data; skips the test if there is none."""
     folder = Path(os.environ.get("CIRRAY_TEST_DATA", ""))
     if not os.environ.get("CIRRAY_TEST_DATA") or not folder.is_dir():
-        pytest.skip("real data is not at hand: set CIRRAY_TEST_DATA to its folder")
+        pytest.skip("no real data: set CIRRAY_TEST_DATA to its folder")
     return folder
 
 
@@ -47,23 +47,23 @@ def s3_server() -> Iterator[str]:
     """The address of an S3 server."""
     from moto.server import ThreadedMotoServer
 
-    started = ThreadedMotoServer(port=0, verbose=False)
-    started.start()
-    host, port = started.get_host_and_port()
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
-    started.stop()
+    server.stop()
 
 
 @pytest.fixture
 def bucket(s3_server: str, tmp_path: Path) -> Iterator[str]:
-    """The URI of an empty bucket, in an environment that reaches it."""
+    """The URI of an empty bucket, with the environment variables to reach it set."""
     with new_bucket(s3_server, tmp_path) as uri:
         yield uri
 
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """One local Ray for all tests of this process that need one: two CPUs for a training, and some for replicas."""
+    """One local Ray for all tests of this process, with CPUs for a training with two workers and for replicas."""
     import ray
 
     from cirray.cluster.session import connect
@@ -75,7 +75,7 @@ def ray_session() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shop(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A small indexed catalog with an encoder replica; tests may not change it."""
+    """A small indexed catalog with an encoder replica; tests must not modify it."""
     from ray import serve
 
     from tests.support.service_fixtures import deploy, write_shop

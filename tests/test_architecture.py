@@ -1,4 +1,4 @@
-"""The table of rooms (docs/architecture.md), and the other rules that no single module can break unnoticed."""
+"""The table of rooms in docs/architecture.md, and other rules that concern all modules."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ ROOMS = (
     "index",
     "client",
 )
-# They use the rooms, and no room uses them; nor do they use each other.
+# They import rooms. No room imports them, and they do not import each other.
 VISITORS = ("interop", "study", "capacity", "demo")
 # The packages beside the library use it and themselves; jobs also use the other two. Nothing imports jobs.
 PACKAGES = {"serve": (), "tuning": (), "jobs": ("serve", "tuning")}
-# Rooms that may start or talk to Ray. Each imports it where it is used, so that the others stay light.
+# Rooms that may use Ray.
 RAY_ROOMS = {"cluster", "features", "training", "index"}
 LIGHT_ROOMS = {"errors", "console", "storage", "config", "data", "client"}
 

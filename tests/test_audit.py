@@ -6,6 +6,7 @@ import pytest
 
 from cirray.data import audit
 from cirray.data.audit import CACHE_NAME, audit_pictures
+from cirray.storage.location import Location
 from tests.support.data_fixtures import write_picture
 
 
@@ -16,7 +17,7 @@ def images(tmp_path):
 
 def check(images, tmp_path):
     listed = {name: f"catalog.jsonl line {number}" for number, name in enumerate(images, 1)}
-    return audit_pictures(images, listed, tmp_path / "cache", "white")
+    return audit_pictures(images, listed, Location.parse(tmp_path / "cache"), "white")
 
 
 def forbid_decoding(monkeypatch):
@@ -32,7 +33,7 @@ def test_good_pictures_get_the_hash_of_their_bytes(images, tmp_path):
     assert contents == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in images.items()}
 
 
-def test_bad_pictures_are_all_told_in_the_order_of_the_images(images, tmp_path):
+def test_all_bad_pictures_are_reported_in_order(images, tmp_path):
     images["p0"].write_bytes(b"")
     images["p2"].write_bytes(images["p2"].read_bytes()[:150])
     images["p9"] = tmp_path / "p9.png"
@@ -48,7 +49,7 @@ def test_bad_pictures_are_all_told_in_the_order_of_the_images(images, tmp_path):
         ] == [True] * 3
 
 
-def test_known_pictures_are_not_read_again(images, tmp_path, monkeypatch, capsys):
+def test_cached_pictures_are_not_read_again(images, tmp_path, monkeypatch, capsys):
     first, _ = check(images, tmp_path)
     assert "checking pictures" in capsys.readouterr().err
     forbid_decoding(monkeypatch)
@@ -102,7 +103,7 @@ def test_an_interrupted_check_keeps_what_it_found(images, tmp_path, monkeypatch)
     assert len(json.loads((tmp_path / "cache" / CACHE_NAME).read_text())["files"]) == 3
 
 
-def test_two_checks_at_once_leave_a_whole_cache(images, tmp_path):
+def test_concurrent_audits_leave_a_valid_cache(images, tmp_path):
     halves = [dict(list(images.items())[:2]), dict(list(images.items())[2:])]
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda half: check(half, tmp_path), halves))

@@ -1,4 +1,4 @@
-"""Capacity planning: formulas by hand, the fit, the error bar, the layout, what people see."""
+"""Capacity planning: formulas against known examples, the fit, the error bar, the layout, the output."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 
 from cirray.capacity import formulas
 from cirray.capacity.accuracy import UNSEEN, check_points, error_bar, held_out_error
-from cirray.capacity.inputs import PlanInputs, check_inputs
+from cirray.capacity.inputs import PlanInputs
 from cirray.capacity.layout import GB, lay_out
 from cirray.capacity.model import Model, fit_model, fit_two
 from cirray.capacity.plan import Plan, make_plan
 from cirray.capacity.points import Point, read_points
+from cirray.config.help import help_text
+from cirray.config.options import check_values
 from cirray.errors import ConfigError
-from jobs.plan import run, usage
+from jobs.plan import COMMAND, run
 
 MEASURED = read_points()
-MODEL = fit_model(MEASURED.points)
 KINDS = st.sampled_from(["none", "int8", "binary"])
 
 
@@ -35,7 +36,7 @@ def plan(**values: Any) -> Plan:
 
 
 def synthetic(items: int, dim: int, **changes: Any) -> Point:
-    """Returns what would be measured if the formulas were right."""
+    """Returns the point that would be measured if the formulas were exact."""
     graph = formulas.graph_bytes(items, 16, 0.8) if formulas.has_graph(items, dim, 20_000) else 0.0
     log = math.log2(items)
     floats, index = 4 * items * dim, 4 * 20 * items
@@ -70,7 +71,7 @@ def synthetic(items: int, dim: int, **changes: Any) -> Point:
 IDEAL = [synthetic(10_000, 128), synthetic(100_000, 128), synthetic(100_000, 640), synthetic(1_000_000, 128)]
 
 
-def test_bytes_by_hand() -> None:
+def test_bytes_of_known_examples() -> None:
     assert formulas.vector_bytes(1_000_000, 1024) == 4_096_000_000
     assert formulas.vendor_bytes(1_000_000, 1024) == 6_144_000_000  # the example of Qdrant's documentation
     assert formulas.quantized_bytes(1000, 640, "none") == 0
@@ -88,7 +89,7 @@ def test_bytes_by_hand() -> None:
     assert formulas.has_graph(40_001, 128, 20_000)
 
 
-def test_waiting_by_hand() -> None:
+def test_waiting_times_of_known_examples() -> None:
     assert formulas.wait_p95_s(100, 0.5) == pytest.approx(math.log(20) / 50)
 
 
@@ -102,7 +103,7 @@ def test_waiting_by_hand() -> None:
         (0.0, 0.0, 10_000, 4 * UNSEEN),
     ],
 )
-def test_error_bar_by_hand(worst: float, held_out: float, factor: float, expected: float) -> None:
+def test_error_bar_of_known_examples(worst: float, held_out: float, factor: float, expected: float) -> None:
     assert error_bar(worst, held_out, factor).relative == pytest.approx(expected)
 
 
@@ -123,7 +124,7 @@ def test_fit_finds_what_made_the_points() -> None:
 
 
 def test_no_error_is_claimed_where_nothing_is_tested() -> None:
-    """Two points and two coefficients: an error of zero would say nothing."""
+    """With two points and two coefficients the error is always zero, so none is reported."""
     few = IDEAL[:3]
     checks = check_points(fit_model(few), few)
     assert [(check.search, check.build) for check in checks] == [(None, None)] * 3
@@ -167,8 +168,8 @@ def test_quantization_is_chosen_by_size() -> None:
     assert inputs(items=5, quantization="binary").chosen == "binary"
 
 
-def test_layout_by_hand() -> None:
-    """100 bytes an item in memory, 1 ms a query and shard: everything else is nothing."""
+def test_layout_of_known_examples() -> None:
+    """Returns a model with 100 bytes of memory per item and 1 ms per query and shard; all else is zero."""
     model = Model(
         fill=0,
         index_item=0,
@@ -235,10 +236,10 @@ def test_every_plan_holds_together(kind: str, items: int, dim: int, qps: float, 
     assert value("memory_binary") <= value("memory_int8") + 16 * items and value("p95_ms") > 0
 
 
-def test_notes_say_what_is_not_met() -> None:
+def test_notes_name_unmet_requirements() -> None:
     notes = "\n".join(plan(quantization="binary", recall=0.99, p95_ms=1, encoder_rate=10).notes)
-    assert "RECALL: 0.90 was seen with binary, and 0.99 is wanted" in notes or "RECALL" in notes
-    assert "P95: up to" in notes and "in the encoder: encoders that are faster" in notes
+    assert "RECALL: 0.90 was measured with binary, but 0.99 is required" in notes or "RECALL" in notes
+    assert "P95: up to" in notes and "in the encoder: faster encoders" in notes
     fine = plan(p95_ms=10_000, recall=0.1)
     assert not any(note.startswith(("RECALL", "P95")) for note in fine.notes)
     assert any("--generations 1" in note for note in fine.notes)
@@ -248,9 +249,9 @@ def test_notes_say_what_is_not_met() -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--dim", "640", "--qps", "1"], "--items is missing: items in the catalog"),
-        (["--item", "5", "--dim", "640", "--qps", "1"], "no argument is named --item. Did you mean --items?"),
-        (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"no argument is named --zzz\. See"),
+        (["--dim", "640", "--qps", "1"], "--items N is missing: items in the catalog"),
+        (["--item", "5", "--dim", "640", "--qps", "1"], "no option is named --item. Did you mean --items?"),
+        (["--items", "5", "--dim", "640", "--qps", "1", "--zzz", "1"], r"no option is named --zzz\. See"),
         (["--items", "0", "--dim", "640", "--qps", "1"], r"--items: input should be greater than .* \(given: 0\)"),
         (["--items", "1.5", "--dim", "640", "--qps", "1"], "--items: input should be a valid integer"),
         (["--items", "5", "--dim", "640", "--qps", "-1"], "--qps: input should be greater than 0"),
@@ -259,7 +260,7 @@ def test_notes_say_what_is_not_met() -> None:
         (["--items", "5", "--dim", "6", "--qps", "1", "--quantization", "int4"], "--quantization: input should be"),
         (["--items", "5", "--dim", "6", "--qps", "1", "--utilisation", "1"], "--utilisation: input should be less"),
         (["--items", "5", "--dim", "6", "--qps", "1", "--linked", "5"], "--linked is 5, more than --indexed, 4"),
-        (["--items", "5", "--dim", "6", "--qps", "1", "--format", "xml"], "--format is text or json, not 'xml'"),
+        (["--items", "5", "--dim", "6", "--qps", "1", "--format", "xml"], "--format: input should be 'text' or 'json'"),
         (["--items", "5", "--dim", "6", "--qps", "1", "--points", "gone.json"], "--points gone.json does not exist"),
         (["--items", "5", "--dim", "6", "--qps", "1", "--node-ram-gb", "0.001"], "--node-ram-gb 0.001: not even"),
     ],
@@ -271,7 +272,7 @@ def test_wrong_inputs_are_named(argv: list[str], message: str) -> None:
 
 def test_all_wrong_inputs_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        check_inputs({"items": 0, "dim": 0, "qps": 1, "ram_share": 2})
+        check_values(PlanInputs, {"items": 0, "dim": 0, "qps": 1, "ram_share": 2})
     assert str(caught.value).count("\n") == 2
 
 
@@ -279,7 +280,7 @@ def test_points_that_do_not_do_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "points.json"
     for text in ("{", "[]", MEASURED.model_copy(update={"points": MEASURED.points[:1]}).model_dump_json()):
         path.write_text(text)
-        with pytest.raises(ConfigError, match="holds no measured points"):
+        with pytest.raises(ConfigError, match="is not a file of measured points"):
             read_points(path)
 
 
@@ -300,7 +301,7 @@ def test_json_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
         assert figure["formula"] and figure["basis"] in found["sources"], figure
 
 
-def test_text_says_all_that_json_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_contains_everything_in_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     run(["--items=1e9", "--dim=640", "--qps=2000", "--quantization=int8"])
     text = capsys.readouterr().out
     found = plan(items=10**9, qps=2000, quantization="int8")
@@ -316,4 +317,5 @@ def test_text_says_all_that_json_says(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_help_names_every_argument() -> None:
-    assert all(f"--{name.replace('_', '-')} (" in usage() for name in PlanInputs.model_fields)
+    text = help_text(COMMAND)
+    assert all(f"--{name.replace('_', '-')} " in text for name in PlanInputs.model_fields)

@@ -1,4 +1,4 @@
-"""Captions cut to the longest of their batch encode exactly as padded ones do."""
+"""Batches truncated to their longest caption are encoded exactly as padded ones."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ UNCUT = {
 
 
 @pytest.mark.parametrize("changes", UNCUT.values(), ids=UNCUT)
-def test_what_cannot_be_cut_is_left_whole(changes: dict[str, Any]) -> None:
+def test_other_towers_are_not_truncated(changes: dict[str, Any]) -> None:
     if changes.get("embed_cls"):
         changes = {**changes, "output_tokens": False}
     encoder = custom(**changes)
@@ -94,7 +94,7 @@ def test_what_cannot_be_cut_is_left_whole(changes: dict[str, Any]) -> None:
         assert_exact(encoder, captions)
 
 
-def test_coca_is_left_whole() -> None:
+def test_coca_is_not_truncated() -> None:
     definition = open_clip.get_model_config("coca_ViT-B-32")
     assert definition is not None
     small = shrunk(definition, layers=2, width=32, heads=2)

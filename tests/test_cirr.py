@@ -49,6 +49,16 @@ def test_pictures_are_found_in_each_known_folder(tmp_path, folder):
     assert cirr.read(write(tmp_path, []), ["val"]).images["m0"] == expected
 
 
+@pytest.mark.parametrize("folder", ["", "img_raw"])
+def test_the_train_pictures_may_lie_right_in_their_folder(tmp_path, folder):
+    listed = {"a": "./train/34/a.png", "b": "./train/35/b.png", "c": "./train/36/c.png"}
+    flat = write_picture(tmp_path / folder / "train" / "a.png")
+    nested = write_picture(tmp_path / folder / "train" / "35" / "b.png")
+    write_picture(tmp_path / folder / "train" / "b.png")
+    images = cirr.read(write(tmp_path, [], "train", listed), ["train"]).images
+    assert images == {"a": flat, "b": nested, "c": tmp_path / folder / "train" / "36" / "c.png"}
+
+
 def test_pictures_that_are_nowhere_are_expected_under_the_root(tmp_path):
     assert cirr.read(write(tmp_path, []), ["val"]).images["m0"] == tmp_path / "dev" / "m0.png"
 
@@ -64,7 +74,7 @@ def test_the_test_split_is_test1_without_targets_and_keeps_an_empty_caption(tmp_
     ]
 
 
-def test_every_wrong_record_is_told_with_its_entry(tmp_path):
+def test_every_invalid_record_is_reported_with_its_entry(tmp_path):
     good = cirr_record(1, "m0", "m1", MEMBERS)
     records = [
         good,
@@ -85,7 +95,7 @@ def test_every_wrong_record_is_told_with_its_entry(tmp_path):
         f"{SPLIT} entry root: the path '/x.png' leads out of the data folder",
         f"{SPLIT} entry : an image id must not be empty",
         f"{SPLIT} entry n: the path of a picture must be a non-empty string, not 1",
-        f"{CAP} entry 1: pairid 1 is there twice, first at {CAP} entry 0",
+        f"{CAP} entry 1: pairid 1 appears twice, first at {CAP} entry 0",
         f'{CAP} entry 2: reference "x" is not in {SPLIT}',
         f'{CAP} entry 2: target_hard "y" is not in {SPLIT}',
         f'{CAP} entry 2: caption must be a non-empty string, not " "',
@@ -101,11 +111,11 @@ def test_every_wrong_record_is_told_with_its_entry(tmp_path):
     ]
 
 
-def test_an_image_that_is_listed_twice_is_told(tmp_path):
+def test_an_image_that_is_listed_twice_is_reported(tmp_path):
     data = write(tmp_path, [])
     (tmp_path / SPLIT).write_text('{"a": "./dev/a.png", "a": "./dev/b.png"}')
     annotations = cirr.read(data, ["val"])
-    assert [str(problem) for problem in annotations.problems] == [f"{SPLIT} entry a: is there twice"]
+    assert [str(problem) for problem in annotations.problems] == [f"{SPLIT} entry a: appears twice"]
     assert annotations.images["a"].name == "a.png"
 
 

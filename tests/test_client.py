@@ -15,8 +15,9 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from PIL import Image
+from pydantic import ValidationError
 
-from cirray.client import AsyncClient, Client, NewItem, ServiceError, client, schemas
+from cirray.client import AsyncClient, Client, NewItem, ServiceError, calls, schemas, transport
 from cirray.errors import ConfigError, DataError
 
 ITEM = {"id": "a/b", "title": "A", "attributes": {"price": 3}, "image": "/v1/items/a%2Fb/image"}
@@ -133,6 +134,20 @@ def test_a_search_by_id_is_sent_as_json_and_answered_with_types(service, cirray)
     schemas.SearchRequest.model_validate(service.requests[0].json)
 
 
+def test_a_picture_of_an_item_is_chosen_by_number(service, cirray):
+    images = ["/v1/items/a%2Fb/image", "/v1/items/a%2Fb/image?number=1"]
+    product = {"group": "a", "images": images, "image": images[1], "image_number": 1}
+    service.answer({**FOUND, "hits": [{**ITEM, **product, "score": 0.5}]})
+    (hit,) = cirray.search("a/b", image_number=1).hits
+    assert service.requests[0].json == {"reference": {"id": "a/b", "image_number": 1}}
+    assert (hit.group, hit.images, hit.image, hit.image_number) == ("a", images, images[1], 1)
+    service.answer(b"webp")
+    assert cirray.thumbnail("a/b", 96, number=1) == b"webp"
+    assert service.requests[1].query == {"size": "96", "number": "1"}
+    with pytest.raises(ServiceError, match="image_number belongs to an id"):
+        cirray.search(picture=b"pixels", image_number=1)
+
+
 def test_a_search_by_picture_is_sent_as_a_form(service, cirray, tmp_path):
     service.answer(FOUND)
     (tmp_path / "dress.jpg").write_bytes(b"pixels")
@@ -154,6 +169,20 @@ def test_a_search_by_picture_is_sent_as_a_form(service, cirray, tmp_path):
         "offset": "2",
         "include_reference": "true",
     }
+
+
+def test_a_picture_in_a_request_is_bytes_and_base64_in_json():
+    request = schemas.SearchRequest(reference={"image": b"pixels"}, text="in red", text_weight=0.5)
+    assert request.reference.image == b"pixels"
+    sent = json.loads(request.model_dump_json())
+    assert sent["reference"]["image"] == base64.b64encode(b"pixels").decode()
+    assert schemas.SearchRequest.model_validate(sent) == request
+
+
+@pytest.mark.parametrize("image", ["", "$$$", "aGFsbG8", "aGFs$bG8=", "h\u00e9", 5, True, b""])
+def test_what_is_no_picture_in_base64_is_refused(image):
+    with pytest.raises(ValidationError):
+        schemas.Reference.model_validate({"image": image})
 
 
 def test_a_pil_image_is_sent_upright_as_png_whatever_its_mode(service, cirray):
@@ -216,7 +245,7 @@ def test_items_are_put_and_deleted(service, cirray):
 
 
 def test_many_items_are_put_in_batches_of_few_items_and_few_bytes(service, cirray, monkeypatch):
-    monkeypatch.setattr(client, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(calls, "BATCH_BYTES", 1000)
     items = [NewItem(f"small{i}", b"pixels") for i in range(schemas.MAX_BATCH + 1)] + [NewItem("large", b"x" * 2000)]
     for _ in range(3):
         service.answer(WRITTEN)
@@ -307,7 +336,7 @@ def test_a_wait_is_bounded(service, cirray, monkeypatch):
 
 
 def test_only_what_reads_is_sent_again_when_no_answer_came(closing, monkeypatch):
-    monkeypatch.setattr(client, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(transport, "FIRST_WAIT_S", 0.0)
     counts = []
     with Client(closing.url, retries=2) as cirray:
         calls = (

@@ -1,4 +1,4 @@
-"""CLIP4Cir's checkpoints become bundles that compute the same, and bundles become its checkpoints again."""
+"""CLIP4Cir checkpoints are imported to bundles with the same features, and exported again unchanged."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from torch import Tensor
 import cirray
 import jobs.convert
 from cirray.config.backbone import Backbone
+from cirray.config.conversion import ConvertConfig
 from cirray.config.recipe import load_recipe
 from cirray.config.training import CombiningSettings
 from cirray.errors import CheckpointError, ConfigError
@@ -55,7 +56,7 @@ def imported(folder: Path, clip: State | None, combiner: State | None, **setting
     return import_bundle(
         saved(folder / "clip.pt", "CLIP", clip) if clip else None,
         saved(folder / "combiner.pt", "Combiner", combiner, 12) if combiner else None,
-        load_recipe("clip4cir", {"output": str(folder / "bundle"), **settings}),
+        load_recipe(ConvertConfig, "clip4cir", {"output": str(folder / "bundle"), **settings}),
     )
 
 
@@ -90,9 +91,10 @@ def test_round_trip_of_small_models(sizes: Sizes, tmp_path: Path) -> None:
     found = check_round_trip(tmp_path, sizes, 5, 7)
     assert (found["dim"], found["image_size"]) == (24, sizes.resolution)
     assert found["combining"] == {"function": "combiner", "projection": 5, "hidden": 7}
-    assert found["preprocess"] == {"pad": "target", "ratio": 1.25, "background": "white", "convert": "last"}
+    expected = {"pad": "target", "ratio": 1.25, "background": "white", "convert": "last", "color": "as-stored"}
+    assert found["preprocess"] == expected
     assert (found["clip_epoch"], found["combiner_epoch"]) == (11, 12)
-    assert "no published model of OpenAI has these sizes" in found["notes"][0]
+    assert "no published OpenAI model has these sizes" in found["notes"][0]
     assert found["exported"]["clip_model_name"] is None
 
 
@@ -103,14 +105,14 @@ def test_round_trip_of_small_models(sizes: Sizes, tmp_path: Path) -> None:
     ids=["RN50", "RN50x4"],
 )
 def test_round_trip_of_the_papers_backbones(sizes: Sizes, name: str, openai: str, tmp_path: Path) -> None:
-    """The Combiner is kept narrow: its widths cost memory and prove nothing more."""
+    """Uses a narrow Combiner, to save memory."""
     found = check_round_trip(tmp_path, sizes, 64, 128)
     assert (found["backbone"], found["dim"], found["image_size"]) == (name, sizes.dim, sizes.resolution)
     assert found["notes"] == []
     assert found["exported"]["clip_model_name"] == openai
     # Training goes on from it as docs/clip4cir.md says.
     start = Backbone(model=name, weights=str(tmp_path / "bundle" / "encoder" / WEIGHTS))
-    again = build_encoder(start, load_recipe("clip4cir").preprocess, 0)
+    again = build_encoder(start, load_recipe(ConvertConfig, "clip4cir").preprocess, 0)
     manifest = cirray.load(tmp_path / "bundle").manifest
     assert {f"{tower}_fingerprint": again.fingerprint(tower) for tower in ("image", "text")}.items() <= manifest.items()
 
@@ -122,14 +124,14 @@ def meta_state(sizes: Sizes) -> State:
 @pytest.mark.parametrize(
     ("sizes", "name"), [(RN50, "RN50"), (RN50X4, "RN50x4"), (VIT_B_32, "ViT-B-32")], ids=["RN50", "RN50x4", "ViT"]
 )
-def test_backbones_are_told_by_their_shapes(sizes: Sizes, name: str) -> None:
+def test_backbones_are_inferred_from_shapes(sizes: Sizes, name: str) -> None:
     definition = clip_definition("FILE", meta_state(sizes))
     assert published_name(definition) == f"{name}-quickgelu"
     assert definition["quick_gelu"]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_model_is_told_by_its_shapes(name: str) -> None:
+def test_every_published_model_is_inferred_from_its_shapes(name: str) -> None:
     with torch.device("meta"):
         state = open_clip.CLIP(**open_clip.get_model_config(name)).state_dict()
     assert published_name(clip_definition("FILE", state)) == name
@@ -160,7 +162,37 @@ def test_without_a_combiner_the_bundle_adds(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "back").iterdir()] == [CLIP_FILE]
 
 
-def test_other_preprocessing_is_said_and_kept(tmp_path: Path) -> None:
+@torch.inference_mode()
+@pytest.mark.parametrize("sizes", [SMALL_RN, SMALL_VIT], ids=["resnet", "vit"])
+def test_the_clip_that_fine_tuning_started_from_may_be_named(sizes: Sizes, tmp_path: Path) -> None:
+    """Texts alone are then encoded with its text tower, captions with the checkpoint's."""
+    clip, start = random_state(sizes), random_state(sizes, seed=2)
+    start |= {name: tensor for name, tensor in clip.items() if name.startswith("visual.")}
+    save_file(start, tmp_path / "start.safetensors")
+    imported(tmp_path, clip, combiner_state(24), **{"backbone.weights": str(tmp_path / "start.safetensors")})
+    model = cirray.load(tmp_path / "bundle")
+    tokens = model.encoder.tokenize(TEXTS)
+    assert_same_direction(model.encode_text(TEXTS, normalize=False), openai_clip.text_features(start, tokens))
+    assert_same_direction(model.encode_caption(TEXTS, normalize=False), openai_clip.text_features(clip, tokens))
+    again = export_bundle(str(tmp_path / "bundle"), tmp_path / "back")
+    content = torch.load(again["clip_model_path"], weights_only=True)["CLIP"]
+    assert all(torch.equal(content[name], tensor) for name, tensor in clip.items())
+
+
+def test_a_combiner_on_local_weights(tmp_path: Path) -> None:
+    clip = random_state(SMALL_VIT)
+    save_file(clip, tmp_path / "openai.safetensors")
+    (tmp_path / "openai.json").write_text(json.dumps(clip_definition("x", clip)), encoding="utf-8")
+    source = {"model": str(tmp_path / "openai.json"), "weights": str(tmp_path / "openai.safetensors")}
+    imported(tmp_path, None, combiner_state(24), **{f"backbone.{name}": value for name, value in source.items()})
+    model = cirray.load(tmp_path / "bundle")
+    assert model.pretrained is model.encoder and not model.manifest["fine_tuned"]
+    with torch.inference_mode():
+        expected = openai_clip.text_features(clip, model.encoder.tokenize(TEXTS))
+    assert_same_direction(model.encode_text(TEXTS, normalize=False), expected)
+
+
+def test_other_preprocessing_is_reported_and_kept(tmp_path: Path) -> None:
     imported(tmp_path, random_state(SMALL_VIT), None, **{"preprocess.pad": "square"})
     assert cirray.load(tmp_path / "bundle").encoder.preprocess.pad == "square"
     assert export_bundle(str(tmp_path / "bundle"), tmp_path / "back")["transform"] == "squarepad"
@@ -170,7 +202,7 @@ def test_half_precision_and_data_parallel_names(tmp_path: Path) -> None:
     clip, combiner = random_state(SMALL_RN), combiner_state(24)
     half = {f"module.{n}": t.half() if t.is_floating_point() else t for n, t in clip.items()}
     found = imported(tmp_path / "half", half, {f"module.{n}": t for n, t in combiner.items()})
-    assert "CLIP: float16 weights were made float32" in found["notes"]
+    assert "CLIP: float16 weights were converted to float32" in found["notes"]
     read = read_checkpoint(tmp_path / "half" / "clip.pt", "CLIP").state
     assert {tensor.dtype for tensor in read.values()} == {torch.float32, torch.int64}
     model = cirray.load(tmp_path / "half" / "bundle")
@@ -203,7 +235,7 @@ def test_what_no_feature_depends_on_may_be_missing_or_more(tmp_path: Path) -> No
 
 
 class Exploit:
-    """What a hostile checkpoint would hold: unpickling it writes a file."""
+    """The payload of a hostile checkpoint: unpickling it writes a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -243,19 +275,22 @@ VIEW = torch.zeros(1).expand(10**6, 10**6)
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "a Combiner": (
         lambda path: saved(path, "Combiner", combiner_state(24)),
-        r"a checkpoint of CLIP4Cir's Combiner: give it as --combiner",
+        r"a checkpoint of CLIP4Cir's Combiner; expected .*: pass it as --combiner",
     ),
-    "a bundle": (bundled, "is a bundle of cirray already"),
+    "a bundle": (bundled, "is already a cirray bundle"),
     "a folder": (lambda path: path.mkdir(), "is a folder"),
     "nothing": (lambda path: None, "does not exist"),
     "an empty file": (lambda path: path.touch(), r"is empty \(0 bytes\)"),
-    "TorchScript": (scripted, r"is a TorchScript archive, such as OpenAI's own.*--backbone\.pretrained openai"),
+    "TorchScript": (
+        scripted,
+        r"is a TorchScript archive, such as OpenAI's published.*--backbone\.pretrained openai.*--backbone\.weights",
+    ),
     "a compressed archive": (compressed, "is a compressed archive"),
-    "a damaged archive": (cut_short, r"is a damaged archive \(cut short"),
-    "another archive": (zipped, "a zip archive, but none that torch.save writes"),
+    "a damaged archive": (cut_short, r"is a damaged archive \(an incomplete copy"),
+    "another archive": (zipped, r"a zip archive, but was not written by torch\.save"),
     "a bare CLIP": (
         lambda path: torch.save(random_state(SMALL_VIT), path),
-        r"a bare state dict of CLIP; here {'epoch', 'CLIP'} is expected\. Wrap it",
+        r"a bare state dict of CLIP; expected {'epoch', 'CLIP'}\. Wrap it",
     ),
     "a bare Combiner": (
         lambda path: torch.save(combiner_state(24), path),
@@ -263,17 +298,23 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "open_clip's": (
         lambda path: torch.save({"epoch": 3, "name": "run", "state_dict": {}}, path),
-        r"a training checkpoint with a 'state_dict'.*--backbone\.weights",
+        r"a training checkpoint with a 'state_dict'.*jobs/bundle\.py .*--backbone\.weights",
     ),
-    "another dictionary": (lambda path: torch.save({"model": 3}, path), r"something else \(it holds 'model'\)"),
-    "a list": (lambda path: torch.save([1], path), "a torch file with a list in it"),
-    "safetensors": (lambda path: save_file({"x": torch.ones(2)}, path), "is a safetensors file"),
+    "another dictionary": (
+        lambda path: torch.save({"model": 3}, path),
+        r"another kind of torch file \(it contains 'model'\)",
+    ),
+    "a list": (lambda path: torch.save([1], path), "a torch file that contains a list"),
+    "safetensors": (
+        lambda path: save_file({"x": torch.ones(2)}, path),
+        r"is a safetensors file.*jobs/bundle\.py .*--backbone\.w",
+    ),
     "the old layout": (
         lambda path: torch.save({"CLIP": {}}, path, _use_new_zipfile_serialization=False),
-        r"is a bare pickle or a torch file from before version 1\.6",
+        r"is a bare pickle or was saved by torch before version 1\.6",
     ),
     "a pickle": (lambda path: path.write_bytes(pickle.dumps({"CLIP": {}})), "is a bare pickle"),
-    "a web page": (lambda path: path.write_text("<html>404"), r"no torch file at all \(it begins with b'<html>404'\)"),
+    "a web page": (lambda path: path.write_text("<html>404"), r"is not a torch file \(it begins with b'<html>404'\)"),
     "a pointer": (
         lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid"),
         "is a Git LFS pointer",
@@ -283,15 +324,15 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tensor": (lambda path: torch.save({"CLIP": {"x": "y"}}, path), "'CLIP' entry x must be a tensor, not str"),
     "complex numbers": (
         lambda path: torch.save({"CLIP": {"x": torch.ones(1, dtype=torch.complex64)}}, path),
-        "must be a plain tensor",
+        "must be a dense real tensor",
     ),
     "no numbers": (lambda path: torch.save({"CLIP": {"x": torch.tensor([float("nan")])}}, path), "NaN or infinity"),
-    "a bomb": (lambda path: torch.save({"CLIP": {"x": VIEW}}, path), "claim more than"),
+    "a bomb": (lambda path: torch.save({"CLIP": {"x": VIEW}}, path), r"tensors of 'CLIP' have more than"),
 }
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_file_is_named(what: str, tmp_path: Path) -> None:
+def test_the_error_names_the_kind_of_file(what: str, tmp_path: Path) -> None:
     make, message = WRONG[what]
     make(tmp_path / "file.pt")
     with pytest.raises(CheckpointError, match=message) as caught:
@@ -301,13 +342,13 @@ def test_a_wrong_file_is_named(what: str, tmp_path: Path) -> None:
 
 def test_a_clip_in_place_of_a_combiner_is_named(tmp_path: Path) -> None:
     saved(tmp_path / "clip.pt", "CLIP", {"x": torch.ones(1)})
-    with pytest.raises(CheckpointError, match="a checkpoint of CLIP4Cir's CLIP: give it as --clip"):
+    with pytest.raises(CheckpointError, match=r"a checkpoint of CLIP4Cir's CLIP; expected .*: pass it as --clip"):
         read_checkpoint(tmp_path / "clip.pt", "Combiner")
 
 
 def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
     torch.save({"epoch": 1, "CLIP": Exploit(tmp_path / "ran")}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="holds more than tensors: code or objects"):
+    with pytest.raises(CheckpointError, match="contains code or objects besides tensors"):
         read_checkpoint(tmp_path / "x.pt", "CLIP")
     assert not (tmp_path / "ran").exists()
 
@@ -315,17 +356,17 @@ def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
 def test_files_that_are_too_large_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(tmp_path / "x.pt", "CLIP", {"x": torch.ones(1000)})
     monkeypatch.setattr(archive, "MAX_BYTES", 4000)
-    with pytest.raises(CheckpointError, match=r"has [\d,]+ bytes, more than any CLIP"):
+    with pytest.raises(CheckpointError, match=r"has [\d,]+ bytes, more than the limit of"):
         read_checkpoint(tmp_path / "x.pt", "CLIP")
 
 
-def test_damage_inside_is_told(tmp_path: Path) -> None:
+def test_damage_inside_is_an_error(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.pt", "CLIP", {"x": torch.ones(1000)})
     content = bytearray(path.read_bytes())
     place = content.index(b"\x80\x02")  # where the pickle of names and shapes begins
     content[place + 2 : place + 30] = b"\xff" * 28
     path.write_bytes(bytes(content))
-    with pytest.raises(CheckpointError, match=r"x\.pt (is damaged|holds more than tensors)"):
+    with pytest.raises(CheckpointError, match=r"x\.pt (is damaged|contains code or objects)"):
         read_checkpoint(path, "CLIP")
 
 
@@ -338,17 +379,20 @@ def test_a_clip_that_does_not_fit_together_is_refused(tmp_path: Path) -> None:
 
     refused(r"visual\.proj has shape \[128, 9\], not \[128, 24\]", **{"visual.proj": torch.ones(128, 9)})
     refused(r"ln_final\.bias is missing", **{"ln_final.bias": None})
-    refused(r"text_projection is missing, so the sizes", text_projection=None)
-    refused(r"optimizer does not belong there", optimizer=torch.ones(1))
-    refused(r"7 tokens, and OpenAI's tokenizer", **{"token_embedding.weight": torch.ones(7, 64)})
-    refused(r"no square grid", **{"visual.positional_embedding": torch.ones(8, 128)})
-    refused(r"100 wide; OpenAI's are multiples of 64", **{"ln_final.weight": torch.ones(100)})
-    refused(r"2 axes are expected", text_projection=torch.ones(3))
+    refused(r"text_projection is missing, so the model's sizes", text_projection=None)
+    refused(r"optimizer is unexpected", optimizer=torch.ones(1))
+    refused(
+        r"the vocabulary has 7 tokens; expected 49408 of OpenAI's tokenizer",
+        **{"token_embedding.weight": torch.ones(7, 64)},
+    )
+    refused(r"8 rows; expected a square number plus 1", **{"visual.positional_embedding": torch.ones(8, 128)})
+    refused(r"100 wide; expected a multiple of the head width 64", **{"ln_final.weight": torch.ones(100)})
+    refused(r"expected 2 dimensions", text_projection=torch.ones(3))
 
 
 def test_a_combiner_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     clip = random_state(SMALL_VIT)
-    with pytest.raises(CheckpointError, match=r"features of width 16, and .*clip\.pt .* gives 24"):
+    with pytest.raises(CheckpointError, match=r"features of width 16, but .*clip\.pt .* has width 24"):
         imported(tmp_path, clip, combiner_state(16))
     broken = combiner_state(24) | {"output_layer.bias": torch.ones(3)}
     with pytest.raises(CheckpointError, match=r"output_layer\.bias has shape \[3\], not \[24\]"):
@@ -362,7 +406,7 @@ def test_what_clip4cir_cannot_compute_is_not_exported(what: str, tmp_path: Path)
         imported(tmp_path, random_state(SMALL_VIT), None)
         encoder = cirray.load(tmp_path / "bundle").encoder
         write_bundle(tmp_path / "gated", settings=CombiningSettings(function="gated", hidden=8), encoder=encoder)
-        place, message = tmp_path / "gated", "combines with 'gated', and CLIP4Cir has only"
+        place, message = tmp_path / "gated", "combines with 'gated', but CLIP4Cir supports only"
     else:
         definition = clip_definition("x", random_state(SMALL_VIT))
         if what == "heads":
@@ -370,18 +414,18 @@ def test_what_clip4cir_cannot_compute_is_not_exported(what: str, tmp_path: Path)
         else:
             definition["quick_gelu"] = False
         place = write_bundle(tmp_path / "other", encoder=make_encoder(definition))
-        message = r"no CLIP of OpenAI's kind \(QuickGELU, heads 64 wide\)"
+        message = r"is not an OpenAI CLIP \(QuickGELU, attention heads 64 wide\)"
     with pytest.raises(CheckpointError, match=message):
         export_bundle(str(place), tmp_path / "back")
     assert not (tmp_path / "back").exists()
 
 
 def test_another_kind_of_encoder_is_not_exported(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="CLIP4Cir runs OpenAI's CLIP only"):
+    with pytest.raises(CheckpointError, match="CLIP4Cir supports only OpenAI's CLIP architectures"):
         export_bundle(str(write_bundle(tmp_path / "tiny")), tmp_path / "back")
 
 
-def test_a_checkpoint_is_written_in_full_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(content: object, path: Path) -> None:
         path.write_bytes(b"half")
         raise KeyboardInterrupt
@@ -410,15 +454,20 @@ def test_the_job_imports_and_exports(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("import", "--output", "x"), "--clip FILE is missing. For a Combiner trained on OpenAI's CLIP as it is"),
+        (("import", "--output", "x"), "--clip FILE is missing. For a Combiner trained on OpenAI's published CLIP"),
         (("import", "--clip", "x.pt"), "--output BUNDLE is missing"),
         (("import", "--clip", "x.pt", "--backbone.model", "RN50", "--output", "x"), "not both"),
+        (
+            ("import", "--output", "x"),
+            "or a local file of it: --backbone.model RN50x4-quickgelu --backbone.weights FILE",
+        ),
+        (("import", "--output", "x"), "For a bundle of a CLIP alone, use jobs/bundle.py"),
         (("import", "--clip", "nowhere.pt", "--output", "x"), "nowhere.pt does not exist"),
-        (("import", "--clip", "--output", "x"), "--clip must name a file"),
+        (("import", "--clip", "--output", "x"), "--clip: input should be a valid string"),
         (("import", "--klip", "x", "--output", "x"), "klip"),
-        (("export", "--output", "x"), "--bundle is missing"),
-        (("export", "--bundle", "x", "--combiner", "y", "--output", "x"), "unknown argument --combiner"),
-        (("port", "--output", "x"), "the first word is import or export, not 'port'"),
+        (("export", "--output", "x"), "--bundle DIR is missing"),
+        (("export", "--bundle", "x", "--combiner", "y", "--output", "x"), "no option is named --combiner"),
+        (("port", "--output", "x"), "the first argument must be import or export, not 'port'"),
     ],
 )
 def test_the_job_refuses(arguments: tuple[str, ...], message: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from cirray.config.data import Data
 from cirray.data.load import load_dataset
 from cirray.errors import ConfigError, DataError
+from cirray.storage.location import Location
 from tests.support.data_fixtures import (
     cirr_record,
     pair,
@@ -20,7 +21,7 @@ from tests.support.data_fixtures import (
 
 
 def load(data, tmp_path, **options):
-    return load_dataset(data, tmp_path / "cache", "white", **options)
+    return load_dataset(data, Location.parse(tmp_path / "cache"), "white", **options)
 
 
 def skipping(data):
@@ -42,7 +43,7 @@ def break_some(root):
     (root / "images/p4.png").unlink()
 
 
-def test_all_problems_are_told_at_once_with_file_and_line(tmp_path):
+def test_all_problems_are_reported_together_with_file_and_line(tmp_path):
     data = write_catalog(tmp_path / "d")
     break_some(tmp_path / "d")
     with pytest.raises(DataError) as caught:
@@ -113,7 +114,7 @@ def test_bad_pictures_leave_cirr_subsets(tmp_path):
     assert str(dataset.skipped[0]).startswith("image_splits/split.rc2.val.json entry m5: ")
 
 
-def test_a_long_list_is_cut_and_says_how_many_more(tmp_path):
+def test_a_long_list_is_truncated_with_a_count(tmp_path):
     data = write_catalog(tmp_path / "d")
     write_lines(tmp_path / "d/triplets.val.jsonl", ["{"] * 250)
     with pytest.raises(DataError) as caught:
@@ -124,7 +125,7 @@ def test_a_long_list_is_cut_and_says_how_many_more(tmp_path):
 
 
 @pytest.mark.parametrize("root", ["", "{tmp}/nowhere", "{tmp}/file"])
-def test_a_root_that_is_no_folder_names_the_setting_and_what_belongs_there(tmp_path, root):
+def test_a_missing_root_names_the_setting_and_the_expected_files(tmp_path, root):
     (tmp_path / "file").touch()
     data = Data(format="triplets", root=root.format(tmp=tmp_path))
     with pytest.raises(ConfigError, match=r"data\.root .*catalog\.jsonl"):
@@ -138,3 +139,24 @@ def test_the_data_package_loads_neither_torch_nor_ray():
         sys.exit(f"imported {heavy}" if heavy else 0)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("broken", "splits", "label"),
+    [
+        ((), ("train", "val"), ""),
+        (("v7",), ("train", "val"), ", 7 of 8 images"),
+        (("t1", "t2"), ("train", "val"), ""),
+        (("t1", "v7"), ("val",), ", 7 of 8 images"),
+        (("t1", "t2"), ("train",), ", 6 of 8 images"),
+    ],
+)
+def test_the_protocol_says_how_many_images_are_ranked(tmp_path, broken, splits, label):
+    ids = {split: [f"{split[0]}{i}" for i in range(8)] for split in ("train", "val")}
+    captions = {f"dress.{split}": [pair(names[0], names[3], "x", "y")] for split, names in ids.items()}
+    pictures = [f"{name}.png" for names in ids.values() for name in names]
+    data = write_fashioniq(tmp_path, captions, {f"dress.{split}": names for split, names in ids.items()}, pictures)
+    for name in broken:
+        (tmp_path / "images" / f"{name}.png").write_bytes(b"")
+    dataset = load(data.model_copy(update={"skip_bad": True}), tmp_path, splits=splits)
+    assert dataset.protocol.name == f"fashioniq (whole split file){label}"

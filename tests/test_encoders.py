@@ -1,4 +1,4 @@
-"""The encoder: saved and rebuilt the same, fingerprinted by what decides its features."""
+"""The encoder: saving and loading, and fingerprints of everything that determines its features."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def test_an_incomplete_folder_is_refused(name: str, saved: Path) -> None:
         load_encoder(saved)
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="holds no complete encoder"):
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is not a complete encoder folder"):
         read_manifest(tmp_path / "nowhere")
 
 

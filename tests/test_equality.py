@@ -24,12 +24,13 @@ from torch import Tensor
 from cirray.cluster.worker import Worker
 from cirray.config.compute import Compute
 from cirray.config.recipe import load_recipe
-from cirray.config.schema import Config
+from cirray.config.training import TrainConfig
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import build_table
 from cirray.features.embed import DecodePixels, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder, save_encoder
+from cirray.storage.location import Location
 from cirray.training.sampling import Batch
 from cirray.training.stages.combine import CombiningTask
 from cirray.training.stages.finetune import FineTuneTask
@@ -67,11 +68,11 @@ class Case:
         told = [f"{name.rsplit('.', 1)[-1]}={value}" for name, value in self.settings]
         return "-".join([self.stage, *told, str(self.examples)])
 
-    def config(self) -> Config:
+    def config(self) -> TrainConfig:
         loss = {f"{self.stage}.loss.temperature": 0.05}
         chunk = {f"{self.stage}.optimisation.chunk": value for name, value in self.settings if name == "chunk"}
         rest = {f"{self.stage}.{name}": value for name, value in self.settings if name != "chunk"}
-        return load_recipe("default", {**SMALL, **loss, **chunk, **rest})
+        return load_recipe(TrainConfig, "default", {**SMALL, **loss, **chunk, **rest})
 
 
 def case(stage: str, examples: int, **settings: Any) -> Case:
@@ -145,7 +146,8 @@ def prepare(folder: Path) -> None:
     save_encoder(encoder, folder / "encoder")
     keys, paths = list(data.contents.values()), [str(path) for path in data.images.values()]
     captions = [*build_table(data, "train").captions, *build_table(data, "val").captions]
-    where, source = folder / "store", str(folder / "encoder")
+    here = Location.parse(folder)
+    where, source = here / "store", here / "encoder"
     print_ = pixels_fingerprint(encoder.image_input.size, encoder.preprocess)
     FeatureStore(where, "pixels", print_).write(keys, DecodePixels(32, encoder.preprocess)(paths))
     images = FeatureStore(where, "image", encoder.fingerprint("image"))
@@ -154,12 +156,12 @@ def prepare(folder: Path) -> None:
     texts.write([text_key(caption) for caption in captions], EmbedTexts(source, "cpu")(captions))
 
 
-def stage_inputs(folder: Path, config: Config) -> StageInputs:
+def stage_inputs(folder: Path, config: TrainConfig) -> StageInputs:
     data = make_dataset(folder / "pictures")
     return StageInputs(
         config=config,
-        encoder=str(folder / "encoder"),
-        store=str(folder / "store"),
+        encoder=Location.parse(folder) / "encoder",
+        store=Location.parse(folder) / "store",
         image_keys=tuple(data.contents[image] for image in data.images),
         train=build_table(data, "train"),
         val=build_table(data, "val"),
@@ -196,7 +198,8 @@ def step(task: Task, worker: Worker, examples: int) -> dict[str, Tensor]:
 def validation(task: Task) -> list[list[Any]]:
     with torch.inference_mode():
         found = task.validate(1)
-    return [[r.category, sorted(r.recall.items())] for r in found.recalls] + [["selection", found.selection]]
+    assert found.metrics
+    return [*map(list, found.metrics.items()), ["selection", found.selection]]
 
 
 def run_member(rank: int, folder: Path) -> None:
@@ -212,7 +215,7 @@ def run_member(rank: int, folder: Path) -> None:
     for one in VALIDATED:
         task = TASKS[one.stage](stage_inputs(folder, one.config()), worker)
         (folder / f"validated-{one.name}.{rank}").write_text(json.dumps(validation(task)), encoding="utf-8")
-    parts = worker.agree({"rank": rank})
+    parts = worker.broadcast({"rank": rank})
     (folder / f"agreed.{rank}").write_text(json.dumps(parts), encoding="utf-8")
     dist.destroy_process_group()
 
@@ -307,7 +310,9 @@ def summed(pair: Path, one: Case, which: str) -> tuple[Tensor, Tensor, StageInpu
     """Returns the sum's unit query features of the batch, all unit image features, the inputs, and what is trained."""
     inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
     encoder = load_encoder(pair / "encoder")
-    pixels = FeatureStore(pair / "store", "pixels", pixels_fingerprint(32, encoder.preprocess)).read(inputs.image_keys)
+    pixels = FeatureStore(Location.parse(pair) / "store", "pixels", pixels_fingerprint(32, encoder.preprocess)).read(
+        inputs.image_keys
+    )
     encoder.requires_grad_(False)
     trained = {
         f"clip.{name}": parameter.requires_grad_()
@@ -333,7 +338,7 @@ def test_stage_2_is_the_papers_loss(pair: Path) -> None:
     inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
     task = CombiningTask(inputs, Worker.single())
     encoder = load_encoder(pair / "encoder")
-    store = FeatureStore(pair / "store", "image", encoder.fingerprint("image"))
+    store = FeatureStore(Location.parse(pair) / "store", "image", encoder.fingerprint("image"))
     images = store.read(inputs.image_keys)
     with torch.no_grad():
         texts = encoder.clip.encode_text(encoder.tokenize(drawn_texts(inputs, batch)))
@@ -365,7 +370,8 @@ def test_stage_2_with_hard_negatives(pair: Path) -> None:
     query, images, inputs, wanted, task = composed(pair, one)
     train, rows = inputs.train, inputs.train.gallery.tolist()
     with torch.no_grad():
-        ranked = task.combining(task.frozen.images[train.reference], task.frozen.captions[train.query]) @ images.T
+        captions = task.frozen.captions["train"][train.query]
+        ranked = task.combining(task.frozen.images[train.reference], captions) @ images.T
     terms = []
     for place, row in enumerate(global_batch(6).rows.tolist()):
         others = sorted((r for r in rows if r != int(train.target[row])), key=lambda r: -float(ranked[row, r]))
@@ -380,8 +386,8 @@ def composed(pair: Path, one: Case) -> tuple[Tensor, Tensor, StageInputs, Tensor
     inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
     task = CombiningTask(inputs, Worker.single())
     rows = [inputs.train.captions.index(text) for text in drawn_texts(inputs, batch)]
-    query = task.combining(task.frozen.images[inputs.train.reference[batch.rows]], task.frozen.captions[rows])
-    return query, task.frozen.gallery, inputs, inputs.train.target[batch.rows], task
+    query = task.combining(task.frozen.images[inputs.train.reference[batch.rows]], task.frozen.captions["train"][rows])
+    return query, task.frozen.unit_images, inputs, inputs.train.target[batch.rows], task
 
 
 def gradients(task: CombiningTask, loss: Tensor) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 from cirray.config.data import Data
 from cirray.data.formats import fashioniq
 from cirray.data.records import Triplet
-from tests.support.data_fixtures import pair, write_fashioniq, write_json
+from tests.support.data_fixtures import pair, write_fashioniq, write_json, write_picture
 
 REAL = Path(os.environ.get("CIRRAY_TEST_DATA", "/nonexistent")) / "fashioniq"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="CIRRAY_TEST_DATA has no fashioniq folder")
@@ -43,7 +43,7 @@ def test_the_standard_gallery_is_the_whole_split_file(tmp_path):
     assert annotations.protocol.selection == "mean-r10-r50"
 
 
-def test_the_val_split_gallery_is_what_the_triplets_name_and_says_so(tmp_path):
+def test_the_val_split_gallery_is_the_union_of_references_and_targets(tmp_path):
     data = small(tmp_path).model_copy(update={"gallery": "val-split"})
     annotations = fashioniq.read(data, ["val"])
     assert annotations.splits["val"].galleries == {"dress": ("a", "b", "c"), "shirt": ("s", "a")}
@@ -67,6 +67,27 @@ def test_pictures_are_found_by_their_suffix_and_missing_ones_are_png(tmp_path):
     assert all(path.parent == tmp_path / "images" for path in images.values())
 
 
+def test_pictures_may_have_any_suffix_and_lie_in_a_folder_of_their_category(tmp_path):
+    data = small(tmp_path)
+    for name in ("a.webp", "dress/b.jpg", "shirt/s.heic", "dress/c.PNG", "c.avif"):
+        write_picture(tmp_path / "images" / f"{name}.png").rename(tmp_path / "images" / name)
+    images = fashioniq.read(data, ["val"]).images
+    found = {name: path.relative_to(tmp_path / "images").as_posix() for name, path in images.items()}
+    assert found == {"z": "z.png", "a": "a.webp", "b": "dress/b.jpg", "c": "c.avif", "s": "shirt/s.heic"}
+
+
+@pytest.mark.parametrize("broken", [b"", b"<html>404</html>"])
+def test_of_several_files_the_first_that_is_a_picture_counts(tmp_path, broken):
+    data = small(tmp_path)
+    for name in ("a.jpg", "dress/b.webp", "c.png", "c.jpg"):
+        write_picture(tmp_path / "images" / f"{name}.png").rename(tmp_path / "images" / name)
+    for name in ("a.png", "b.jpg", "s.jpg", "s.png"):
+        (tmp_path / "images" / name).write_bytes(broken)
+    images = fashioniq.read(data, ["val"]).images
+    found = {name: path.relative_to(tmp_path / "images").as_posix() for name, path in images.items()}
+    assert found == {"z": "z.png", "a": "a.jpg", "b": "dress/b.webp", "c": "c.png", "s": "s.png"}
+
+
 def test_a_test_split_has_no_targets_and_keeps_its_whole_gallery(tmp_path):
     data = write_fashioniq(tmp_path, {"dress.test": [pair("a", None, "x", "y")]}, {"dress.test": ["a", "b"]})
     annotations = fashioniq.read(data.model_copy(update={"gallery": "val-split"}), ["test"])
@@ -83,7 +104,7 @@ def test_titles_are_read_when_there_are_any(tmp_path):
     assert [str(problem) for problem in annotations.problems] == ["titles.json entry b: a title must be text, not 3"]
 
 
-def test_every_wrong_record_is_told_with_its_entry(tmp_path):
+def test_every_invalid_record_is_reported_with_its_entry(tmp_path):
     captions = [
         pair("a", "b", "fine", "fine"),
         pair("a", "nowhere", ".", ""),
@@ -97,7 +118,7 @@ def test_every_wrong_record_is_told_with_its_entry(tmp_path):
     assert len(annotations.splits["train"].triplets) == 1
     split, cap = "image_splits/split.dress.train.json", "captions/cap.dress.train.json"
     assert [str(problem) for problem in annotations.problems] == [
-        f"{split} entry 2: image id 'a' is there twice, first at {split} entry 0",
+        f"{split} entry 2: image id 'a' appears twice, first at {split} entry 0",
         f"{split} entry 3: an image id must be a non-empty string, not 7",
         f"{split} entry 4: image id '../x' cannot be the name of a file",
         f'{cap} entry 1: target "nowhere" is not in {split}',

@@ -14,6 +14,7 @@ from cirray.data.images import PictureError, open_rgb, pixels
 from cirray.features.embed import DecodePixels, Embed, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
 from cirray.features.store import FeatureStore
 from cirray.models.clip import Encoder, load_encoder, save_encoder
+from cirray.storage.location import Location
 from tests.support.data_fixtures import write_picture
 from tests.support.encoder_fixtures import make_encoder, tiny_encoder, tiny_resnet
 
@@ -42,11 +43,12 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def through_the_store(root: Path, embed: Embed, payloads: list[str], batch: int) -> torch.Tensor:
     """Computes rows in batches, writes a shard a batch, and reads them back through another reader."""
-    store = FeatureStore(root / f"batch{batch}", "image", "0" * 64)
+    location = Location.parse(root / f"batch{batch}")
+    store = FeatureStore(location, "image", "0" * 64)
     for start in range(0, len(payloads), batch):
         part = payloads[start : start + batch]
         store.write([text_key(payload) for payload in part], embed(part))
-    return FeatureStore(root / f"batch{batch}", "image", "0" * 64).read([text_key(payload) for payload in payloads])
+    return FeatureStore(location, "image", "0" * 64).read([text_key(payload) for payload in payloads])
 
 
 @torch.inference_mode()
@@ -56,25 +58,25 @@ def direct_image(encoder: Encoder, path: str) -> torch.Tensor:
 
 
 def test_image_features(folder: Path, pictures: list[str], tmp_path: Path) -> None:
-    found = through_the_store(tmp_path, EmbedImages(str(folder), "cpu"), pictures, len(pictures))
+    found = through_the_store(tmp_path, EmbedImages(Location.parse(folder), "cpu"), pictures, len(pictures))
     encoder = load_encoder(folder)
     assert found.dtype == torch.float32
     expected = torch.stack([direct_image(encoder, path) for path in pictures])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert float((found[0] - found[1]).abs().max()) > 1e-3
     for batch in (1, 3):  # how many pictures go through together does not matter
-        other = through_the_store(tmp_path, EmbedImages(str(folder), "cpu"), pictures, batch)
+        other = through_the_store(tmp_path, EmbedImages(Location.parse(folder), "cpu"), pictures, batch)
         torch.testing.assert_close(other, found, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
 def test_text_features(folder: Path, tmp_path: Path) -> None:
-    found = through_the_store(tmp_path, EmbedTexts(str(folder), "cpu"), CAPTIONS, len(CAPTIONS))
+    found = through_the_store(tmp_path, EmbedTexts(Location.parse(folder), "cpu"), CAPTIONS, len(CAPTIONS))
     encoder = load_encoder(folder)
     expected = torch.cat([encoder.clip.encode_text(encoder.tokenize([caption])) for caption in CAPTIONS])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     for batch in (1, 2):
-        other = through_the_store(tmp_path, EmbedTexts(str(folder), "cpu"), CAPTIONS, batch)
+        other = through_the_store(tmp_path, EmbedTexts(Location.parse(folder), "cpu"), CAPTIONS, batch)
         torch.testing.assert_close(other, found, atol=1e-5, rtol=1e-5)
 
 
@@ -90,7 +92,7 @@ def test_stored_pixels_give_the_same_features(preprocess: Preprocess, pictures: 
     assert stored.shape == (len(pictures), 3, 32, 32)
     with torch.inference_mode():
         found = encoder.encode_image(stored)
-    expected = torch.from_numpy(EmbedImages(str(tmp_path / "encoder"), "cpu")(pictures))
+    expected = torch.from_numpy(EmbedImages(Location.parse(tmp_path / "encoder"), "cpu")(pictures))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -98,7 +100,7 @@ def test_the_encoders_preprocessing_is_used(pictures: list[str], tmp_path: Path)
     found = []
     for preprocess in (Preprocess(), Preprocess(pad="none")):
         save_encoder(make_encoder(preprocess=preprocess), tmp_path / preprocess.pad)
-        found.append(EmbedImages(str(tmp_path / preprocess.pad), "cpu")(pictures))
+        found.append(EmbedImages(Location.parse(tmp_path / preprocess.pad), "cpu")(pictures))
     long, square = 1, 3
     assert float(np.abs(found[0][long] - found[1][long]).max()) > 0.01
     np.testing.assert_allclose(found[0][square], found[1][square], atol=1e-5)
@@ -108,7 +110,7 @@ def test_a_broken_picture_is_named(folder: Path, pictures: list[str], tmp_path: 
     broken = tmp_path / "broken.png"
     broken.write_bytes(Path(pictures[0]).read_bytes()[:60])
     with pytest.raises(PictureError, match=r"broken\.png"):
-        EmbedImages(str(folder), "cpu")([pictures[1], str(broken), pictures[2]])
+        EmbedImages(Location.parse(folder), "cpu")([pictures[1], str(broken), pictures[2]])
 
 
 def test_keys_and_fingerprints() -> None:

@@ -66,7 +66,7 @@ def test_a_note_is_shown_below_a_caption_that_is_cut(pictures: list[Path]) -> No
 
 def test_the_sheet_is_written_as_png(pictures: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "queries.png"
-    draw_queries([Example(pictures[0], "is red", pictures, pictures[1])], "tiny: what comes back", "white", path)
+    draw_queries([Example(pictures[0], "is red", pictures, pictures[1])], "tiny: example queries", "white", path)
     with Image.open(path) as picture:
         assert picture.format == "PNG" and picture.width > 600
 

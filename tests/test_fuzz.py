@@ -11,7 +11,7 @@ from schemathesis.openapi import from_url
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.support.service_fixtures import Shop, listening, memory_home
+from tests.support.service_fixtures import Shop, listening, memory_backend
 
 KEY = "fuzzed"
 OPERATIONS = (
@@ -39,7 +39,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def operations(shop: Shop) -> Iterator[dict[str, APIOperation]]:
     """What is described by a service whose index can be written, so that writes are reached too."""
-    with listening(shop, memory_home(shop), KEY) as address:
+    with listening(shop, memory_backend(shop), KEY) as address:
         schema = from_url(f"{address}/openapi.json")
         found = [result.ok() for result in schema.get_all_operations()]
         yield {f"{operation.method.upper()} {operation.path}": operation for operation in found}

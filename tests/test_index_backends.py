@@ -13,7 +13,7 @@ import pytest
 
 from cirray.errors import SearchIndexError
 from cirray.index import server
-from cirray.index.items import TIES, Item
+from cirray.index.items import Item
 from tests.support.index_backends import (
     DIM,
     KINDS,
@@ -243,7 +243,7 @@ def test_attributes_come_back_as_they_were(backend: AnyBackend) -> None:
 
 def test_pages_fit_together_where_items_share_a_picture(backend: AnyBackend) -> None:
     """Catalogs have the same picture for several sizes; Qdrant alone would show some twice and others never."""
-    copies, count = TIES, 5 * TIES
+    copies, count = 16, 80
     reader = backend.open(fill(backend, items(count), np.repeat(rows(count // copies), copies, axis=0)).name)
     query = rows(1, seed=3)
     whole = found(reader, query, count)

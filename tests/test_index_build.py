@@ -86,7 +86,7 @@ def test_adds_changes_and_removals_against_the_last_generation(store: Shop) -> N
     reader.close()
 
 
-def test_another_image_side_builds_from_nothing(store: Shop) -> None:
+def test_another_image_tower_builds_from_nothing(store: Shop) -> None:
     write_bundle(store.bundle, encoder=make_encoder(seed=3))
     before = published(store).generation
     report = store.rebuild()
@@ -209,10 +209,10 @@ def test_the_job_lists_rolls_back_and_says_what_is_missing(store: Shop) -> None:
     failed = run("--rollback")
     assert failed.returncode == 2
     assert "no complete generation before" in failed.stderr
-    assert "--catalog is missing" in run("--bundle", str(store.bundle)).stderr
+    assert "--catalog PATH is missing" in run("--bundle", str(store.bundle)).stderr
     assert "give either" in run("--list", "--rollback").stderr
     wrong = run("--bundle", str(store.bundle / "nothing"), "--catalog", str(store.catalog))
-    assert "no complete model bundle" in wrong.stderr
+    assert "not a complete model bundle" in wrong.stderr
 
 
 def test_the_result_is_written_with_its_configuration(store: Shop, tmp_path: Path) -> None:

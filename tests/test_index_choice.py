@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexAccess
 from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.index import open_backend, retry
 from cirray.index.edge import EdgeBackend
@@ -15,12 +15,12 @@ from cirray.index.edge import EdgeBackend
 
 def test_without_a_server_the_backend_is_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QDRANT_URL", raising=False)
-    backend = open_backend(Indexing(path=str(tmp_path / "here")))
+    backend = open_backend(IndexAccess(path=str(tmp_path / "here")))
     assert isinstance(backend, EdgeBackend)
     assert backend.where == str(tmp_path / "here")
     monkeypatch.setenv("CIRRAY_HOME", str(tmp_path))
     monkeypatch.setenv("QDRANT_URL", "")
-    assert open_backend(Indexing()).where == str(tmp_path / "index")
+    assert open_backend(IndexAccess()).where == str(tmp_path / "index")
 
 
 def test_a_server_that_cannot_be_reached_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +28,7 @@ def test_a_server_that_cannot_be_reached_is_never_replaced(tmp_path: Path, monke
     monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:9")
     monkeypatch.delenv("QDRANT_API_KEY", raising=False)
     with pytest.raises(IndexUnavailableError, match="check that Qdrant runs there and that QDRANT_URL is right"):
-        open_backend(Indexing(path=str(tmp_path / "here"), timeout_s=1.0))
+        open_backend(IndexAccess(path=str(tmp_path / "here"), timeout_s=1.0))
     assert not (tmp_path / "here").exists()
     gc.collect()
 
@@ -37,4 +37,4 @@ def test_a_server_that_cannot_be_reached_is_never_replaced(tmp_path: Path, monke
 def test_an_address_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDRANT_URL", url)
     with pytest.raises(SearchIndexError, match=r"QDRANT_URL is .*set it like http://localhost:6333"):
-        open_backend(Indexing())
+        open_backend(IndexAccess())

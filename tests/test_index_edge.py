@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cirray.config.indexing import Hnsw, Indexing
+from cirray.config.indexing import Hnsw, IndexShape
 from cirray.data.filters import Filter
 from cirray.errors import SearchIndexError
 from cirray.index.backend import WritableBackend
@@ -186,7 +186,7 @@ def test_is_read_by_several_processes_at_once(backend: EdgeBackend) -> None:
 @pytest.mark.parametrize("quantization", ["none", "int8"])
 def test_with_a_graph(quantization: str, backend: EdgeBackend) -> None:
     count, features = 400, rows(400)
-    build = Indexing(hnsw=Hnsw(threshold_kb=1), quantization=quantization)
+    build = IndexShape(hnsw=Hnsw(threshold_kb=1), quantization=quantization)
     done = fill(backend, [item(n, half=n % 2) for n in range(count)], features, settings=build)
     files = {path.name for path in backend.root.rglob("*") if path.is_file()}
     assert any("graph" in name for name in files)
@@ -207,7 +207,7 @@ def test_with_a_graph(quantization: str, backend: EdgeBackend) -> None:
 
 
 def test_after_most_items_were_replaced(backend: EdgeBackend) -> None:
-    build = Indexing(hnsw=Hnsw(threshold_kb=1))
+    build = IndexShape(hnsw=Hnsw(threshold_kb=1))
     backend.publish(fill(backend, items(300), rows(300), settings=build).name)
     writer = backend.create(plan(settings=build))
     writer.remove([one.id for one in items(300)[:200]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cirray.config.indexing import Hnsw, Indexing
+from cirray.config.indexing import Hnsw, Indexing, IndexShape
 from cirray.data.attributes import Attribute
 from cirray.errors import SearchIndexError
 from cirray.index.backend import check_fingerprint, new_name, same_build
@@ -21,15 +21,15 @@ def test_names_sort_by_time() -> None:
 def test_what_must_be_the_same_for_items_to_be_taken_over() -> None:
     base = plan(attributes=KNOWN, indexed=["price"])
     assert same_build(base, plan(attributes=list(reversed(KNOWN)), indexed=["price"], count=9))
-    assert same_build(base, plan(attributes=KNOWN, indexed=["price"], settings=Indexing(batch=3, keep=9)))
+    assert same_build(base, plan(attributes=KNOWN, indexed=["price"], settings=Indexing(batch=3, keep=9).shape()))
     texts = [Attribute(name="price", kind="keyword")]
     for other in (
         plan("cd" * 32, attributes=KNOWN, indexed=["price"]),
         plan(attributes=KNOWN, indexed=["price"], dim=9),
         plan(attributes=KNOWN, indexed=["price", "sale"]),
         plan(attributes=texts, indexed=["price"]),
-        plan(attributes=KNOWN, indexed=["price"], settings=Indexing(quantization="int8")),
-        plan(attributes=KNOWN, indexed=["price"], settings=Indexing(hnsw=Hnsw(m=17))),
+        plan(attributes=KNOWN, indexed=["price"], settings=IndexShape(quantization="int8")),
+        plan(attributes=KNOWN, indexed=["price"], settings=IndexShape(hnsw=Hnsw(m=17))),
     ):
         assert not same_build(base, other)
 

@@ -215,7 +215,7 @@ def test_browsing_shows_each_item_once_in_an_order_that_stays(reader: Reader) ->
 
 
 def test_a_cursor_that_is_none_is_refused(reader: Reader) -> None:
-    with pytest.raises(SearchIndexError, match="'no cursor' is no cursor: take it from the page before"):
+    with pytest.raises(SearchIndexError, match="'no cursor' is not a cursor: pass the cursor of the previous page"):
         reader.browse(5, "no cursor")
 
 

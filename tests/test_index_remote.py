@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexAccess
 from cirray.errors import LocationError, SearchIndexError
 from cirray.index import open_backend, remote
 from cirray.index.backend import Generation
 from cirray.index.remote import RemoteEdgeBackend
-from cirray.storage.location import Remote
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 from tests.support.index_backends import fill, found, item, items, plan, rows
 
 
@@ -28,7 +29,7 @@ class Machines:
 
     def backend(self, machine: str) -> RemoteEdgeBackend:
         self._patch.setenv("CIRRAY_HOME", str(self._folder / machine))
-        return RemoteEdgeBackend(self.uri)
+        return RemoteEdgeBackend(Location.parse(self.uri))
 
     def names(self) -> list[str]:
         return sorted(Remote(self.uri).names())
@@ -108,7 +109,7 @@ def test_nobody_sees_a_generation_that_is_being_sent(machines: Machines, monkeyp
 
     def watched(*arguments: Any) -> None:
         pack(*arguments)
-        seen.append(RemoteEdgeBackend(machines.uri).generations())
+        seen.append(RemoteEdgeBackend(Location.parse(machines.uri)).generations())
 
     monkeypatch.setattr(remote, "pack", watched)
     backend = machines.backend("writer")
@@ -138,7 +139,7 @@ def test_who_was_overtaken_publishes_nothing(machines: Machines) -> None:
         done = fill(ours, items(2), rows(2))
         theirs = publish(machines.backend("theirs"), 3)
         with pytest.raises(
-            SearchIndexError, match=f"another job has published {theirs.name} meanwhile, and {done.name} was not"
+            SearchIndexError, match=f"another job published {theirs.name} while this one ran; {done.name} was not"
         ):
             ours.publish(done.name)
         assert ours.published() == theirs.name
@@ -186,15 +187,15 @@ def test_what_a_killed_reader_left_is_thrown_away_when_it_is_old(machines: Machi
 @pytest.mark.parametrize("damage", ["cut", "garbage", "no archive"])
 def test_a_damaged_object_leaves_nothing_half_fetched(machines: Machines, damage: str) -> None:
     done = publish(machines.backend("writer"), 5)
-    place, name = Remote(machines.uri), f"generations/{done.name}/shard.tar.zst"
-    whole = place.read(name) or b""
-    place.write(name, {"cut": whole[: len(whole) // 2], "garbage": b"garbage" * 99, "no archive": b""}[damage])
+    remote, name = Remote(machines.uri), f"generations/{done.name}/shard.tar.zst"
+    whole = remote.read(name) or b""
+    remote.write(name, {"cut": whole[: len(whole) // 2], "garbage": b"garbage" * 99, "no archive": b""}[damage])
     backend = machines.backend("reader")
     for _ in range(2):
         with pytest.raises((SearchIndexError, LocationError), match=done.name):
             backend.open(done.name)
         assert [path for path in backend.root.rglob("*") if path.is_file()] == []
-    place.write(name, whole)
+    remote.write(name, whole)
     reader = backend.open(done.name)
     assert reader.count() == 5
     reader.close()
@@ -219,7 +220,7 @@ def test_two_readers_of_one_machine_fetch_at_the_same_time(machines: Machines, m
 
 def test_a_uri_is_opened_as_it_is_configured(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QDRANT_URL", raising=False)
-    backend = open_backend(Indexing(path=f"{bucket}/index/"))
+    backend = open_backend(IndexAccess(path=f"{bucket}/index/"))
     assert isinstance(backend, RemoteEdgeBackend)
     assert backend.where == f"{bucket}/index"
     assert backend.published() is None

@@ -1,4 +1,4 @@
-"""Calls of a Qdrant client against local servers that misbehave: what is tried again, and what the error says."""
+"""RetryingClient against misbehaving local servers: what is retried, and the error messages."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import pytest
 from qdrant_client import QdrantClient
 from qdrant_client import grpc as wire
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexAccess, IndexShape
 from cirray.data.filters import Filter
 from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.index import retry
 from cirray.index.backend import Generation
 from cirray.index.items import Item, point_id
-from cirray.index.retry import ATTEMPTS, Calls
+from cirray.index.retry import ATTEMPTS, RetryingClient
 from cirray.index.server import ServerBackend, ServerReader, connect_backend
 
 Answer = tuple[int, str, dict[str, str]] | None  # None = the connection is closed without one
@@ -122,7 +122,7 @@ def client(fake: FakeQdrant) -> Iterator[QdrantClient]:
 
 @pytest.fixture
 def count(client: QdrantClient) -> Callable[[], int]:
-    of = Calls(client, "the index")
+    of = RetryingClient(client, "the index")
     return lambda: int(of.call("count", "shop--one", exact=True).count)
 
 
@@ -209,15 +209,15 @@ def test_waits_grow_up_to_a_limit(fake: FakeQdrant, client: QdrantClient, monkey
     monkeypatch.setattr("random.uniform", lambda low, high: longest.append(high) or high)
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
     fake.script = [refusal(503)] * 7
-    assert Calls(client, "the index", 8).call("count", "shop--one", exact=True).count == 3
+    assert RetryingClient(client, "the index", 8).call("count", "shop--one", exact=True).count == 3
     assert longest == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0])
 
 
 def test_a_mistake_of_ours_is_not_hidden(client: QdrantClient) -> None:
     with pytest.raises(AttributeError):
-        Calls(client, "the index").call("no_such_method")
+        RetryingClient(client, "the index").call("no_such_method")
     with pytest.raises(TypeError):
-        Calls(client, "the index").call("count")
+        RetryingClient(client, "the index").call("count")
 
 
 def nobody() -> str:
@@ -228,18 +228,18 @@ def nobody() -> str:
 
 def test_connecting_where_nobody_listens() -> None:
     with pytest.raises(IndexUnavailableError, match=r"info failed 4 times \(ConnectError .*refused\): check that"):
-        connect_backend(nobody(), None, Indexing())
+        connect_backend(nobody(), None, IndexAccess())
 
 
 def test_connecting(fake: FakeQdrant) -> None:
-    backend = connect_backend(fake.url, None, Indexing(collection="shop"))
+    backend = connect_backend(fake.url, None, IndexAccess(collection="shop"))
     assert backend.where == f"{fake.url}, collection shop"
     assert backend.published() == "one"
-    assert connect_backend(fake.url, None, Indexing()).published() is None
+    assert connect_backend(fake.url, None, IndexAccess()).published() is None
 
 
 def test_connections_are_kept(fake: FakeQdrant) -> None:
-    backend = connect_backend(fake.url, None, Indexing(collection="shop"))
+    backend = connect_backend(fake.url, None, IndexAccess(collection="shop"))
     before = fake.connections
     for _ in range(20):
         backend.published()
@@ -249,36 +249,38 @@ def test_connections_are_kept(fake: FakeQdrant) -> None:
 def test_connecting_with_a_wrong_key(fake: FakeQdrant) -> None:
     fake.script = [(200, RIGHT["/"], {}), refusal(401)]  # Qdrant tells its version to anybody
     with pytest.raises(SearchIndexError, match="the key was refused: set QDRANT_API_KEY"):
-        connect_backend(fake.url, None, Indexing())
+        connect_backend(fake.url, None, IndexAccess())
 
 
 @pytest.mark.parametrize("version", ["1.15.5", "0.11.0", "1.9.0", "dev", ""])
 def test_a_server_that_is_too_old(version: str, fake: FakeQdrant) -> None:
     fake.script = [(200, json.dumps({"title": "qdrant", "version": version}), {})]
     with pytest.raises(SearchIndexError, match=rf"Qdrant {version} is too old: cirray needs 1\.16 or later"):
-        connect_backend(fake.url, None, Indexing())
+        connect_backend(fake.url, None, IndexAccess())
 
 
 @pytest.mark.parametrize("version", ["1.16.0", "1.17.1-dev", "1.100.0", "2.0.0", "1.16"])
 def test_a_server_that_is_new_enough(version: str, fake: FakeQdrant) -> None:
     fake.script = [(200, json.dumps({"title": "qdrant", "version": version}), {})]
-    connect_backend(fake.url, None, Indexing())
+    connect_backend(fake.url, None, IndexAccess())
 
 
 def generation() -> Generation:
-    return Generation(name="one", image_fingerprint="ab" * 32, dim=2, settings=Indexing(quantization="int8"))
+    return Generation(name="one", image_fingerprint="ab" * 32, dim=2, settings=IndexShape(quantization="int8"))
 
 
 def test_a_search_as_the_server_sees_it(fake: FakeQdrant, client: QdrantClient) -> None:
-    reader = ServerReader(Calls(client, "the index"), "shop--one", generation())
+    large = generation().model_copy(update={"count": 10_000_000})  # has a graph
+    reader = ServerReader(RetryingClient(client, "the index"), "shop--one", large)
     asked = Filter.model_validate({"sale": True, "price": 10, "colour": {"not": ["red", 1]}})
     assert reader.search(np.ones((1, 2), np.float32), 5, 40, asked, without="me") == [[]]
-    (search,) = fake.bodies[-1]["searches"]
+    (search,), (again,) = (body["searches"] for body in fake.bodies)
+    assert again == {**search, "limit": 2 * search["limit"], "params": {"exact": True}}  # the page was not full
     assert search["query"] == {"nearest": [1.0, 1.0]}
     assert search["params"]["hnsw_ef"] == 128
     assert search["params"]["quantization"] == {"rescore": True, "oversampling": 3.0}
-    assert search["offset"] <= 40
-    assert search["offset"] + search["limit"] >= 45
+    assert "offset" not in search
+    assert search["limit"] > 45  # one more shows whether the page's last score goes on
     must, must_not = search["filter"]["must"], search["filter"]["must_not"]
     assert [condition["key"] for condition in must] == ["attributes.sale", "attributes.price"]
     assert must[0]["match"] == {"value": True}
@@ -376,10 +378,10 @@ def test_uploads_go_by_rest_where_grpc_is_shut(
     points = "/collections/shop--one/points"
     monkeypatch.setitem(RIGHT, points, right({"operation_id": 1, "status": "completed"}))
     features, shut = np.array([[3.0, 4.0]], np.float32), int(nobody().rsplit(":", 1)[1])
-    connect_backend(fake.url, None, Indexing(collection="shop"), shut).put("one", [ITEM], features)
-    assert f"gRPC port {shut} (QDRANT_GRPC_PORT): uploads go by REST" in capsys.readouterr().err
+    connect_backend(fake.url, None, IndexAccess(collection="shop"), shut).put("one", [ITEM], features)
+    assert f"gRPC port {shut} (QDRANT_GRPC_PORT) is unreachable: uploads use REST" in capsys.readouterr().err
     assert (fake.asked.count(points), len(uploads.points)) == (1, 0)
-    connect_backend(fake.url, None, Indexing(collection="shop"), uploads.port).put("one", [ITEM], features)
+    connect_backend(fake.url, None, IndexAccess(collection="shop"), uploads.port).put("one", [ITEM], features)
     assert (fake.asked.count(points), len(uploads.points)) == (1, 1)
     assert "uploads go by REST" not in capsys.readouterr().err
 

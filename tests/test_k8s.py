@@ -19,9 +19,7 @@ import httpx
 import pytest
 import yaml
 
-from cirray.config.command_line import parse
-from cirray.config.recipe import load_recipe
-from cirray.config.schema import Config
+from cirray.config.section import JobConfig
 from cirray.config.serving import Serving
 from tests.support.environments import locked
 from tests.support.k8s_schema.specs import SPECS, Metadata, closed, nodes
@@ -136,26 +134,21 @@ def test_ray_objects_fit_the_crds_of_kuberay(objects: list[Object]) -> None:
 
 # --- jobs and the service ----------------------------------------------------------------------------------------
 
-SHORT = {"train": set(), "tune": set(), "index": {"bundle", "catalog"}, "evaluate": {"bundle", "split"}}
+JOBS = {"train", "tune", "index", "evaluate"}
 
 
-def configured(job: Object) -> Config:
-    """Parses an entrypoint as its script does; fails on a field that does not exist."""
+def configured(job: Object) -> JobConfig:
+    """Parses an entrypoint as its script does; fails on an option that does not exist."""
     python, script, *arguments = shlex.split(job["spec"]["entrypoint"])
     assert python == "python" and script.startswith("/app/jobs/") and (ROOT / script.removeprefix("/app/")).is_file()
-    values = parse(arguments)
-    stem = Path(script).stem
-    for short in SHORT[stem]:
-        values.pop(short)
-    if stem == "tune":
-        names = importlib.import_module("jobs.tune").SHORT
-        values = {f"tune.{name}" if name in names else name: value for name, value in values.items()}
-    return load_recipe(str(values.pop("recipe", "default")), values)
+    _, config = importlib.import_module(f"jobs.{Path(script).stem}").COMMAND.read(arguments)
+    assert isinstance(config, JobConfig)
+    return config
 
 
 def test_every_job_is_one_of_ours_with_settings_that_exist(objects: list[Object]) -> None:
     jobs = of_kind(objects, "RayJob")
-    assert {job["metadata"]["name"] for job in jobs} == SHORT.keys()
+    assert {job["metadata"]["name"] for job in jobs} == JOBS
     for job in jobs:
         assert configured(job).output.startswith("/data/")
         assert job["metadata"]["labels"]["app.kubernetes.io/component"] == job["metadata"]["name"]

@@ -18,7 +18,7 @@ from cirray.cluster.board import Poster
 from cirray.cluster.worker import Worker
 from cirray.config.compute import Compute
 from cirray.config.training import Optimisation
-from cirray.evaluation.metrics import Recall
+from cirray.storage.location import Location
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.average import WeightAverage
 from cirray.training.checkpoints import Progress, read_checkpoint, read_weights, write_checkpoint
@@ -72,7 +72,8 @@ def test_a_first_validation_of_zero_is_the_best() -> None:
 
 
 def test_metrics_of_stages_share_a_file(tmp_path: Path) -> None:
-    one, two = MetricsLog(tmp_path / "m.jsonl", "stage1"), MetricsLog(tmp_path / "m.jsonl", "stage2")
+    file = Location.parse(tmp_path / "m.jsonl")
+    one, two = MetricsLog(file, "stage1"), MetricsLog(file, "stage2")
     assert one.rows() == []
     for epoch in (1, 2, 3):
         one.append({"epoch": epoch, "loss": 0.5})
@@ -92,7 +93,7 @@ def test_metrics_of_stages_share_a_file(tmp_path: Path) -> None:
 
 
 def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "m.jsonl", "s")
+    log = MetricsLog(Location.parse(tmp_path / "m.jsonl"), "s")
     log.append({"epoch": 1})
     log.append({"epoch": 2})
     content = log.path.read_text(encoding="utf-8")
@@ -194,7 +195,7 @@ class Toy(Task):
         self.inference.append(torch.is_inference_mode_enabled())
         error = float(((self.line(self.x).squeeze(1) - self.y) ** 2).mean())
         selection = self.selections[epoch - 1] if self.selections else -error
-        return Validation([Recall("all", 10, 10, {1: selection}, {2: selection})], selection)
+        return Validation({"all R@1": selection, "all Rs@2": selection}, selection)
 
 
 class Desk(Worker):
@@ -213,7 +214,9 @@ class Desk(Worker):
 
 
 def loop(task: Task, worker: Worker, log: Path, **changes: Any) -> Loop:
-    return Loop(task, optimisation(**changes), Compute(), 5, worker, MetricsLog(log, "toy"), Poster(None))
+    return Loop(
+        task, optimisation(**changes), Compute(), 5, worker, MetricsLog(Location.parse(log), "toy"), Poster(None)
+    )
 
 
 def test_all_epochs_run_alone(tmp_path: Path) -> None:
@@ -327,7 +330,7 @@ def test_a_resumed_run_is_an_undisturbed_one(died_after: int, schedule: str, ema
     assert again.batches == task.batches[3 * died_after :]
     assert torch.equal(again.line.weight, task.line.weight)
     rows = [{key: row[key] for key in ("epoch", "loss", "selection")} for row in resumed.log.rows()]
-    undisturbed = MetricsLog(tmp_path / "whole.jsonl", "toy").rows()
+    undisturbed = MetricsLog(Location.parse(tmp_path / "whole.jsonl"), "toy").rows()
     assert rows == [{key: row[key] for key in ("epoch", "loss", "selection")} for row in undisturbed]
     assert [metrics for metrics, _ in other.reports] == [metrics for metrics, _ in desk.reports[died_after:]]
 

@@ -1,4 +1,4 @@
-"""Measures of a space against slow, obvious code, and where they are known."""
+"""Measures against simple reference code, and for known examples."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_rank_is_the_entropy_of_singular_values(count: int, dim: int, seed: int)
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(counts, dims, seeds)
-def test_uniformity_and_alignment_by_hand(count: int, dim: int, seed: int) -> None:
+def test_uniformity_and_alignment_of_known_examples(count: int, dim: int, seed: int) -> None:
     rows, others = units(count, dim, seed), units(count, dim, seed + 1)
     pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
     kernel = [math.exp(-2 * float(((rows[i] - rows[j]) ** 2).sum())) for i, j in pairs]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +17,9 @@ from torch import Tensor
 
 from cirray.data.records import Protocol, Selection
 from cirray.data.table import TripletTable
-from cirray.evaluation.metrics import AVERAGE, Recall, average, evaluate, selection_value
+from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.metrics import METRICS, Metric, Ranks, by_k, measure, selection_value
+from cirray.evaluation.retriever import AVERAGE, Evaluation, Ranking, Retriever, average, evaluate
 
 FASHIONIQ = Protocol("fashioniq", exclude_reference=False, ks=(1, 3, 10, 50), selection="mean-r10-r50")
 CIRR = Protocol("cirr", exclude_reference=True, ks=(1, 2, 5, 10), subset_ks=(1, 2, 3), selection="headline")
@@ -84,36 +88,37 @@ def hit(query: Tensor, images: Tensor, among: list[int], target: int, k: int) ->
 @given(st.integers(0, 10**6))
 def test_fashioniq_keeps_the_reference_and_averages_over_categories(seed: int) -> None:
     table, images, queries = fashioniq(seed)
-    found = evaluate(table, FASHIONIQ, images, queries)
+    found = evaluate(CosineRetriever(table, images, queries), FASHIONIQ)
     assert [result.category for result in found] == ["dress", "shirt", "toptee", AVERAGE]
     for result in found[:-1]:
         members, gallery = table.categories[result.category]
         assert (result.queries, result.gallery) == (len(members), len(gallery))
-        assert result.subset == {}
-        assert list(result.recall) == [1, 3, 10, 50]
-        for k, value in result.recall.items():
+        assert result.undecided == {}
+        assert list(by_k(result.metrics, "R")) == ["1", "3", "10", "50"]
+        assert by_k(result.metrics, "Rs") == {}
+        for k in FASHIONIQ.ks:
             hits = [hit(queries[i], images, gallery.tolist(), int(table.target[i]), k) for i in members]
-            assert value == pytest.approx(100 * fmean(hits))
+            assert result.metrics[f"R@{k}"] == pytest.approx(100 * fmean(hits))
     assert found[-1].queries == len(table)
     for k in FASHIONIQ.ks:
-        assert found[-1].recall[k] == pytest.approx(fmean(result.recall[k] for result in found[:-1]))
+        assert found[-1].metrics[f"R@{k}"] == pytest.approx(fmean(result.metrics[f"R@{k}"] for result in found[:-1]))
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6))
 def test_cirr_removes_the_reference_and_ranks_in_the_image_set(seed: int) -> None:
     table, images, queries = cirr(seed)
-    (found,) = evaluate(table, CIRR, images, queries)
+    (found,) = evaluate(CosineRetriever(table, images, queries), CIRR)
     gallery = table.categories["all"][1].tolist()
     rest = [[row for row in gallery if row != int(reference)] for reference in table.reference]
     assert (found.category, found.queries, found.gallery) == ("all", len(table), 14)
     for k in CIRR.ks:
         hits = [hit(queries[i], images, rest[i], int(table.target[i]), k) for i in range(len(table))]
-        assert found.recall[k] == pytest.approx(100 * fmean(hits))
+        assert found.metrics[f"R@{k}"] == pytest.approx(100 * fmean(hits))
     for k in CIRR.subset_ks:
         sets = [[row for row in gallery if row in table.subset[i].tolist()] for i in range(len(table))]
         hits = [hit(queries[i], images, sets[i], int(table.target[i]), k) for i in range(len(table))]
-        assert found.subset[k] == pytest.approx(100 * fmean(hits))
+        assert found.metrics[f"Rs@{k}"] == pytest.approx(100 * fmean(hits))
 
 
 def test_removing_the_reference_matters() -> None:
@@ -127,16 +132,16 @@ def test_removing_the_reference_matters() -> None:
         categories={"all": (torch.tensor([0]), torch.arange(3))},
         subset=torch.tensor([[1, 2]]),
     )
-    kept = evaluate(table, replace(CIRR, exclude_reference=False), images, torch.ones(1, 1))
-    assert kept[0].recall[1] == 0.0
-    assert evaluate(table, CIRR, images, torch.ones(1, 1))[0].recall[1] == 100.0
+    kept = evaluate(CosineRetriever(table, images, torch.ones(1, 1)), replace(CIRR, exclude_reference=False))
+    assert kept[0].metrics["R@1"] == 0.0
+    assert evaluate(CosineRetriever(table, images, torch.ones(1, 1)), CIRR)[0].metrics["R@1"] == 100.0
 
 
 def test_secret_targets_are_refused() -> None:
     table, images, queries = cirr(0)
     table.target[3] = -1
-    with pytest.raises(ValueError, match="secret"):
-        evaluate(table, CIRR, images, queries)
+    with pytest.raises(ValueError, match="no targets"):
+        evaluate(CosineRetriever(table, images, queries), CIRR)
 
 
 def test_a_split_without_queries_is_refused() -> None:
@@ -144,17 +149,18 @@ def test_a_split_without_queries_is_refused() -> None:
     rows = torch.tensor([], dtype=torch.long)
     empty = replace(table, reference=rows, target=rows, categories={"all": (rows, table.gallery)})
     with pytest.raises(ValueError, match="no queries"):
-        evaluate(empty, CIRR, images, queries[:0])
+        evaluate(CosineRetriever(empty, images, queries[:0]), CIRR)
 
 
 def test_features_that_are_not_finite_are_refused() -> None:
     table, images, queries = cirr(0)
     queries[2, 0] = math.nan
     with pytest.raises(FloatingPointError):
-        evaluate(table, CIRR, images, queries)
+        evaluate(CosineRetriever(table, images, queries), CIRR)
 
 
-SEVEN = Recall("all", 8, 9, {1: 10.0, 5: 20.0, 10: 40.0, 50: 80.0}, {1: 16.0, 2: 32.0, 3: 64.0})
+SEVEN = {"R@1": 10.0, "R@5": 20.0, "R@10": 40.0, "R@50": 80.0, "Rs@1": 16.0, "Rs@2": 32.0, "Rs@3": 64.0}
+OF_SEVEN = replace(CIRR, ks=(1, 5, 10, 50))
 
 
 @pytest.mark.parametrize(
@@ -169,20 +175,85 @@ SEVEN = Recall("all", 8, 9, {1: 10.0, 5: 20.0, 10: 40.0, 50: 80.0}, {1: 16.0, 2:
     ],
 )
 def test_selection_value(selection: str, expected: float) -> None:
-    protocol = replace(CIRR, selection=cast(Selection, selection))
-    assert selection_value([SEVEN], protocol) == pytest.approx(expected)
+    protocol = replace(OF_SEVEN, selection=cast(Selection, selection))
+    assert selection_value(SEVEN, protocol) == pytest.approx(expected)
+    assert selection_value({**SEVEN, "another": 99.0}, protocol) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("selection", ["geometric", "harmonic"])
 def test_a_recall_of_zero_selects_with_zero(selection: str) -> None:
-    protocol = replace(CIRR, selection=cast(Selection, selection))
-    assert selection_value([replace(SEVEN, subset={1: 0.0, 2: 32.0, 3: 64.0})], protocol) == 0.0
+    protocol = replace(OF_SEVEN, selection=cast(Selection, selection))
+    assert selection_value({**SEVEN, "Rs@1": 0.0}, protocol) == 0.0
 
 
 def test_the_average_over_categories_selects() -> None:
     """FashionIQ's number: (mean R@10 + mean R@50) / 2, each category counting the same whatever its size."""
     rows = [
-        Recall("dress", 1000, 9, {10: 10.0, 50: 20.0}, {}),
-        Recall("shirt", 1, 9, {10: 40.0, 50: 60.0}, {}),
+        Evaluation("dress", 1000, 9, {"R@10": 10.0, "R@50": 20.0}, {}),
+        Evaluation("shirt", 1, 9, {"R@10": 40.0, "R@50": 60.0}, {}),
     ]
-    assert selection_value([*rows, average(rows)], FASHIONIQ) == pytest.approx(((10 + 40) / 2 + (20 + 60) / 2) / 2)
+    protocol = replace(FASHIONIQ, ks=(10, 50))
+    assert selection_value(average(rows).metrics, protocol) == pytest.approx(((10 + 40) / 2 + (20 + 60) / 2) / 2)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=9))
+def test_metrics_keep_the_rules_that_everything_else_relies_on(
+    metric: Metric, ranks: list[tuple[int, int, int]]
+) -> None:
+    """Monotone in each rank, "...@K" of the first K places only, percent, names without spaces."""
+    target, subset, later = (np.array(column, dtype=np.int64) for column in zip(*ranks, strict=True))
+    found = metric(Ranks(target, subset), CIRR)
+    assert found
+    one_more = [metric(Ranks(target + later, subset + step), CIRR) for step in (0, later)]
+    for name, value in found.items():
+        assert 0.0 <= value <= 100.0 and " " not in name
+        changes = [other[name] - value for other in one_more]
+        assert all(change <= 1e-9 for change in changes) or all(change >= -1e-9 for change in changes)
+        if "@" in name:
+            k = int(name.partition("@")[2])
+            beyond = metric(Ranks(np.where(target < k, target, target + 7), np.where(subset < k, subset, 99)), CIRR)
+            assert beyond[name] == pytest.approx(value)
+
+
+def test_all_metrics_are_measured_under_names_of_their_own() -> None:
+    ranks = Ranks(np.array([0, 4, 60]), np.array([2, 0, 1]))
+    each = [metric(ranks, CIRR) for metric in METRICS]
+    assert measure(ranks, CIRR) == {name: value for found in each for name, value in found.items()}
+    assert sum(len(found) for found in each) == len(measure(ranks, CIRR))
+    assert by_k(measure(ranks, CIRR), "R") == pytest.approx({"1": 100 / 3, "2": 100 / 3, "5": 200 / 3, "10": 200 / 3})
+    assert by_k(measure(ranks, CIRR), "Rs") == pytest.approx({"1": 100 / 3, "2": 200 / 3, "3": 100.0})
+    assert by_k(measure(Ranks(ranks.target), CIRR), "Rs") == {}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# any retriever
+
+
+class Shortlist(Retriever):
+    """A search service that returns its first five: 2 of 4 targets are among them; the first is found at once."""
+
+    def categories(self) -> Sequence[str]:
+        return ("shop",)
+
+    def rank(self, category: str, exclude_reference: bool) -> Ranking:
+        best, worst = np.array([0, 3, 5, 5]), np.array([0, 3, 89, 89])
+        return Ranking(90 - exclude_reference, Ranks(best), Ranks(worst))
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+def test_a_cut_ranking_decides_what_it_can_and_bounds_the_rest(exclude: bool) -> None:
+    protocol = Protocol("shop", exclude, ks=(1, 5, 10))
+    (found,) = evaluate(Shortlist(), protocol)
+    assert (found.category, found.queries, found.gallery) == ("shop", 4, 90 - exclude)
+    assert by_k(found.metrics, "R") == {"1": 25.0, "5": 50.0}
+    assert by_k(found.undecided, "R") == {"10": (50.0, 100.0)}
+
+
+def test_an_average_is_undecided_where_a_category_is() -> None:
+    rows = [
+        Evaluation("a", 3, 5, {"R@1": 10.0, "R@5": 20.0, "other": 1.0}, {}),
+        Evaluation("b", 4, 6, {"R@1": 30.0}, {"R@5": (40.0, 60.0)}),
+    ]
+    assert average(rows) == Evaluation(AVERAGE, 7, 11, {"R@1": 20.0}, {"R@5": (30.0, 40.0)})

@@ -22,6 +22,7 @@ from torchvision.transforms import functional as TF
 import cirray
 from cirray.config.data import Preprocess
 from cirray.config.recipe import load_recipe
+from cirray.config.training import TrainConfig
 from cirray.data.images import content_pixels, file_pixels, image_pixels, open_rgb, pixels
 from cirray.errors import ConfigError
 from cirray.models.combining.combiner import Combiner
@@ -30,7 +31,7 @@ from cirray.models.losses import contrastive_loss
 from cirray.training.loop import build_optimizer
 from tests.support.bundles import write_bundle
 from tests.support.encoder_fixtures import make_encoder, tiny_encoder
-from tests.test_combiner import by_the_equations
+from tests.test_combining_combiner import by_the_equations
 
 # ---------------------------------------------------------------------------------------------------------------------
 # steps
@@ -78,7 +79,7 @@ def batch(count: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("recipe", ["fashioniq-rn50", "fashioniq-rn50x4", "cirr-rn50", "cirr-rn50x4"])
 def test_three_steps_of_stage_2_are_the_papers(recipe: str) -> None:
     """The Combiner, the loss and Adam as the recipe sets them; without dropout, whose masks nobody could compare."""
-    settings = load_recipe(recipe, {"data.root": "x", "output": "y"}).stage2
+    settings = load_recipe(TrainConfig, recipe, {"data.root": "x", "output": "y"}).stage2
     image, text, target = batch(6, 8)
     torch.manual_seed(0)
     combiner = Combiner(8, 16, 32, 0.0, 0.0, 0.0)
@@ -106,7 +107,7 @@ def test_three_steps_of_stage_2_are_the_papers(recipe: str) -> None:
 @pytest.mark.parametrize("recipe", ["fashioniq-rn50", "fashioniq-rn50x4", "cirr-rn50", "cirr-rn50x4"])
 def test_three_steps_of_stage_1_are_the_papers(recipe: str) -> None:
     """normalize(raw image + raw text) against the targets; the text tower is one linear layer here."""
-    settings = load_recipe(recipe, {"data.root": "x", "output": "y"}).stage1
+    settings = load_recipe(TrainConfig, recipe, {"data.root": "x", "output": "y"}).stage1
     image, words, target = batch(6, 8)
     torch.manual_seed(0)
     tower = torch.nn.Linear(8, 8)
@@ -145,7 +146,7 @@ def test_the_loss_by_hand_is_no_tautology() -> None:
 
 
 def of_the_reference(image: Image.Image, size: int, pad: str = "target", ratio: float = 1.25) -> np.ndarray:
-    """Pad, resize, crop in the picture's own mode, and only then RGB: the order in the reference facts."""
+    """Pad, resize and crop in the picture's own mode, then convert to RGB: CLIP4Cir's order."""
     width, height = image.size
     longest = max(width, height)
     borders = [0, 0]
@@ -259,6 +260,12 @@ def test_a_bundle_converts_as_it_says_and_its_fingerprint_tells(tmp_path: Path) 
 
 
 def test_bundles_from_before_keep_their_fingerprint() -> None:
-    assert Preprocess().identity() == {"pad": "target", "ratio": 1.25, "background": "white"}
+    before = {"pad": "target", "ratio": 1.25, "background": "white"}
+    assert Preprocess.stored(before).identity() == before
+    assert Preprocess.stored({**before, "convert": "first"}).identity() == before
+    last = {**before, "convert": "last"}
+    assert Preprocess.stored(last).identity() == last
+    assert Preprocess(convert="last").identity() == last
+    assert Preprocess().identity() == {**before, "color": "srgb"}
     with pytest.raises(ConfigError, match=r"preprocess\.convert"):
-        load_recipe("default", {"preprocess.convert": "never"})
+        load_recipe(TrainConfig, "default", {"preprocess.convert": "never"})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cirray.evaluation.ranking import order_subset, subset_ranks, target_ranks, top_k
 
@@ -52,7 +54,8 @@ many = settings(max_examples=150, deadline=None, derandomize=True)
 @many
 @given(cases(), st.booleans(), st.integers(1, 9))
 def test_target_ranks_are_those_of_a_full_sort(case: Case, exclude: bool, chunk: int) -> None:
-    found = target_ranks(case.query, case.gallery, case.target, case.exclude if exclude else None, chunk)
+    exclude_rows = case.exclude if exclude else None
+    found = target_ranks(case.query, case.gallery, case.target, exclude_rows, chunk * len(case.gallery))
     expected = [
         ranking(case.query[i], case.gallery, allowed(case, i, exclude)).index(int(case.target[i]))
         for i in range(len(case.query))
@@ -64,8 +67,8 @@ def test_target_ranks_are_those_of_a_full_sort(case: Case, exclude: bool, chunk:
 @many
 @given(cases(), st.booleans(), st.integers(1, 15), st.integers(1, 9))
 def test_top_k_is_that_of_a_full_sort(case: Case, exclude: bool, k: int, chunk: int) -> None:
-    scores, rows = top_k(case.query, case.gallery, k, case.exclude if exclude else None, chunk)
     images = len(case.gallery)
+    scores, rows = top_k(case.query, case.gallery, k, case.exclude if exclude else None, chunk * images)
     assert rows.dtype == torch.int64
     assert rows.shape == scores.shape == (len(case.query), min(k, images))
     for i in range(len(case.query)):
@@ -103,9 +106,10 @@ def test_subset_ranks_are_those_of_a_full_sort(case: Case, width: int, seed: int
 def test_half_precision_ranks_alike(dtype: torch.dtype, case: Case, chunk: int) -> None:
     query, gallery = case.query.to(dtype), case.gallery.to(dtype)
     expected = target_ranks(case.query, case.gallery, case.target, case.exclude)
-    assert target_ranks(query, gallery, case.target, case.exclude, chunk).tolist() == expected.tolist()
+    at_once = chunk * len(gallery)
+    assert target_ranks(query, gallery, case.target, case.exclude, at_once).tolist() == expected.tolist()
     rows = top_k(case.query, case.gallery, 5, case.exclude)[1]
-    assert top_k(query, gallery, 5, case.exclude, chunk)[1].tolist() == rows.tolist()
+    assert top_k(query, gallery, 5, case.exclude, at_once)[1].tolist() == rows.tolist()
     subset = torch.arange(len(gallery)).repeat(len(query), 1)
     own = subset_ranks(case.query, case.gallery, case.target, subset)
     assert subset_ranks(query, gallery, case.target, subset).tolist() == own.tolist()
@@ -120,6 +124,38 @@ def test_copies_of_the_target_in_its_subset_tie(dim: int) -> None:
     subset = torch.tensor([[7, 3]]).repeat(100, 1)
     assert subset_ranks(query, gallery, torch.full((100,), 3), subset).tolist() == [0] * 100
     assert subset_ranks(query, gallery, torch.full((100,), 7), subset).tolist() == [1] * 100
+
+
+class LargestTensor(TorchDispatchMode):
+    """Records the number of elements of the largest tensor that any operation returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for one in found if isinstance(found, tuple) else (found,):
+            if isinstance(one, Tensor):
+                self.elements = max(self.elements, one.numel())
+        return found
+
+
+@pytest.mark.parametrize("at_once", [1, 400, 1000, 2599, 10**6])
+def test_memory_is_bounded_by_scores_and_the_results_do_not_depend_on_it(at_once: int) -> None:
+    """Queries times gallery: a chunk is one query at least, and 2 of 400 images with 1,000 scores at once."""
+    random = torch.Generator().manual_seed(0)
+    gallery = torch.nn.functional.normalize(torch.randn(400, 2, generator=random), dim=1)
+    query = torch.nn.functional.normalize(torch.randn(50, 2, generator=random), dim=1)
+    target, exclude = torch.arange(50), torch.arange(50, 100)
+    with LargestTensor() as largest:
+        ranks = target_ranks(query, gallery, target, exclude, at_once)
+        scores, rows = top_k(query, gallery, 10, exclude, at_once)
+    assert largest.elements == max(gallery.numel(), min(50, max(1, at_once // 400)) * 400)
+    assert ranks.tolist() == target_ranks(query, gallery, target, exclude).tolist()
+    expected = top_k(query, gallery, 10, exclude)
+    assert rows.tolist() == expected[1].tolist()
+    torch.testing.assert_close(scores, expected[0], atol=1e-6, rtol=0)
 
 
 def test_no_queries() -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import jobs.score
 from cirray.data.records import Protocol, Triplet
 from cirray.errors import ConfigError, DataError
-from cirray.evaluation.ranked_lists import average, score_lists
+from cirray.evaluation.ranked_lists import ListScores, average_json, score_lists
 from cirray.evaluation.ranking_files import Pairs, Rankings, read_pairs, read_rankings
+from cirray.evaluation.retriever import Evaluation
 from tests.support.data_fixtures import cirr_record, pair, triplet, write_json, write_lines
 
 MEMBERS = ["m0", "m1", "m2", "m3", "m4", "m5"]
@@ -34,7 +35,8 @@ def kept_pairs() -> Pairs:
 
 
 def scored(pairs: Pairs, *lists: Sequence[str], metric: str = "recall", keep: bool | None = None) -> dict[str, Any]:
-    return score_lists(pairs, Rankings({str(i): tuple(names) for i, names in enumerate(lists)}, metric), keep)
+    rankings = Rankings({str(i): tuple(names) for i, names in enumerate(lists)}, metric)
+    return score_lists(pairs, rankings, keep).to_json()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -88,7 +90,7 @@ def test_a_list_that_is_too_short_decides_nothing_it_cannot() -> None:
     found = scored(cirr_pairs(4), ["z0", "m3"], ["z0", "z1", "z2"], missed, missed)
     assert found["recall"] == {"1": 0.0, "2": 25.0, "5": None, "10": None}
     assert found["undecidable"]["R@5"] == (
-        "1 of 4 lists end before place 5 without the target (pair 1 after 3); the figure is between 25.00 and 50.00"
+        "1 of 4 lists end before rank 5 without the target (pair 1 after 3); the value is between 25.00 and 50.00"
     )
 
 
@@ -97,7 +99,7 @@ def test_the_reference_is_left_out_and_told() -> None:
     assert found["recall"]["1"] == 50.0
     assert found["reference"] == "removed"
     assert found["notes"] == [
-        "1 of 2 lists still hold their reference (pair 0): it was left out before counting, which makes those lists "
+        "1 of 2 lists contain their reference (such as pair 0): it was removed before scoring, which makes those lists "
         "shorter"
     ]
     kept = scored(cirr_pairs(2), ["m0", "m3", "z1"], ["z0", "z1", "m3"], keep=True)
@@ -121,7 +123,7 @@ def test_where_the_reference_is_kept_it_counts() -> None:
 
 
 def test_a_reference_that_was_removed_where_it_should_be_kept_is_suspected() -> None:
-    assert "no list holds its reference" in scored(kept_pairs(), ["t", "x"])["notes"][0]
+    assert "no list contains its reference" in scored(kept_pairs(), ["t", "x"])["notes"][0]
 
 
 @pytest.mark.parametrize("metric", ["recall", "recall_subset"])
@@ -142,15 +144,17 @@ def test_a_target_that_three_others_precede_is_a_miss() -> None:
 def test_names_written_otherwise_are_suspected() -> None:
     found = scored(cirr_pairs(), [f"./dev/{name}.png" for name in MEMBERS])
     assert (
-        "are names written as in the annotations? pair 0 lists './dev/m0.png' first, and its target is 'm3'"
+        "check that names are written as in the annotations; pair 0 lists './dev/m0.png' first, and its target is 'm3'"
         in (found["notes"][-1])
     )
 
 
 def test_the_average_over_files() -> None:
-    one = {"queries": 2, "recall": {"10": 10.0, "50": 40.0}}
-    two = {"queries": 8, "recall": {"10": 20.0, "50": None}}
-    assert average([one, two]) == {"queries": 10, "recall": {"10": 15.0, "50": None}}
+    one = Evaluation("all", 2, 90, {"R@10": 10.0, "R@50": 40.0}, {})
+    two = Evaluation("all", 8, 90, {"R@10": 20.0}, {"R@50": (30.0, 50.0)})
+    found = average_json([ListScores("fashioniq", True, one, {}, []), ListScores("fashioniq", True, two, {}, [])])
+    values: dict[str, Any] = {"recall": {"10": 15.0, "50": None}, "metrics": {"R@10": 15.0, "R@50": None}}
+    assert found == {"queries": 10, **values}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -185,13 +189,13 @@ def test_both_layouts_of_rankings(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ({"0": ["b"]}, "1 of 2 pairs: have no ranking, such as pair 1"),
-        ({"0": ["b"], "1": ["a"], "5": []}, "1 of 3 rankings: are of pairs that are not annotated, such as '5'"),
-        ({"0": ["b"], "1": ["a", "z", "z"]}, "pair 1: 'z' is there twice"),
+        ({"0": ["b"], "1": ["a"], "5": []}, "1 of 3 rankings: are of pairs without annotation, such as '5'"),
+        ({"0": ["b"], "1": ["a", "z", "z"]}, "pair 1: 'z' is listed twice"),
         ({"0": ["b"], "1": "a"}, "pair 1: its ranking must be a list of image names"),
         ({"0": ["b"], "1": [3]}, "pair 1: its ranking must be a list of image names"),
         (
             [{"candidate": "c", "ranking": ["b"]}, {"candidate": "a", "ranking": ["b"]}],
-            "entry 0: candidate is not 'a', which the annotations have in this place",
+            "entry 0: candidate must be 'a', as in the annotation with this index",
         ),
         ("text", "rankings are one JSON object"),
     ],
@@ -217,12 +221,12 @@ def test_wrong_annotations_are_told(tmp_path: Path) -> None:
 
     refused(tmp_path / "nowhere.json", "nowhere.json: the file is missing")
     refused(tmp_path / "nowhere.json", "1 problem in")
-    refused(write_json(tmp_path / "ranks.json", {"0": ["b"]}), "holds no annotations")
-    refused(write_json(tmp_path / "list.json", [{"x": 1}]), "holds no annotations")
+    refused(write_json(tmp_path / "ranks.json", {"0": ["b"]}), "is not an annotation file")
+    refused(write_json(tmp_path / "list.json", [{"x": 1}]), "is not an annotation file")
     refused(
         write_json(tmp_path / "cap.json", [pair("a", None, "x"), pair("c", "a", "y")]), "1 of 2 pairs have no target"
     )
-    refused(write_json(tmp_path / "cap2.json", [pair("a", "b", "x"), pair("", "a", "y")]), "every pair counts")
+    refused(write_json(tmp_path / "cap2.json", [pair("a", "b", "x"), pair("", "a", "y")]), "every pair is scored")
 
 
 def score(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -251,9 +255,12 @@ def test_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ((), "--ranks FILE is missing"),
         (("--ranks", "x"), "--annotations FILE is missing"),
-        (("--ranks", "[x, y]", "--annotations", "z"), "2 files of --ranks and 1 of --annotations"),
-        (("--ranks", "x", "--annotations", "z", "--keep-reference", "5"), "--keep-reference is true or false"),
-        (("--rank", "x"), "unknown argument --rank"),
+        (("--ranks", "[x, y]", "--annotations", "z"), "--ranks has 2 files and --annotations 1"),
+        (
+            ("--ranks", "x", "--annotations", "z", "--keep-reference", "5"),
+            "--keep-reference: input should be a valid boolean",
+        ),
+        (("--rank", "x"), "no option is named --rank. Did you mean --ranks?"),
     ],
 )
 def test_the_job_refuses(arguments: Sequence[str], message: str) -> None:

@@ -80,7 +80,7 @@ def test_alone_has_everything() -> None:
     assert worker.shares(7) == [7]
     rows = torch.ones(2, 3)
     assert worker.gather(rows, [2]) is rows
-    assert worker.agree("x") == "x"
+    assert worker.broadcast("x") == "x"
     assert float(worker.sum(torch.tensor(2.0))) == 2.0
     assert worker.checkpoint() is None
 

@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 from cirray.client.feedback import export_triplets
+from cirray.config.indexing import IndexConfig
 from cirray.config.recipe import load_recipe
 from cirray.config.serving import Serving
 from cirray.index.build import build_index
 from cirray.index.edge import EdgeBackend
-from cirray.storage.location import Remote, mirror_of, push
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 from serve.environment import open_index
 from serve.service import Service
 from tests.support.object_store import upload
@@ -27,7 +29,7 @@ from tests.support.service_fixtures import Shop, ask
 
 def index(bucket: str) -> dict[str, Any]:
     """Runs the indexing job with nothing but URIs."""
-    config = load_recipe("default", {"index.path": f"{bucket}/index", "store": f"{bucket}/store"})
+    config = load_recipe(IndexConfig, "default", {"index.path": f"{bucket}/index", "store": f"{bucket}/store"})
     return build_index(f"{bucket}/bundle", f"{bucket}/shop/catalog.jsonl", config)
 
 
@@ -36,7 +38,7 @@ def shop_at_a_uri(shop: Shop, bucket: str, tmp_path: Path, monkeypatch: pytest.M
     """A bucket with the shop's catalog, bundle and index."""
     monkeypatch.delenv("QDRANT_URL", raising=False)
     upload(shop.catalog.parent, f"{bucket}/shop")
-    push(shop.bundle, f"{bucket}/bundle", "model.json")
+    upload(shop.bundle, f"{bucket}/bundle")
     monkeypatch.setenv("CIRRAY_HOME", str(tmp_path / "job"))
     report = index(bucket)
     assert (report["items"], report["embedded"], report["index"]) == (40, 40, f"{bucket}/index")
@@ -84,7 +86,7 @@ def test_the_service_searches_shows_pictures_and_keeps_feedback(
     assert export_triplets(f"{bucket}/feedback", tmp_path / "triplets.jsonl") == {"triplets": 1}
     (line,) = (tmp_path / "triplets.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["captions"] == ["blue"]
-    assert not list(mirror_of(f"{bucket}/shop").rglob("*.png")), "pictures are shown from where they are"
+    assert not list(Location.parse(f"{bucket}/shop").local.rglob("*.png")), "pictures are shown from where they are"
 
 
 class Slow(EdgeBackend):

@@ -17,12 +17,13 @@ from safetensors.numpy import save_file
 
 from cirray.errors import StoreError
 from cirray.features.store import FeatureStore
+from cirray.storage.location import Location
 
 PRINT = "ab" * 32
 
 
 def store_in(root: Path) -> FeatureStore:
-    return FeatureStore(root, "image", PRINT)
+    return FeatureStore(Location.parse(root), "image", PRINT)
 
 
 def row(key: int, width: int = 4) -> np.ndarray:
@@ -52,8 +53,8 @@ def test_rows_come_back_in_any_order_and_as_often_as_asked(tmp_path: Path) -> No
 
 def test_pixels_stay_bytes(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 4, 4), dtype=np.uint8)
-    FeatureStore(tmp_path, "pixels", PRINT).write(["a", "b", "c"], pixels)
-    found = FeatureStore(tmp_path, "pixels", PRINT).read(["c", "a"])
+    FeatureStore(Location.parse(tmp_path), "pixels", PRINT).write(["a", "b", "c"], pixels)
+    found = FeatureStore(Location.parse(tmp_path), "pixels", PRINT).read(["c", "a"])
     assert found.dtype == torch.uint8
     np.testing.assert_array_equal(found.numpy(), pixels[[2, 0]])
 
@@ -86,8 +87,8 @@ def test_reading_what_is_not_there(tmp_path: Path) -> None:
 
 def test_kinds_and_fingerprints_do_not_mix(tmp_path: Path) -> None:
     store_in(tmp_path).write(names([1]), rows([1]))
-    assert FeatureStore(tmp_path, "text", PRINT).missing(["key1"]) == ["key1"]
-    assert FeatureStore(tmp_path, "image", "cd" * 32).missing(["key1"]) == ["key1"]
+    assert FeatureStore(Location.parse(tmp_path), "text", PRINT).missing(["key1"]) == ["key1"]
+    assert FeatureStore(Location.parse(tmp_path), "image", "cd" * 32).missing(["key1"]) == ["key1"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -126,11 +127,11 @@ def test_a_truncated_shard_is_named(share: float, tmp_path: Path) -> None:
 
 def test_a_shard_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
     store = store_in(tmp_path)
-    other = FeatureStore(tmp_path, "image", "cd" * 32)
+    other = FeatureStore(Location.parse(tmp_path), "image", "cd" * 32)
     shard = other.write(names([1]), rows([1]))
     store.folder.mkdir()
     shard.rename(store.folder / shard.name)
-    with pytest.raises(StoreError, match=f"{shard.name} belongs to fingerprint {'cd' * 32}"):
+    with pytest.raises(StoreError, match=f"{shard.name} has fingerprint {'cd' * 32}"):
         store.read(["key1"])
 
 
@@ -138,7 +139,7 @@ def test_a_safetensors_file_that_is_no_shard_is_refused(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.folder.mkdir(parents=True)
     save_file({"rows": rows([1])}, store.folder / "x.safetensors")
-    with pytest.raises(StoreError, match=r"x\.safetensors belongs to fingerprint None"):
+    with pytest.raises(StoreError, match=r"x\.safetensors has fingerprint None"):
         store.missing(["key1"])
 
 

@@ -1,4 +1,4 @@
-"""What the study finds, against slow, obvious code."""
+"""The study against simple reference code."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cirray.config.training import CombiningSettings
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import TripletTable, build_table
-from cirray.evaluation.metrics import evaluate
+from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.retriever import evaluate
 from cirray.study.failures import examples, failures
-from cirray.study.findings import Finding, agreement, find, telling
-from cirray.study.groups import LENGTHS, by_group, lengths, relations
+from cirray.study.findings import Finding, agreement, measure, most_discriminative_k
+from cirray.study.groups import LENGTHS, lengths, recall_by_group, relations
+from cirray.study.plots import claim_plot
 from cirray.study.report import claim
 from cirray.study.scores import ranks, score, similarities
-from cirray.study.variants import Variant
+from cirray.study.variants import Variant, stages_of_bundle
+from tests.support.bundles import write_bundle
 
 seeds = st.integers(0, 10**6)
 
@@ -51,7 +55,7 @@ def variant(data: Dataset, table: TripletTable, seed: int, name: str = "Sum") ->
     random = torch.Generator().manual_seed(seed)
     gallery = torch.nn.functional.normalize(torch.randn(14, 4, generator=random), dim=1)
     query = torch.nn.functional.normalize(torch.randn(len(table), 4, generator=random), dim=1)
-    return Variant(name, gallery, query, None, evaluate(table, data.protocol, gallery, query))
+    return Variant(name, gallery, query, None, evaluate(CosineRetriever(table, gallery, query), data.protocol))
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -81,10 +85,10 @@ def test_ranks_give_the_recall_that_evaluation_gives(seed: int, exclude: bool) -
     found = variant(data, table, seed)
     protocol = Protocol("test", exclude_reference=exclude, ks=(1, 2, 5))
     rank = ranks(found, table, exclude)
-    by_category = by_group(rank, [triplet.category for triplet in data.splits["val"].triplets], 2)
-    expected = evaluate(table, protocol, found.gallery, found.query)
+    by_category = recall_by_group(rank, [triplet.category for triplet in data.splits["val"].triplets], 2)
+    expected = evaluate(CosineRetriever(table, found.gallery, found.query), protocol)
     assert {name: value for name, (_, value) in by_category.items()} == pytest.approx(
-        {recall.category: recall.recall[2] for recall in expected[:-1]}
+        {one.category: one.metrics["R@2"] for one in expected[:-1]}
     )
     assert {count for count, _ in by_category.values()} == {6}
 
@@ -96,14 +100,14 @@ def test_groups_of_queries() -> None:
     one, four, seven, ten, thirteen, sixteen = lengths(table)[:6]
     assert [one, four, seven] == ["1 to 3 words", "4 to 6 words", "7 to 9 words"]
     assert [ten, thirteen, sixteen] == ["10 to 14 words", "10 to 14 words", "15 words or more"]
-    by_length = by_group(torch.arange(12), lengths(table)[::-1], 3, LENGTHS)
+    by_length = recall_by_group(torch.arange(12), lengths(table)[::-1], 3, LENGTHS)
     assert list(by_length) == ["1 to 3 words", "4 to 6 words", "7 to 9 words", "10 to 14 words", "15 words or more"]
     assert by_length["15 words or more"] == (2, 50.0)
 
 
 def test_failures_take_the_worst_of_each_group_in_turn() -> None:
     rank, names = torch.tensor([5, 0, 9, 7, 1, 0]), ["a", "a", "a", "b", "b", "b"]
-    groups = by_group(rank, names, 1)
+    groups = recall_by_group(rank, names, 1)
     assert groups == {"a": (3, pytest.approx(100 / 3)), "b": (3, pytest.approx(100 / 3))}
     assert failures(rank, names, 3) == [2, 3, 0]
     assert failures(rank, names, 9) == [2, 3, 0, 4], "a target in the first place is no failure"
@@ -124,25 +128,24 @@ def test_an_example_shows_the_best_of_its_own_gallery(removed: bool) -> None:
         assert example.results == [Path(f"{name}.png") for name in names[:6]]
         assert example.reference == Path(f"{triplet.reference}.png") and example.target == Path(f"{triplet.target}.png")
         assert example.caption == triplet.captions[0]
-        assert example.note == f"target: place {names.index(triplet.target or '') + 1}"
+        assert example.note == f"target: rank {names.index(triplet.target or '') + 1}"
 
 
 def finding(name: str, **numbers: Any) -> Finding:
     data = dataset(0)
     table = build_table(data, "val")
     one = variant(data, table, 0, name)
-    measured = find(one, score(one, table, False), table).to_json()
-    return Finding(**{**measured, **numbers})
+    return replace(measure(one, score(one, table, False), table), **numbers)
 
 
 def test_agreement_counts_pairs_and_leaves_single_parts_out() -> None:
     found = [
-        finding("text only", rank=99.0, recall={1: 0.0, 10: 99.0}),
-        finding("Combiner", rank=4.0, uniformity=-2.5, recall={1: 40.0, 10: 99.5}),
-        finding("Sum", rank=3.0, uniformity=-1.0, recall={1: 10.0, 10: 99.0}),
-        finding("FT Sum", rank=5.0, uniformity=-2.0, recall={1: 20.0, 10: 99.5}),
+        finding("text only", rank=99.0, metrics={"R@1": 0.0, "R@10": 99.0, "other": 0.0 + 0.0}),
+        finding("Combiner", rank=4.0, uniformity=-2.5, metrics={"R@1": 40.0, "R@10": 99.5, "other": 40.0 + 40.0}),
+        finding("Sum", rank=3.0, uniformity=-1.0, metrics={"R@1": 10.0, "R@10": 99.0, "other": 10.0 + 10.0}),
+        finding("FT Sum", rank=5.0, uniformity=-2.0, metrics={"R@1": 20.0, "R@10": 99.5, "other": 20.0 + 20.0}),
     ]
-    assert telling(found) == 1
+    assert most_discriminative_k(found) == 1
     agreed = agreement(found, 1)
     assert agreed["rank"] == (2, 3)
     assert agreed["uniformity"] == (3, 3)
@@ -159,11 +162,13 @@ def test_numbers_of_a_variant_whose_queries_are_their_targets() -> None:
     gallery = variant(data, table, 3).gallery
     query: Tensor = gallery[table.target]
     share = torch.linspace(0, 1, len(table))
-    perfect = Variant("Combiner", gallery, query, share, evaluate(table, data.protocol, gallery, query))
-    found = find(perfect, score(perfect, table, False), table)
+    perfect = Variant(
+        "Combiner", gallery, query, share, evaluate(CosineRetriever(table, gallery, query), data.protocol)
+    )
+    found = measure(perfect, score(perfect, table, False), table)
     assert (found.positive, found.separation) == (pytest.approx(1.0), pytest.approx(1.0))
     assert found.alignment == pytest.approx(0.0, abs=1e-12)
-    assert found.recall[1] == 100.0
+    assert found.metrics["R@1"] == 100.0
     assert found.share == pytest.approx(0.5)
     assert found.share_deviation == pytest.approx(np.std(np.linspace(0, 1, len(table))))
     assert 1 < found.rank <= 4
@@ -173,7 +178,23 @@ def test_recall_of_a_variant_is_the_average_of_categories() -> None:
     data = dataset(0)
     table = build_table(data, "val")
     one = variant(data, table, 0)
-    dress, shirt, _ = one.recall
-    assert dress.recall != shirt.recall
-    measured = find(one, score(one, table, False), table)
-    assert measured.recall == pytest.approx({k: (dress.recall[k] + shirt.recall[k]) / 2 for k in (1, 2, 5)})
+    dress, shirt, _ = one.found
+    assert dress.metrics != shirt.metrics
+    measured = measure(one, score(one, table, False), table)
+    names = {k: f"R@{k}" for k in (1, 2, 5)}
+    expected = {name: (dress.metrics[name] + shirt.metrics[name]) / 2 for name in names.values()}
+    assert {name: measured.metrics[name] for name in expected} == pytest.approx(expected)
+    assert measured.to_json()["recall"] == pytest.approx({str(k): expected[name] for k, name in names.items()})
+
+
+def test_a_combining_function_goes_by_its_own_name(tmp_path: Path) -> None:
+    for function, expected in {"gated": "FT Gated", "combiner": "FT Combiner", "sum": "FT Sum"}.items():
+        settings_ = CombiningSettings(function=function, projection=4, hidden=8)
+        (stage,) = stages_of_bundle(write_bundle(tmp_path / function, settings=settings_))
+        assert list(stage.functions) == list(dict.fromkeys(["image only", "text only", "FT Sum", expected]))
+        assert type(stage.functions[expected]).__name__ == expected.removeprefix("FT ")
+
+
+def test_pictures_take_any_combining_function() -> None:
+    found = [finding(name) for name in ("image only", "text only", "Sum", "Gated", "FT Sum", "FT Gated")]
+    assert claim_plot(found, 1).startswith(b"\x89PNG")

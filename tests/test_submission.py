@@ -15,6 +15,7 @@ from torch import Tensor
 
 import cirray
 from cirray.config.data import Data
+from cirray.config.evaluation import EvaluateConfig
 from cirray.config.recipe import load_recipe
 from cirray.data.formats import cirr, fashioniq, load_format
 from cirray.data.formats._annotations import Annotations
@@ -22,9 +23,11 @@ from cirray.data.records import Dataset, Triplet
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.bundle import evaluate_bundle
-from cirray.evaluation.metrics import evaluate
+from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.metrics import by_k
 from cirray.evaluation.ranked_lists import score_lists
 from cirray.evaluation.ranking_files import Pairs, Rankings, read_pairs, read_rankings
+from cirray.evaluation.retriever import evaluate
 from cirray.evaluation.submission import rank_bundle, rank_names
 from tests.support.bundles import write_bundle
 from tests.support.data_fixtures import cirr_record, write_json, write_picture
@@ -60,7 +63,7 @@ def test_scoring_the_lists_is_evaluating_the_features(name: str, seed: int, top:
     table, images, queries = random_cirr(seed) if name == "cirr" else random_fashioniq(seed)
     names = [str(row) for row in range(len(images))]
     ranked, within = rank_names(table, protocol, names, images, queries, top)
-    for result in evaluate(table, protocol, images, queries):
+    for result in evaluate(CosineRetriever(table, images, queries), protocol):
         if result.category not in table.categories:
             continue
         pairs = as_pairs(table, name, result.category)
@@ -68,15 +71,16 @@ def test_scoring_the_lists_is_evaluating_the_features(name: str, seed: int, top:
         lists = {key: tuple(ranked[int(key)]) for key in pairs.triplets}
         assert all(set(found) <= gallery for found in lists.values())
         assert {len(found) for found in lists.values()} == {min(top, result.gallery)} or name == "cirr"
-        scored = score_lists(pairs, Rankings(lists, "recall"))
-        for k, value in result.recall.items():
+        scored = score_lists(pairs, Rankings(lists, "recall")).to_json()
+        for k, value in ((k, result.metrics[f"R@{k}"]) for k in protocol.ks):
             found = scored["recall"][str(k)]
             if k <= top and k < result.gallery:
                 assert found == pytest.approx(value, abs=1e-4) or "image sets only" in str(scored["notes"])
             assert found is None or found == pytest.approx(value, abs=1e-4)
         if name == "cirr":
-            sets = score_lists(pairs, Rankings({key: tuple(within[int(key)]) for key in lists}, "recall_subset"))
-            assert sets["recall_subset"] == {str(k): pytest.approx(v, abs=1e-4) for k, v in result.subset.items()}
+            lists = {key: tuple(within[int(key)]) for key in lists}
+            sets = score_lists(pairs, Rankings(lists, "recall_subset")).to_json()
+            assert sets["recall_subset"] == pytest.approx(by_k(result.metrics, "Rs"), abs=1e-4)
 
 
 @pytest.mark.parametrize("top", [5, 13, 14, 50])
@@ -150,15 +154,15 @@ def test_the_scorer_reads_the_submissions_of_a_split_with_targets(tmp_path: Path
     annotations = cirr.read(data, ["val"])
     table = build_table(dataset_of(annotations), "val")
     images, queries = random_features(dataset_of(annotations), "val", len(table))
-    (expected,) = evaluate(table, annotations.protocol, images, queries)
+    (expected,) = evaluate(CosineRetriever(table, images, queries), annotations.protocol)
     files = files_of(annotations, data, "val")
     pairs = read_pairs(REAL / "cirr/captions/cap.rc2.val.json")
     recall, subset = (
-        score_lists(pairs, read_rankings(write_json(tmp_path / name, content), pairs))
+        score_lists(pairs, read_rankings(write_json(tmp_path / name, content), pairs)).to_json()
         for name, content in files.items()
     )
-    assert recall["recall"] == {str(k): pytest.approx(value, abs=1e-4) for k, value in expected.recall.items()}
-    assert subset["recall_subset"] == {str(k): pytest.approx(value, abs=1e-4) for k, value in expected.subset.items()}
+    assert recall["recall"] == pytest.approx(by_k(expected.metrics, "R"), abs=1e-4)
+    assert subset["recall_subset"] == pytest.approx(by_k(expected.metrics, "Rs"), abs=1e-4)
     assert recall["notes"] == []
 
 
@@ -184,11 +188,11 @@ def test_the_scorer_reads_fashioniq_rankings(tmp_path: Path) -> None:
     annotations = fashioniq.read(data, ["val"])
     table = build_table(dataset_of(annotations), "val")
     images, queries = random_features(dataset_of(annotations), "val", len(table))
-    (expected,) = evaluate(table, annotations.protocol, images, queries)
+    (expected,) = evaluate(CosineRetriever(table, images, queries), annotations.protocol)
     ((name, content),) = files_of(annotations, data, "val").items()
     pairs = read_pairs(REAL / "fashioniq/captions/cap.dress.val.json")
-    found = score_lists(pairs, read_rankings(write_json(tmp_path / name, content), pairs))
-    assert found["recall"] == {str(k): pytest.approx(value, abs=1e-4) for k, value in expected.recall.items()}
+    found = score_lists(pairs, read_rankings(write_json(tmp_path / name, content), pairs)).to_json()
+    assert found["recall"] == pytest.approx(by_k(expected.metrics, "R"), abs=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -204,7 +208,7 @@ def test_a_single_pair_is_ranked_like_many(ray_session: None, tmp_path: Path) ->
     pictures = [write_picture(tmp_path / f"dev/{name}.png", seed) for seed, name in enumerate(names)]
     place = write_bundle(tmp_path / "bundle")
     settings_ = {"data.format": "cirr", "data.root": str(tmp_path), "store": str(tmp_path / "store")}
-    config = load_recipe("default", {**settings_, "output": str(tmp_path / "ranks")})
+    config = load_recipe(EvaluateConfig, "default", {**settings_, "output": str(tmp_path / "ranks")})
 
     found = rank_bundle(place, config, "val")
 
@@ -216,9 +220,11 @@ def test_a_single_pair_is_ranked_like_many(ray_session: None, tmp_path: Path) ->
     assert subset == {"version": "rc2", "metric": "recall_subset", "5": [n for n in order if n in members][:3]}
     evaluated = evaluate_bundle(place, config, "val")[0]["results"][-1]
     pairs = read_pairs(tmp_path / "captions/cap.rc2.val.json")
-    scored = score_lists(pairs, read_rankings(Path(found["files"][1]), pairs))
+    scored = score_lists(pairs, read_rankings(Path(found["files"][1]), pairs)).to_json()
     assert scored["recall_subset"] == evaluated["recall_subset"]
     with pytest.raises(ConfigError, match=r"data\.skip_bad cannot be used"):
-        rank_bundle(place, load_recipe("default", {**settings_, "data.skip_bad": True, "output": "x"}), "val")
+        rank_bundle(
+            place, load_recipe(EvaluateConfig, "default", {**settings_, "data.skip_bad": True, "output": "x"}), "val"
+        )
     with pytest.raises(ConfigError, match="--output DIR is missing"):
-        rank_bundle(place, load_recipe("default", settings_), "val")
+        rank_bundle(place, load_recipe(EvaluateConfig, "default", settings_), "val")

@@ -1,4 +1,4 @@
-"""Triplets as row numbers."""
+"""The triplet table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import build_table
-from cirray.evaluation.metrics import evaluate
+from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.retriever import evaluate
 
 
 def dataset(triplets: tuple[Triplet, ...], galleries: dict[str, tuple[str, ...]]) -> Dataset:
@@ -60,9 +61,10 @@ def test_a_category_without_triplets_is_not_averaged_over() -> None:
     )
     assert list(table.categories) == ["shirt", "dress"]
     torch.manual_seed(0)
-    found = evaluate(table, Protocol("test", False, ks=(1,), selection="mean-all"), torch.rand(6, 3), torch.rand(2, 3))
-    assert [recall.category for recall in found] == ["shirt", "dress", "average"]
-    assert math.isfinite(found[-1].recall[1])
+    protocol = Protocol("test", False, ks=(1,), selection="mean-all")
+    found = evaluate(CosineRetriever(table, torch.rand(6, 3), torch.rand(2, 3)), protocol)
+    assert [one.category for one in found] == ["shirt", "dress", "average"]
+    assert math.isfinite(found[-1].metrics["R@1"])
 
 
 def test_image_sets_and_secret_targets() -> None:

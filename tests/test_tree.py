@@ -14,16 +14,17 @@ from pyarrow import parquet
 
 from cirray.config.compute import Embedding
 from cirray.config.data import Data, Preprocess
-from cirray.data.catalog import read_catalog
+from cirray.data.catalog import Entry, read_catalog
 from cirray.data.images import PictureError, open_rgb
 from cirray.data.load import load_dataset
-from cirray.data.records import Dataset
+from cirray.data.records import Dataset, Problem
 from cirray.errors import DataError, LocationError
 from cirray.features.embed import DecodePixels, pixels_fingerprint
 from cirray.features.ensure import pictures_of
 from cirray.features.fill import fill
 from cirray.features.store import FeatureStore
-from cirray.storage.location import Remote, mirror_of
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 from tests.support.data_fixtures import (
     cirr_record,
     pair,
@@ -34,6 +35,11 @@ from tests.support.data_fixtures import (
     write_picture,
 )
 from tests.support.object_store import upload
+
+
+def read(catalog: str) -> tuple[list[Entry], list[Problem]]:
+    found = read_catalog(catalog)
+    return found.entries, found.problems
 
 
 def fashioniq(root: Path) -> Data:
@@ -55,7 +61,7 @@ def cirr(root: Path) -> Data:
 
 
 def loaded(data: Data, cache: Path | str) -> Dataset:
-    return load_dataset(data, cache, "white")
+    return load_dataset(data, Location.parse(cache), "white")
 
 
 @pytest.mark.parametrize("write", [write_catalog, fashioniq, cirr])
@@ -69,7 +75,7 @@ def test_a_dataset_is_the_same_at_a_uri(write: Callable[[Path], Data], bucket: s
         name: f"{bucket}/data/{Path(str(picture)).relative_to(tmp_path / 'data').as_posix()}"
         for name, picture in expected.images.items()
     }
-    mirrored = [path.suffix for path in mirror_of(f"{bucket}/data").rglob("*") if path.is_file()]
+    mirrored = [path.suffix for path in Location.parse(f"{bucket}/data").local.rglob("*") if path.is_file()]
     assert set(mirrored) <= {".json", ".jsonl"}, "pictures stay where they are"
 
 
@@ -81,7 +87,7 @@ def test_what_is_known_of_pictures_is_kept_at_the_store_for_other_machines(
     data, store = Data(format="triplets", root=f"{bucket}/data"), f"{bucket}/store"
     first = loaded(data, store)
     assert "checking pictures" in capsys.readouterr().err
-    assert Remote(store).has("pictures.json")
+    assert Remote(store).stamp("pictures.json")
     monkeypatch.setenv("CIRRAY_HOME", str(tmp_path / "another"))
     assert loaded(data, store) == first
     assert "checking pictures" not in capsys.readouterr().err
@@ -94,13 +100,13 @@ def test_what_is_known_of_pictures_is_kept_at_the_store_for_other_machines(
 def test_changed_annotations_are_fetched_again_and_deleted_ones_are_missed(bucket: str, tmp_path: Path) -> None:
     write_catalog(tmp_path / "data")
     upload(tmp_path / "data", f"{bucket}/data")
-    data, place = Data(format="triplets", root=f"{bucket}/data"), Remote(f"{bucket}/data")
+    data, remote = Data(format="triplets", root=f"{bucket}/data"), Remote(f"{bucket}/data")
     before = loaded(data, tmp_path / "cache")
-    lines = (place.read("catalog.jsonl") or b"").decode()
+    lines = (remote.read("catalog.jsonl") or b"").decode()
     time.sleep(1.1)  # an object store tells times in seconds
-    place.write("catalog.jsonl", lines.replace('"t0"', '"x0"').encode())
+    remote.write("catalog.jsonl", lines.replace('"t0"', '"x0"').encode())
     assert loaded(data, tmp_path / "cache").titles == {**before.titles, "p0": "x0"}
-    place.delete("triplets.val.jsonl")
+    remote.delete("triplets.val.jsonl")
     with pytest.raises(DataError, match=rf"the file is missing \({bucket}/data/triplets\.val\.jsonl\)"):
         loaded(data, tmp_path / "cache")
 
@@ -118,7 +124,7 @@ def test_bad_pictures_are_listed_by_their_addresses(bucket: str, tmp_path: Path)
 
 
 def test_nothing_at_a_uri(bucket: str, tmp_path: Path) -> None:
-    with pytest.raises(LocationError, match=f"{bucket}/none holds no file: check the address"):
+    with pytest.raises(LocationError, match=f"{bucket}/none has no files: check the address"):
         loaded(Data(format="triplets", root=f"{bucket}/none"), tmp_path / "cache")
     with pytest.raises(LocationError, match="no-such-bucket-here"):
         loaded(Data(format="triplets", root="s3://no-such-bucket-here/x"), tmp_path / "cache")
@@ -132,8 +138,8 @@ def test_pixels_are_those_of_the_files(bucket: str, tmp_path: Path) -> None:
     there = here.model_copy(update={"root": f"{bucket}/data"})
     make, name = lambda: DecodePixels(8, Preprocess()), pixels_fingerprint(8, Preprocess())
     rows = []
-    for data, place in ((here, str(tmp_path / "store")), (there, f"{bucket}/store")):
-        dataset, store = loaded(data, place), FeatureStore(place, "pixels", name)
+    for data, location in ((here, str(tmp_path / "store")), (there, f"{bucket}/store")):
+        dataset, store = loaded(data, location), FeatureStore(Location.parse(location), "pixels", name)
         assert fill(store, pictures_of(dataset), make, Embedding(), 1, "pixels", inline=100) == 6
         rows.append(store.read(list(dataset.contents.values())))
     assert torch.equal(*rows)
@@ -159,36 +165,36 @@ def catalog(bucket: str, tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("name", ["items.jsonl", "items.csv", "items.parquet"])
 def test_a_catalog_file_at_a_uri(name: str, catalog: str) -> None:
-    entries, problems = read_catalog(f"{catalog}/{name}")
+    entries, problems = read(f"{catalog}/{name}")
     assert problems == []
-    assert [(entry.id, str(entry.image), entry.attributes) for entry in entries] == [
+    assert [(entry.id, str(entry.images[0]), entry.attributes) for entry in entries] == [
         (row["id"], f"{catalog}/{row['image']}", {"colour": "red"}) for row in CATALOG
     ]
-    sizes = [open_rgb(str(entry.image), "white").size for entry in entries]
+    sizes = [open_rgb(str(entry.images[0]), "white").size for entry in entries]
     assert sizes == [(12, 9)] * 3
 
 
 def test_a_catalog_folder_at_a_uri(catalog: str) -> None:
-    entries, problems = read_catalog(f"{catalog}/")
+    entries, problems = read(f"{catalog}/")
     assert problems == []
-    assert [str(entry.image) for entry in entries] == [f"{catalog}/{row['image']}" for row in CATALOG]
+    assert [str(entry.images[0]) for entry in entries] == [f"{catalog}/{row['image']}" for row in CATALOG]
     assert {entry.attributes["folder"] for entry in entries} == {"red & blue"}
     Remote(catalog).write("catalog.jsonl", b'{"id": "only", "image": "red & blue/100%20 1.png"}\n')
-    assert [entry.id for entry in read_catalog(catalog)[0]] == ["only"]
+    assert [entry.id for entry in read_catalog(catalog).entries] == ["only"]
 
 
 def test_a_catalog_names_no_picture_elsewhere(catalog: str) -> None:
     lines = [
         f'{{"id": "{n}", "image": "{image}"}}\n'
-        for n, image in enumerate(["/etc/passwd", "../x.png", "s3://b/x.png", "http://h/x"])
+        for n, image in enumerate(["/etc/passwd", "../x.png", "s3://b/x.png", "file://h/x"])
     ]
     Remote(catalog).write("other.jsonl", "".join(lines).encode())
-    entries, problems = read_catalog(f"{catalog}/other.jsonl")
+    entries, problems = read(f"{catalog}/other.jsonl")
     assert [problem.where for problem in problems] == ["other.jsonl:1", "other.jsonl:2"]
     for entry in entries:
-        assert str(entry.image).startswith(f"{catalog}/")
+        assert str(entry.images[0]).startswith(f"{catalog}/")
         with pytest.raises(PictureError, match="does not exist"):
-            open_rgb(str(entry.image), "white")
+            open_rgb(str(entry.images[0]), "white")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +202,7 @@ def test_a_catalog_names_no_picture_elsewhere(catalog: str) -> None:
     [
         ("gone.csv", None, "does not exist"),
         ("a.csv", b"", "is empty"),
-        ("a.csv", b"name,image\n1,2", "has no usable column id"),
+        ("a.csv", b"name,image\n1,2", "has no column id"),
         ("a.jsonl", b"\xff", "not UTF-8"),
         ("a.parquet", b"PAR", "cannot be read as Parquet"),
     ],
@@ -213,7 +219,7 @@ def test_what_is_wrong_with_a_catalog_names_its_address(
 
 def test_a_mirrored_file_is_not_fetched_twice(catalog: str) -> None:
     read_catalog(f"{catalog}/items.jsonl")
-    (mirrored,) = mirror_of(catalog).rglob("items.jsonl")
+    (mirrored,) = Location.parse(catalog).local.rglob("items.jsonl")
     first = mirrored.stat().st_ino
     read_catalog(f"{catalog}/items.jsonl")
     assert mirrored.stat().st_ino == first

@@ -60,7 +60,7 @@ def test_a_picture_outside_the_data_folder_is_refused(tmp_path, image):
     assert "inside the data folder" in str(annotations.problems[0])
 
 
-def test_every_wrong_record_is_told_with_its_line(tmp_path):
+def test_every_invalid_record_is_reported_with_its_line(tmp_path):
     data = write_catalog(tmp_path)
     write_lines(
         tmp_path / "catalog.jsonl",
@@ -80,7 +80,7 @@ def test_every_wrong_record_is_told_with_its_line(tmp_path):
     annotations = triplets.read(data, ["train"])
     assert len(annotations.splits["train"].triplets) == 1
     assert [str(problem) for problem in annotations.problems] == [
-        "catalog.jsonl:2: id 'p0' is there twice, first at catalog.jsonl:1",
+        "catalog.jsonl:2: id 'p0' appears twice, first at catalog.jsonl:1",
         "catalog.jsonl:3: not JSON: Expecting property name enclosed in double quotes at column 13",
         'catalog.jsonl:4: id must be a non-empty string, not ""',
         "catalog.jsonl:4: image must be a non-empty string, not 4",
@@ -110,3 +110,20 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
     (tmp_path / "catalog.jsonl").write_bytes(b'\xef\xbb\xbf{"id": "a", "image": "a.png"}\r\n\r\n')
     annotations = triplets.read(data, [])
     assert (list(annotations.images), annotations.problems) == (["a"], [])
+
+
+def test_integer_ids_are_text_in_the_catalog_and_in_triplets(tmp_path):
+    data = write_catalog(tmp_path)
+    write_lines(tmp_path / "catalog.jsonl", [{"id": 100, "image": "a.png"}, {"id": "101", "image": "b.png"}])
+    write_lines(
+        tmp_path / "triplets.val.jsonl",
+        [triplet("100", "101"), triplet(101, 100), triplet(True, 100), triplet(1.5, 100), triplet(100, 7)],
+    )
+    annotations = triplets.read(data, ["val"])
+    assert list(annotations.images) == ["100", "101"]
+    assert [(t.reference, t.target) for t in annotations.splits["val"].triplets] == [("100", "101"), ("101", "100")]
+    assert [str(problem) for problem in annotations.problems] == [
+        "triplets.val.jsonl:3: reference must be a non-empty string, not true",
+        "triplets.val.jsonl:4: reference must be a non-empty string, not 1.5",
+        'triplets.val.jsonl:5: target "7" is not in catalog.jsonl',
+    ]

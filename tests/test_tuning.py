@@ -1,4 +1,4 @@
-"""Search spaces, the held-back split, and what is made of trials."""
+"""Search spaces, the selection split, and the results of trials."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cirray.config.recipe import load_recipe, overridden
-from cirray.config.schema import Config
+from cirray.config.tuning import TuneConfig
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.errors import ConfigError
-from cirray.training.run_dir import Output
+from cirray.storage.location import Location
 from tuning.ablation import load_changes
 from tuning.budget import Budget
 from tuning.outcome import Candidate, candidates, finalists, table
-from tuning.plots import draw_report, importance
+from tuning.plots import Sweep, draw_report, importance
 from tuning.report import write_best, write_html, write_results
-from tuning.run import settle, tune
+from tuning.run import resolve_config, tune
 from tuning.search import Trial
 from tuning.space import load_space, space_names
 from tuning.watch import Watch
@@ -31,9 +31,9 @@ from tuning.watch import Watch
 LR, TEMPERATURE = "stage2.optimisation.lr", "stage2.loss.temperature"
 
 
-def config(**changes: Any) -> Config:
+def config(**changes: Any) -> TuneConfig:
     return load_recipe(
-        "tiny", {"tune.trials": 4, **{name.replace("__", "."): value for name, value in changes.items()}}
+        TuneConfig, "tiny", {"tune.trials": 4, **{name.replace("__", "."): value for name, value in changes.items()}}
     )
 
 
@@ -69,7 +69,7 @@ def test_every_space_fits_the_configuration(name: str) -> None:
         ("{", "is not YAML"),
     ],
 )
-def test_wrong_spaces_are_told_before_anything_starts(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_spaces_fail_before_anything_starts(tmp_path: Path, text: str, said: str) -> None:
     wanted = config(tune__space=write_space(tmp_path, text), output=str(tmp_path / "out"), data__root="nowhere")
     with pytest.raises(ConfigError, match=said):
         tune(wanted)
@@ -78,10 +78,10 @@ def test_wrong_spaces_are_told_before_anything_starts(tmp_path: Path, text: str,
 
 def test_a_search_wants_an_end_and_holds_triplets_back() -> None:
     with pytest.raises(ConfigError, match="--budget 10m or --trials N"):
-        settle(config(tune__trials=0))
-    settled = settle(config(tune__budget="10m"))
+        resolve_config(config(tune__trials=0))
+    settled = resolve_config(config(tune__budget="10m"))
     assert (settled.tune.seconds, settled.data.holdout, settled.stage2.optimisation.validate_every) == (600, 0.15, 1)
-    assert settle(config(data__holdout=0.3)).data.holdout == 0.3
+    assert resolve_config(config(data__holdout=0.3)).data.holdout == 0.3
     with pytest.raises(ConfigError, match=r"tune\.budget"):
         config(tune__budget="soon")
 
@@ -147,7 +147,7 @@ def test_a_category_that_one_side_would_lack_is_named() -> None:
         "train", (Triplet("1", ("x",), "2", "hat"), *dataset([(a, 0) for a in range(20)]).splits["train"].triplets), {}
     )
     data = Dataset("test", {}, {}, {}, {"train": train}, Protocol("test", False))
-    with pytest.raises(ConfigError, match="leaves 0 triplets of category hat to train on and 1 to select on, of 1"):
+    with pytest.raises(ConfigError, match="leaves 0 training and 1 selection triplets of the 1 of category hat"):
         hold_back(data, 0.2, 0)
 
 
@@ -195,37 +195,37 @@ def test_candidates_are_compared_over_seeds_in_selection_only() -> None:
     ("text", "message"),
     [
         ("a: {stage2.loss.hards: 4}", "Did you mean stage2.loss.hard"),
-        ("a: {data.holdout: 0.1}", "only stages 1 and 2 are trained anew"),
+        ("a: {data.holdout: 0.1}", "only fields of stage1 and stage2 can be changed"),
         ("a: {stage1.enabled: false, stage2.combining.function: sum}", "a leaves nothing to train"),
         ("a: {stage1.enabled: false, stage2.enabled: false}", "a leaves nothing to train"),
         ("a: {stage2.loss.hard: -1}", "stage2.loss.hard"),
-        ("a: 3", "must map names to the fields"),
-        ("- a", "must map names to the fields"),
+        ("a: 3", "must map names to changed fields"),
+        ("- a", "must map names to changed fields"),
     ],
 )
-def test_changes_that_cannot_be_made_are_told_at_once(text: str, message: str, tmp_path: Path) -> None:
+def test_invalid_changes_fail_before_anything_starts(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "changes.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_changes(str(tmp_path / "changes.yaml"), config())
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2"])
-def test_our_changes_are_changes_of_the_recipe(name: str) -> None:
+def test_bundled_ablations_change_the_recipe(name: str) -> None:
     plain = config(stage2__loss__hard=0)
     for change in load_changes(name, plain).values():
         assert overridden(plain, change) != plain
     load_changes(name, config())
 
 
-def test_an_unknown_ablation_is_told() -> None:
+def test_an_unknown_ablation_is_an_error() -> None:
     with pytest.raises(ConfigError, match="there are stage1, stage2"):
         load_changes("stage3", config())
 
 
 def test_the_best_is_a_recipe_that_training_takes(tmp_path: Path) -> None:
-    settled = settle(config(data__root="somewhere", output=str(tmp_path)))
+    settled = resolve_config(config(data__root="somewhere", output=str(tmp_path)))
     write_best(tmp_path / "best.yaml", settled, compared()[1])
-    loaded = load_recipe(str(tmp_path / "best.yaml"), {"output": "other"})
+    loaded = load_recipe(TuneConfig, str(tmp_path / "best.yaml"), {"output": "other"})
     assert loaded == overridden(settled, {LR: 0.002, "output": "other", "recipe": "tiny-tuned"})
 
 
@@ -236,7 +236,7 @@ def test_reports_are_written(tmp_path: Path) -> None:
     text = f"{LR}: {{loguniform: [1.0e-5, 1.0e-1]}}\n{TEMPERATURE}: {{uniform: [0.01, 0.5]}}\n"
     space = load_space(write_space(tmp_path, text), config())
     sweep = [trial(f"s{n}", [30.0 - n], {"candidate": {TEMPERATURE: 0.01 * 2**n}, "seed": 0}) for n in range(4)]
-    draw_report(trials, space, 2, (TEMPERATURE, sweep, None, 0.05), tmp_path / "report.png")
+    draw_report(trials, space, 2, Sweep(TEMPERATURE, sweep, None, 0.05), tmp_path / "report.png")
     assert (tmp_path / "report.png").read_bytes()[:4] == b"\x89PNG"
     write_html(tmp_path / "report.html", tmp_path / "report.png", compared(), {"trials": "<13>"})
     page = (tmp_path / "report.html").read_text()
@@ -260,10 +260,10 @@ def test_importance_finds_the_field_that_matters(tmp_path: Path) -> None:
     assert importance(trials[:3], space, 1) == {}
 
 
-def test_the_budget_counts_over_all_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_budget_counts_over_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    first = Budget(60.0, Output(str(tmp_path)))
+    first = Budget(60.0, Location.parse(tmp_path))
     now += 40
     assert not first.stop_all()
     function, arguments = first.__reduce__()
@@ -275,14 +275,14 @@ def test_the_budget_counts_over_all_tries(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 class Some:
-    """As much of a trial of Ray Tune's as the watch looks at."""
+    """The attributes of a Ray Tune trial that Watch uses."""
 
     def __init__(self, trial_id: str, finished: bool = False) -> None:
         self.trial_id = trial_id
         self.is_finished = lambda: finished
 
 
-def test_the_line_says_how_far_it_is(tmp_path: Path) -> None:
+def test_the_line_shows_the_progress(tmp_path: Path) -> None:
     watch = Watch("search", 4, None)
     watch.on_trial_start(0, [], Some("abc"))
     watch.on_trial_result(0, [], Some("abc"), {"selection": 41.5})
@@ -290,10 +290,10 @@ def test_the_line_says_how_far_it_is(tmp_path: Path) -> None:
     watch.on_trial_complete(0, [], Some("abc"))
     assert "1 of 4 trials (0 running)" in watch.line()
     assert "ETA" in watch.line()
-    assert "0:00 of 10:00" in Watch("search", 0, Budget(600.0, Output(str(tmp_path)))).line()
+    assert "0:00 of 10:00" in Watch("search", 0, Budget(600.0, Location.parse(tmp_path))).line()
 
 
-def test_the_watch_of_a_search_that_is_taken_up_counts_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watch_of_a_resumed_search_counts_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     watch = Watch("rows", 6, None)
@@ -310,5 +310,5 @@ def test_the_watch_of_a_search_that_is_taken_up_counts_its_own_time(monkeypatch:
 
 
 def test_trials_of_several_workers_want_a_number() -> None:
-    with pytest.raises(ConfigError, match="wants --trials N"):
-        settle(config(tune__workers_per_trial=2, tune__trials=0, tune__budget="1m"))
+    with pytest.raises(ConfigError, match="needs --trials N"):
+        resolve_config(config(tune__workers_per_trial=2, tune__trials=0, tune__budget="1m"))

@@ -1,1 +1,1 @@
-"""Searches for good hyperparameters on Ray Tune, around the very loops that training runs."""
+"""Hyperparameter search and ablations on Ray Tune, with the training loops of cirray."""

@@ -1,4 +1,4 @@
-"""From trials to a verdict: candidates compared over seeds, chosen on the selection split alone."""
+"""Aggregates trials to candidates, which are compared over seeds by the selection split alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from tuning.reported import val_metrics
 from tuning.search import Trial
 from tuning.trial import SEED
 
@@ -17,10 +18,10 @@ class Candidate:
     """One candidate over all seeds.
 
     Attributes:
-        name: what tables call it.
+        name: display name.
         params: field -> value; {} is the recipe itself.
-        selection: best selection value of each seed.
-        reported: what is reported on val, of each seed: "val R@K" -> values.
+        selection: best selection value (percent) of each seed.
+        reported: such as "val R@10" -> value (percent) of each seed.
     """
 
     name: str
@@ -30,43 +31,44 @@ class Candidate:
 
     @property
     def mean(self) -> float:
-        """Mean selection value: what chooses."""
+        """Mean selection value, the criterion of comparison."""
         return fmean(self.selection)
 
 
 def finalists(trials: Sequence[Trial], count: int) -> list[dict[str, Any]]:
-    """Returns the parameters of the best trials, best first, each once."""
+    """Returns the distinct parameters of the `count` best trials, best first."""
     ranked = sorted((trial for trial in trials if trial.best is not None), key=lambda trial: -(trial.best or 0.0))
     distinct = {json.dumps(dict(trial.params), sort_keys=True): dict(trial.params) for trial in ranked}
     return list(distinct.values())[:count]
 
 
 def candidates(trials: Sequence[Trial], named: Mapping[str, Mapping[str, Any]]) -> list[Candidate]:
-    """Groups the trials of a comparison by candidate: name -> parameters."""
-    found = []
+    """Groups the trials of a comparison by candidate.
+
+    Args:
+        trials: the trials of all candidates and seeds.
+        named: name of each candidate -> its parameters.
+    """
+    result = []
     for name, wanted in named.items():
         own = [trial for trial in trials if trial.params["candidate"] == dict(wanted) and trial.best is not None]
         own.sort(key=lambda trial: trial.params[SEED])
-        figures = sorted({key for trial in own for key in trial.last if key.startswith("val R@")}, key=_k)
+        figures = dict.fromkeys(name for trial in own for name in val_metrics(trial.last))
         reported = {figure: tuple(float(trial.last[figure]) for trial in own) for figure in figures}
-        found.append(Candidate(name, dict(wanted), tuple(trial.best or 0.0 for trial in own), reported))
-    return found
+        result.append(Candidate(name, dict(wanted), tuple(trial.best or 0.0 for trial in own), reported))
+    return result
 
 
 def spread(values: Sequence[float]) -> str:
-    """Formats a mean with its deviation: `85.61 ± 0.32`."""
+    """Formats a mean with its standard deviation: `85.61 ± 0.32`."""
     return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{fmean(values):.2f}"
 
 
 def table(compared: Sequence[Candidate]) -> str:
-    """Formats a comparison for the terminal; the best on the selection split comes first."""
+    """Formats a comparison as a text table, sorted by selection value, best first."""
     ordered = sorted(compared, key=lambda candidate: -candidate.mean)
     names = list(ordered[0].reported)
     heads = ["", "selection (chosen by)", *(f"{name} (reported)" for name in names)]
     lines = [heads, *([c.name, spread(c.selection), *(spread(c.reported[name]) for name in names)] for c in ordered)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
-
-
-def _k(name: str) -> int:
-    return int(name.rpartition("@")[2])

@@ -1,104 +1,83 @@
-"""What a search starts from: the stages before the searched one, run once, and their frozen features."""
+"""Runs the stages before the searched one, once, and reads their frozen features for the trials."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.recipe import overridden
-from cirray.config.schema import Config
+from cirray.config.tuning import TrialsConfig
 from cirray.data.table import TripletTable, build_table
-from cirray.features.embed import text_key
-from cirray.features.ensure import Embedder, pictures_of
+from cirray.features.ensure import Embedder, image_keys, pictures_of
+from cirray.features.frozen import FrozenFeatures
 from cirray.models.encoder_manifest import MANIFEST
-from cirray.storage.location import store_location
+from cirray.storage.location import Location
 from cirray.training.run import read_data, train
-from cirray.training.run_dir import Output
-from cirray.training.stages.combine import Frozen
 from cirray.training.task import StageInputs
 
+REPORTED = "reported"
 ENCODERS = {"stage2": ("stage1/encoder", "stage0/encoder"), "stage1": ("stage0/encoder",)}  # the latest first
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """The val split, which is reported and never chosen on: its triplets, and raw features of its captions [W, d]."""
-
-    table: TripletTable
-    captions: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
 class Start:
-    """Everything that trials share. The arrays are what Ray's object store maps into each trial without a copy.
+    """Everything that trials share.
 
     Attributes:
         inputs: the searched stage's; `val` is the selection split.
-        frozen: the arrays of `Frozen` by name; empty for stage 1, which trains the text tower that makes them.
-        reported: the val split; None for stage 1.
+        features: frozen features with the captions "train", "val" (of the selection split) and REPORTED; None for stage
+            1, which trains the text tower that makes them.
+        reported: the val split, which is reported and never chosen on; None for stage 1.
     """
 
     inputs: StageInputs
-    frozen: dict[str, np.ndarray]
-    reported: Reported | None
+    features: FrozenFeatures | None
+    reported: TripletTable | None
+
+    @property
+    def config(self) -> TrialsConfig:
+        """The configuration that trials change."""
+        config = self.inputs.config
+        assert isinstance(config, TrialsConfig)
+        return config
 
 
-def prepare(config: Config, base: Output) -> Start:
-    """Runs the stages before the searched one in `base`, or takes them up again, and reads their features.
+def prepare(config: TrialsConfig, base: Location) -> Start:
+    """Runs or resumes the stages before the searched one in `base`, and reads their features.
 
     Args:
         config: with `data.holdout` set: the stages before choose their epochs on the selection split too.
     """
-    stage = config.tune.stage
-    off = {"ablation": False, "stage2.enabled": False, "output": base.place}
+    stage = config.trial_stage
+    base = Location.parse(str(base))  # a run of its own: with a mirror of its own
+    off = {"ablation": False, "stage2.enabled": False, "output": str(base)}
     if stage == "stage1":
         off["stage1.enabled"] = False
     train(overridden(config, off))
     connect(config.workers)
     dataset = read_data(config)
-    made = [name for name in (*ENCODERS[stage], "backbone") if (base.step(name) / MANIFEST).is_file()]
-    encoder, place = base.step(made[0]), base.location_of(made[0])
+    made = [base / name for name in (*ENCODERS[stage], "backbone")]
+    encoder = next(location for location in made if (location.local / MANIFEST).is_file())
     inputs = StageInputs(
         config=config,
-        encoder=place,
-        store=store_location(config.store),
-        image_keys=tuple(dataset.contents[image] for image in dataset.images),
+        encoder=encoder,
+        store=Location.configured(config.store, "store"),
+        image_keys=image_keys(dataset),
         train=build_table(dataset, "train"),
         val=build_table(dataset, "selection"),
         protocol=dataset.protocol,
     )
     gpu = use_gpu(config.compute, config.workers)
-    embedder = Embedder(encoder, inputs.store, config.embed, config.workers, gpu, place)
-    embedder.images(pictures_of(dataset))
+    embedder = Embedder(encoder, inputs.store, config.embed, config.workers, gpu)
     if stage == "stage1":
-        return Start(inputs, {}, None)
-    val = build_table(dataset, "val")
-    texts = embedder.texts([*inputs.train.captions, *inputs.val.captions, *val.captions])
-    frozen = Frozen.read(inputs)
-    arrays = {name: getattr(frozen, name).numpy() for name in Frozen.__slots__}
-    captions = texts.read([text_key(caption) for caption in val.captions]).numpy()
-    return Start(inputs, arrays, Reported(val, captions))
+        embedder.images(pictures_of(dataset))
+        return Start(inputs, None, None)
+    reported = build_table(dataset, "val")
+    features = embedder.features(dataset, {"train": inputs.train, "val": inputs.val, REPORTED: reported})
+    return Start(inputs, features, reported)
 
 
-def as_frozen(arrays: dict[str, np.ndarray]) -> Frozen:
-    """Returns the features as tensors over the very same memory."""
-    return Frozen(**{name: shared_tensor(array) for name, array in arrays.items()})
-
-
-def shared_tensor(array: np.ndarray) -> Tensor:
-    """Returns a tensor over an array of the object store, without a copy. Nobody may write to it."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(array)
-
-
-def with_config(start: Start, config: Config) -> StageInputs:
+def with_config(start: Start, config: TrialsConfig) -> StageInputs:
     """Returns the inputs of one trial."""
     return replace(start.inputs, config=config)

@@ -1,4 +1,4 @@
-"""What a search leaves: results.parquet, report.png, report.html, best.yaml."""
+"""Writes the results of a search: results.parquet, report.html and best.yaml."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from cirray.config.recipe import overridden
-from cirray.config.schema import Config
+from cirray.config.tuning import TuneConfig
 from cirray.storage.files import replacing, write_text
 from tuning.outcome import Candidate, spread
+from tuning.reported import val_metrics
 from tuning.search import Trial
 from tuning.trial import SEED
 
@@ -24,7 +25,7 @@ TEMPLATE = Path(__file__).parent / "page.html"
 
 
 def write_results(path: Path, phases: dict[str, Sequence[Trial]]) -> None:
-    """Writes one row a trial: phase, name, seed, best selection value, epochs, whether it ran to its end, values."""
+    """Writes one row per trial: phase, name, seed, best selection value, epochs, completeness and parameters."""
     rows = []
     for phase, trials in phases.items():
         for trial in trials:
@@ -39,7 +40,7 @@ def write_results(path: Path, phases: dict[str, Sequence[Trial]]) -> None:
                     "ran_to_end": trial.full,
                     "seconds": trial.last.get("seconds"),
                     "diverged": bool(trial.last.get("diverged", False)),
-                    **{name: trial.last.get(name) for name in trial.last if name.startswith("val R@")},
+                    **val_metrics(trial.last),
                     "params": json.dumps(params, sort_keys=True),
                 }
             )
@@ -49,8 +50,8 @@ def write_results(path: Path, phases: dict[str, Sequence[Trial]]) -> None:
         parquet.write_table(pa.table(columns), temporary)
 
 
-def write_best(path: Path, config: Config, best: Candidate) -> Config:
-    """Writes the complete configuration of the best candidate, as a recipe; returns it."""
+def write_best(path: Path, config: TuneConfig, best: Candidate) -> TuneConfig:
+    """Writes the complete configuration of the best candidate as a recipe, and returns it."""
     name = f"{config.recipe}-tuned" if best.params else config.recipe
     tuned = overridden(config, {**best.params, "output": "", "recipe": name})
     write_text(path, tuned.to_yaml())
@@ -58,7 +59,7 @@ def write_best(path: Path, config: Config, best: Candidate) -> Config:
 
 
 def write_html(path: Path, picture: Path, compared: Sequence[Candidate], facts: dict[str, Any]) -> None:
-    """Writes one page that needs nothing else."""
+    """Writes the report as one self-contained HTML page."""
     image = base64.b64encode(picture.read_bytes()).decode()
     lines = "".join(f"<li>{html.escape(name)}: {html.escape(str(value))}</li>" for name, value in facts.items())
     page = Template(TEMPLATE.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Rows of an ablation that change stage 1: whole runs of stages 1 and 2, from one backbone."""
+"""Ablations that change stage 1: full runs of stages 1 and 2 from one backbone."""
 
 from __future__ import annotations
 
@@ -11,99 +11,107 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from cirray.config.recipe import overridden
-from cirray.config.schema import Config
+from cirray.config.tuning import TrialsConfig
 from cirray.console.log import log
 from cirray.errors import ConfigError
+from cirray.evaluation.evaluate import row_metrics
 from cirray.models.encoder_manifest import WEIGHTS as ENCODER_WEIGHTS
 from cirray.storage.files import read_json, replacing, write_text
+from cirray.storage.location import Location
 from cirray.training.checkpoints import PROGRESS, WEIGHTS
 from cirray.training.launch import DONE, is_done
 from cirray.training.run import train
-from cirray.training.run_dir import CONFIG, Output, open_output
+from cirray.training.run_dir import CONFIG, REPORT, open_output
 from tuning.outcome import Candidate
+from tuning.reported import on_val
 from tuning.trial import SEED
 from tuning.watch import clock
 
 
 class Run(NamedTuple):
-    """What one run came to: its best selection value, and its recall on val: "val R@K" -> percent."""
+    """Result of one run: its best selection value, and its metrics on val, such as "val R@10" -> percent."""
 
     selection: float
     reported: Mapping[str, float]
 
 
-def train_rows(config: Config, named: Mapping[str, Mapping[str, Any]], output: Output) -> list[Candidate]:
-    """Trains every row with `tune.seeds` seeds, one run after the other, in `output`/rows; finished runs are read.
+def train_rows(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Location) -> list[Candidate]:
+    """Trains every row with `tune.seeds` seeds, sequentially, in `output`/rows; finished runs are only read.
 
-    A seed also draws which triplets are held back. Rows that train stage 1 alike train it once.
+    The seed also determines the held-out triplets. Rows with the same stage 1 train it once per seed.
 
     Args:
         config: the recipe; its stage 0 runs once, in `output`/base.
-        named: name of a row -> the fields of stages 1 and 2 that it changes.
+        named: name of a row -> changed fields of stages 1 and 2.
+        output: the output of the ablation.
 
     Raises:
-        ConfigError: two names give the same folder.
+        ConfigError: two names map to the same folder.
     """
     folders = [_folder(name) for name in named]
     if len(set(folders)) < len(folders):
-        raise ConfigError(f"two rows would share a folder: {', '.join(folders)}; name them otherwise")
-    started = overridden(config, _backbone(config, Output(output.location_of("base"))))
+        raise ConfigError(f"two rows would share a folder: {', '.join(folders)}; rename one of them")
+    started = overridden(config, _backbone(config, output / "base"))
     seeds = [config.seed + number for number in range(config.tune.seeds)]
     runs = [(name, folder, seed) for name, folder in zip(named, folders, strict=True) for seed in seeds]
-    found: dict[str, list[Run]] = {name: [] for name in named}
+    results: dict[str, list[Run]] = {name: [] for name in named}
     fine_tuned: dict[str, Path] = {}
-    took: list[float] = []
+    durations: list[float] = []
     for number, (name, folder, seed) in enumerate(runs):
-        eta = f", ETA {clock(fmean(took) * (len(runs) - number))}" if took else ""
+        eta = f", ETA {clock(fmean(durations) * (len(runs) - number))}" if durations else ""
         log(f"\nrun {number + 1} of {len(runs)}: {name}, seed {seed}{eta}")
-        place = output.location_of(f"rows/{folder}/seed-{seed}")
+        row = output / f"rows/{folder}/seed-{seed}"
         began = time.monotonic()
-        finished, run = _run(overridden(started, {**named[name], SEED: seed, "output": place}), fine_tuned)
-        found[name].append(run)
+        finished, run = _run(overridden(started, {**named[name], SEED: seed, "output": str(row)}), fine_tuned)
+        results[name].append(run)
         if not finished:
-            took.append(time.monotonic() - began)
-    return [_candidate(name, change, found[name]) for name, change in named.items()]
+            durations.append(time.monotonic() - began)
+    return [_candidate(name, change, results[name]) for name, change in named.items()]
 
 
-def _backbone(config: Config, base: Output) -> dict[str, Any]:
-    """Runs what comes before stage 1 in `base`; returns the fields that start from what it made."""
-    off = {"stage1.enabled": False, "stage2.enabled": False, "output": base.place}
+def _backbone(config: TrialsConfig, base: Location) -> dict[str, Any]:
+    """Runs stage 0 in `base` if it is enabled; returns the fields that make a run start from its weights."""
+    base = Location.parse(str(base))  # a run of its own: with a mirror of its own
+    off = {"stage1.enabled": False, "stage2.enabled": False, "output": str(base)}
     if not config.stage0.enabled:
         return {}
     train(overridden(config, off))
-    weights = base.step("stage0") / "encoder" / ENCODER_WEIGHTS
+    weights = (base / "stage0" / "encoder" / ENCODER_WEIGHTS).local
     return {"stage0.enabled": False, "backbone.pretrained": None, "backbone.weights": str(weights)}
 
 
-def _run(config: Config, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
-    """Trains a row with one seed; returns whether it was done before, and its result.
+def _run(config: TrialsConfig, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
+    """Trains a row with one seed; returns whether it was already finished, and its result.
 
     Args:
-        fine_tuned: what stage 1 is told -> where a run has its result, of the runs before; gets this run's too.
+        config: the configuration of the run.
+        fine_tuned: key of a stage 1 (`_stage1_key`) -> folder of its result, of the previous runs; this run is added.
     """
     output = open_output(config)
-    finished = output.report.is_file()
-    told = _stage1(config)
-    if told in fine_tuned and not is_done(output.step("stage1")):
-        _copy_stage1(config, fine_tuned[told], output)
-    report = read_json(output.report) if finished else train(config)
+    report_file = (output / REPORT).local
+    finished = report_file.is_file()
+    key = _stage1_key(config)
+    if key in fine_tuned and not is_done((output / "stage1").local):
+        _copy_stage1(config, fine_tuned[key], output)
+    report = read_json(report_file) if finished else train(config)
     if config.stage1.enabled:
-        fine_tuned.setdefault(told, output.step("stage1"))
-    last = next(output.step(stage) for stage in ("stage2", "stage1") if is_done(output.step(stage)))
-    recall = {f"val R@{k}": float(value) for k, value in report["results"][-1]["recall"].items()}
-    return finished, Run(float(read_json(last / DONE)["best"]), recall)
+        fine_tuned.setdefault(key, (output / "stage1").local)
+    steps = [(output / stage).local for stage in ("stage2", "stage1")]
+    last = next(step for step in steps if is_done(step))
+    reported = on_val(row_metrics(report["results"][-1]))
+    return finished, Run(float(read_json(last / DONE)["best"]), reported)
 
 
-def _stage1(config: Config) -> str:
-    """Returns what the training of stage 1 depends on where all else is shared; `blend` comes after it."""
+def _stage1_key(config: TrialsConfig) -> str:
+    """Returns a key of everything in a row that determines stage 1; `blend` is applied after it."""
     return f"{config.seed} {config.stage1.model_copy(update={'blend': 1.0}).model_dump_json()}"
 
 
-def _copy_stage1(config: Config, source: Path, output: Output) -> None:
-    """Takes the trained tensors of another run for this one's, with the file that says so last."""
-    target = output.step("stage1")
+def _copy_stage1(config: TrialsConfig, source: Path, output: Location) -> None:
+    """Copies the stage 1 of another run into this one; the file that marks it as done is written last."""
+    target = (output / "stage1").local
     target.mkdir(parents=True, exist_ok=True)
-    write_text(output.folder / CONFIG, config.to_yaml())  # first: it makes the folder ours
+    write_text((output / CONFIG).local, config.to_yaml())  # first: claims the folder for this run
     for name in (WEIGHTS, PROGRESS, DONE):
         with replacing(target / name) as temporary:
             shutil.copyfile(source / name, temporary)

@@ -1,7 +1,6 @@
-"""Runs trials with Ray Tune: the search itself, then the finalists with several seeds, then one field alone.
+"""Runs trials with Ray Tune: the search, the finalists with several seeds, and the sweep of one field.
 
-Each of the three is an experiment in a folder of its own, which the same command takes up again after a kill: trials
-that have ended are not run again.
+Each is an experiment in its own folder. Run the same command again to resume it: finished trials are not repeated.
 """
 
 from __future__ import annotations
@@ -20,10 +19,9 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from cirray.config.schema import Config
-from cirray.storage.location import join
+from cirray.config.tuning import TrialsConfig, TuneConfig
+from cirray.storage.location import Location
 from cirray.training.launch import optimisation_of
-from cirray.training.run_dir import Output
 from tuning.budget import Budget
 from tuning.prepare import Start
 from tuning.space import Space
@@ -31,19 +29,20 @@ from tuning.trial import SEED, final_trial, search_trial
 from tuning.trial_task import METRIC
 from tuning.watch import Watch
 
-_ENOUGH = 10**6  # trials that no budget reaches
+_UNLIMITED = 10**6  # more trials than any budget allows
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is known of one trial.
+    """The results of one trial.
 
     Attributes:
-        params: field -> value (and the seed, of finals).
-        curve: (epoch, selection) of each validation.
-        best: best selection value, None if it never reported.
+        name: its id.
+        params: field -> value; in comparisons "candidate" -> (field -> value), and the seed.
+        curve: (epoch, selection value) of each validation.
+        best: best selection value; None without any report.
         last: its last report.
-        full: whether it ran to its last epoch.
+        full: whether it reached its last epoch.
     """
 
     name: str
@@ -54,8 +53,8 @@ class Trial:
     full: bool
 
 
-def search(config: Config, space: Space, start: Start, output: Output) -> list[Trial]:
-    """Searches the space until the budget or the trials are spent; returns all trials."""
+def search(config: TuneConfig, space: Space, start: Start, output: Location) -> list[Trial]:
+    """Searches the space until the budget or the number of trials is used up; returns all trials."""
     settings = config.tune
     budget = Budget(settings.seconds, output)
     known = {field: field_value(config, field) for field in space.domains}
@@ -72,9 +71,9 @@ def search(config: Config, space: Space, start: Start, output: Output) -> list[T
         mode="max",
         search_alg=algorithm,
         scheduler=_scheduler(config),
-        num_samples=settings.trials or _ENOUGH,
+        num_samples=settings.trials or _UNLIMITED,
         max_concurrent_trials=concurrent(config),
-        reuse_actors=settings.workers_per_trial == 1,  # a new process would import torch for each trial
+        reuse_actors=settings.workers_per_trial == 1,  # avoids importing torch for each trial
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
     watch = Watch("search", settings.trials, budget)
@@ -82,15 +81,14 @@ def search(config: Config, space: Space, start: Start, output: Output) -> list[T
 
 
 def compare(
-    config: Config,
+    config: TrialsConfig,
     candidates: Sequence[Mapping[str, Any]],
     seeds: int,
     start: Start,
-    output: Output,
+    output: Location,
     name: str,
-    watchers: Sequence[tune.Callback] = (),
 ) -> list[Trial]:
-    """Trains each candidate to its end with `seeds` seeds; returns all trials."""
+    """Trains each candidate fully with `seeds` seeds; returns all trials."""
     space = {
         "candidate": tune.grid_search([dict(candidate) for candidate in candidates]),
         SEED: tune.grid_search([config.seed + number for number in range(seeds)]),
@@ -103,11 +101,11 @@ def compare(
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
     watch = Watch(name, len(candidates) * seeds, None)
-    return _run(final_trial, start, space, tune_config, output, name, [watch, *watchers], None, config)
+    return _run(final_trial, start, space, tune_config, output, name, [watch], None, config)
 
 
-def concurrent(config: Config) -> int:
-    """Returns how many trials run at a time."""
+def concurrent(config: TrialsConfig) -> int:
+    """Returns the number of concurrent trials."""
     if config.tune.concurrent:
         return config.tune.concurrent
     total = ray.cluster_resources()
@@ -120,25 +118,26 @@ def _run(
     start: Start,
     space: dict[str, Any],
     tune_config: tune.TuneConfig,
-    output: Output,
+    output: Location,
     name: str,
     callbacks: list[tune.Callback],
     stop: tune.Stopper | None,
-    config: Config,
+    config: TrialsConfig,
 ) -> list[Trial]:
-    # By itself Ray Tune takes the first Ctrl-C for the end of the search, and hands over what there is as its result.
+    # Otherwise Ray Tune ends the search normally on Ctrl-C, with the results so far.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     trainable = tune.with_resources(tune.with_parameters(function, start=start), _resources(config))
-    trials = output.location_of("trials")
-    quiet = tune.RunConfig(name=name, storage_path=trials, callbacks=callbacks, stop=stop, verbose=0)
+    trials = output / "trials"
+    quiet = tune.RunConfig(name=name, storage_path=str(trials), callbacks=callbacks, stop=stop, verbose=0)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if tune.Tuner.can_restore(join(trials, name)):
-        tuner = tune.Tuner.restore(join(trials, name), trainable, restart_errored=True, param_space=space or None)
+    experiment = str(trials / name)
+    if tune.Tuner.can_restore(experiment):
+        tuner = tune.Tuner.restore(experiment, trainable, restart_errored=True, param_space=space or None)
     else:
         tuner = tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=quiet)
     grid = tuner.fit()
-    epochs = optimisation_of(config, config.tune.stage).epochs
+    epochs = optimisation_of(config, config.trial_stage).epochs
     return [_trial(result, epochs) for result in grid]
 
 
@@ -156,18 +155,18 @@ def _trial(result: tune.Result, epochs: int) -> Trial:
     )
 
 
-def _sampler(config: Config) -> BaseSampler:
+def _sampler(config: TuneConfig) -> BaseSampler:
     if config.tune.sampler == "random":
         return RandomSampler(seed=config.seed)
     return TPESampler(seed=config.seed, multivariate=True, constant_liar=True)
 
 
-def _scheduler(config: Config) -> TrialScheduler:
+def _scheduler(config: TuneConfig) -> TrialScheduler:
     settings = config.tune
     if settings.workers_per_trial > 1:
-        return FIFOScheduler()  # stopped from outside, a trial would leave its workers and their CPUs behind
+        return FIFOScheduler()  # an early stop would leak the trial's workers and their CPUs
     if settings.scheduler == "asha":
-        epochs = optimisation_of(config, settings.stage).epochs
+        epochs = optimisation_of(config, config.trial_stage).epochs
         return ASHAScheduler(
             time_attr="epoch",
             max_t=epochs,
@@ -179,15 +178,15 @@ def _scheduler(config: Config) -> TrialScheduler:
     return FIFOScheduler()
 
 
-def _resources(config: Config) -> Any:
+def _resources(config: TrialsConfig) -> Any:
     gpus = ray.cluster_resources().get("GPU", 0) and config.compute.device != "cpu"
     if config.tune.workers_per_trial > 1:
-        return {"memory": 1}  # one byte: something must be asked for, and CPUs are its workers' to ask for
+        return {"memory": 1}  # one byte, as a request must not be empty; the workers request the CPUs
     return {"CPU": 1, "GPU": 1} if gpus else {"CPU": 1}
 
 
-def field_value(config: Config, field: str) -> Any:
-    """Returns a field of a configuration by its dotted name."""
+def field_value(config: TrialsConfig, field: str) -> Any:
+    """Returns the value of a configuration field by its dotted name."""
     value: Any = config
     for part in field.split("."):
         value = getattr(value, part)

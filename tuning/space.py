@@ -1,4 +1,4 @@
-"""Search spaces: data in, Ray Tune's and Optuna's words out.
+"""Search spaces: YAML files to Optuna distributions.
 
     stage2.optimisation.lr: {loguniform: [1.0e-4, 1.0e-2]}
     stage2.combining.projection: {choice: [256, 512]}
@@ -22,8 +22,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from cirray.config.recipe import check_field, overridden
-from cirray.config.schema import Config
+from cirray.config.recipe import overridden
+from cirray.config.tuning import TuneConfig
+from cirray.config.unknown import check_field
 from cirray.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "spaces"
@@ -32,13 +33,13 @@ KINDS = ("choice", "uniform", "loguniform", "integer", "logint")
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """Where one field's values come from."""
+    """The domain of one field."""
 
     kind: str
     values: tuple[Any, ...]
 
     def distribution(self) -> BaseDistribution:
-        """Returns it in Optuna's words."""
+        """Returns the domain as an Optuna distribution."""
         if self.kind == "choice":
             return CategoricalDistribution(self.values)
         low, high = self.values
@@ -47,13 +48,13 @@ class Domain:
         return FloatDistribution(low, high, log=self.kind == "loguniform")
 
     def holds(self, value: Any) -> bool:
-        """Whether a trial could have this value."""
+        """Whether the domain contains the value."""
         if self.kind == "choice":
             return value in self.values
         return isinstance(value, (int, float)) and self.values[0] <= value <= self.values[1]
 
     def points(self, count: int) -> list[Any]:
-        """Returns values spread evenly over it: all of a choice."""
+        """Returns `count` evenly spaced values (on the log scale of log domains); all values of a choice."""
         if self.kind == "choice":
             return list(self.values)
         low, high = (math.log(value) if self.is_log else value for value in self.values)
@@ -75,7 +76,7 @@ class Space:
     domains: Mapping[str, Domain]
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Returns all domains in Optuna's words."""
+        """Returns field -> Optuna distribution."""
         return {field: domain.distribution() for field, domain in self.domains.items()}
 
 
@@ -84,12 +85,16 @@ def space_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load_space(name: str, config: Config) -> Space:
-    """Reads a search space and tries its ends with a configuration, before anything is started.
+def load_space(name: str, config: TuneConfig) -> Space:
+    """Reads a search space and validates the ends of its domains against a configuration.
+
+    Args:
+        name: name of a file in `spaces/`, or path of a .yaml file.
+        config: the configuration to search from.
 
     Raises:
-        ConfigError: no such space, a key that is no configuration field (with the nearest one), a domain that is not
-            understood, or values that the configuration refuses.
+        ConfigError: the file does not exist, or it contains an unknown field (the message suggests the nearest one), an
+            invalid domain, or values that the configuration does not accept.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
@@ -101,9 +106,9 @@ def load_space(name: str, config: Config) -> Space:
     if not isinstance(content, dict) or not content:
         raise ConfigError(f"search space {path} must be a mapping of fields to domains, and not empty")
     domains = {str(field): _domain(path, str(field), given) for field, given in content.items()}
-    stage = config.tune.stage
+    stage = config.trial_stage
     for field, domain in domains.items():
-        check_field(field)
+        check_field(type(config), field)
         if not field.startswith(f"{stage}."):
             raise ConfigError(f"search space {path}: {field} is not of {stage}, which is searched (tune.stage)")
         for value in domain.values:

@@ -1,4 +1,4 @@
-"""One trial: trains one candidate and reports each validation to Ray Tune."""
+"""The Ray Tune trainables: train one candidate and report each validation."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ SEED = "seed"
 
 
 def search_trial(params: Mapping[str, Any], start: Start) -> None:
-    """Trains one candidate and reports after each validation; Ray Tune may stop it early."""
+    """Trains one candidate; Ray Tune may stop it early."""
     run(params, start, scored=False)
 
 
 def final_trial(params: Mapping[str, Any], start: Start) -> None:
-    """Trains one candidate to its end and reports its recall on the val split too."""
+    """Trains one candidate fully; also reports its metrics on the val split."""
     run({**params["candidate"], SEED: params[SEED]}, start, scored=True)
 
 
 def run(params: Mapping[str, Any], start: Start, scored: bool) -> None:
-    """Trains one candidate in this process, or on Ray Train workers of its own."""
-    config = overridden(start.inputs.config, dict(params))
+    """Trains one candidate in this process, or on `tune.workers_per_trial` Ray Train workers."""
+    config = overridden(start.config, dict(params))
     if config.tune.workers_per_trial > 1:
         run_group(config, start, scored)
         return

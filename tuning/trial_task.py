@@ -1,4 +1,4 @@
-"""What a trial trains: the very loop of the stage, on shared features."""
+"""Runs the training loop of the searched stage in a trial, on shared features."""
 
 from __future__ import annotations
 
@@ -8,56 +8,58 @@ from typing import Any
 
 from cirray.cluster.board import Poster
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Config
-from cirray.evaluation.metrics import evaluate
+from cirray.config.tuning import TrialsConfig
+from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.retriever import evaluate
+from cirray.storage.location import Location
 from cirray.storage.metrics_log import MetricsLog
 from cirray.training.launch import optimisation_of
 from cirray.training.loop import Loop
+from cirray.training.run_dir import METRICS
 from cirray.training.stages.combine import CombiningTask
 from cirray.training.task import Task, Validation
-from tuning.prepare import Start, as_frozen, shared_tensor, with_config
+from tuning.prepare import REPORTED, Start, with_config
+from tuning.reported import on_val
 
 METRIC = "selection"
 
 
-class Scored(CombiningTask):
-    """Stage 2 that also remembers how the best epoch so far ranks the val split, which chooses nothing."""
+class CombiningTaskWithVal(CombiningTask):
+    """Stage 2 that also reports the metrics of the best epoch on the val split, which selects nothing."""
 
-    def __init__(self, start: Start, config: Config, worker: Worker) -> None:
-        super().__init__(with_config(start, config), worker, as_frozen(start.frozen))
+    def __init__(self, start: Start, config: TrialsConfig, worker: Worker) -> None:
+        super().__init__(with_config(start, config), worker, start.features)
         assert start.reported is not None
-        self._table = start.reported.table
-        self._captions = shared_tensor(start.reported.captions).to(worker.device)
+        self._table = start.reported
         self._best = float("-inf")
         self.reported: dict[str, float] = {}
 
     def validate(self, epoch: int) -> Validation:
-        found = super().validate(epoch)
-        if found.selection >= self._best:
-            self._best = found.selection
+        validation = super().validate(epoch)
+        if validation.selection >= self._best:
+            self._best = validation.selection
             self.reported = self._val()
-        return found
+        return validation
 
     def _val(self) -> dict[str, float]:
-        images = self.frozen.images
-        queries = self.combining(images[self._table.reference], self._captions[self._table.query])
-        average = evaluate(self._table, self.inputs.protocol, self.frozen.gallery, queries)[-1]
-        return {f"val R@{k}": value for k, value in average.recall.items()}
+        queries = self.combining(*self.frozen.query_inputs(REPORTED, self._table))
+        retriever = CosineRetriever(self._table, self.frozen.unit_images, queries)
+        return on_val(evaluate(retriever, self.inputs.protocol)[-1].metrics)
 
 
-def build_task(config: Config, start: Start, worker: Worker, scored: bool) -> Task:
-    """Builds the searched stage."""
-    if config.tune.stage == "stage1":
+def build_task(config: TrialsConfig, start: Start, worker: Worker, scored: bool) -> Task:
+    """Builds the task of the searched stage; `scored` adds the recall on val (stage 2 only)."""
+    if config.trial_stage == "stage1":
         from cirray.training.stages.finetune import FineTuneTask
 
         return FineTuneTask(with_config(start, config), worker)
     if scored:
-        return Scored(start, config, worker)
-    return CombiningTask(with_config(start, config), worker, as_frozen(start.frozen))
+        return CombiningTaskWithVal(start, config, worker)
+    return CombiningTask(with_config(start, config), worker, start.features)
 
 
-def train(task: Task, config: Config, worker: Worker, folder: Path, report: Any) -> None:
-    """Runs the loop to its end; each validation becomes a report."""
+def train(task: Task, config: TrialsConfig, worker: Worker, folder: Path, report: Any) -> None:
+    """Runs the training loop; calls `report` after each validation."""
     best, began = float("-inf"), time.monotonic()
 
     def send(metrics: dict[str, Any]) -> None:
@@ -69,6 +71,6 @@ def train(task: Task, config: Config, worker: Worker, folder: Path, report: Any)
         report({**metrics, **seen})
 
     worker.send = send
-    settings = optimisation_of(config, config.tune.stage)
-    log = MetricsLog(folder / "metrics.jsonl", config.tune.stage)
+    settings = optimisation_of(config, config.trial_stage)
+    log = MetricsLog(Location.parse(folder) / METRICS, config.trial_stage)
     Loop(task, settings, config.compute, config.seed, worker, log, Poster(None)).run()

@@ -1,4 +1,4 @@
-"""What a person sees while trials run: how many, the best so far, and when it ends."""
+"""Live progress of trials: their number, the best result so far, and the remaining time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LOG_EVERY_S = 15.0
 
 
 class Watch(tune.Callback):
-    """One line, in place on a terminal, now and then in a log.
+    """Prints one progress line, redrawn on a terminal, else every LOG_EVERY_S seconds.
 
-    A search that is taken up again gets the watch of its first try back: what belongs to a try begins in `setup`.
+    Ray Tune restores this callback in a resumed search; `setup` resets the state of the run.
 
     Args:
-        label: what is being run.
-        total: trials in all, 0 if only time ends it.
-        budget: the time it has, None if only their number ends it.
+        label: name of the experiment.
+        total: total number of trials; 0 if the budget is the only limit.
+        budget: the time budget; None if the number of trials is the only limit.
     """
 
     def __init__(self, label: str, total: int, budget: Budget | None) -> None:
@@ -34,7 +34,7 @@ class Watch(tune.Callback):
         self.setup()
 
     def setup(self, *args: Any, **info: Any) -> None:
-        """Begins a try."""
+        """Resets the state at the start of each run."""
         self._began = self._shown = time.monotonic()
         self._running: set[str] = set()
         self._before: int | None = None
@@ -42,37 +42,37 @@ class Watch(tune.Callback):
         self._best: tuple[float, str] | None = None
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Counts the trials of earlier tries."""
+        """Counts the trials that finished in previous runs."""
         if self._before is None:
             self._before = sum(trial.is_finished() for trial in trials)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Counts."""
+        """Counts the trial as running."""
         self._running.add(trial.trial_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Notes a better one."""
+        """Updates the best result."""
         if self._best is None or result[METRIC] > self._best[0]:
             self._best = result[METRIC], trial.trial_id
         self._draw()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Counts."""
+        """Counts the trial as ended."""
         self._end(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Counts, and says so."""
+        """Counts the trial as ended and logs the error."""
         self._end(trial)
-        log(f"\ntrial {trial.trial_id} failed: its folder has error.txt")
+        log(f"\ntrial {trial.trial_id} failed: see error.txt in its folder")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """Draws the last line."""
+        """Prints the final line."""
         self._draw(last=True)
 
     def line(self) -> str:
-        """Returns the line: `search  37 trials (2 running)  best 91.30 (b3f2)  4:10 of 10:00`."""
+        """Returns the progress line: `search  37 trials (2 running)  best 91.30 (b3f2)  4:10 of 10:00`."""
         elapsed = time.monotonic() - self._began
         ended = (self._before or 0) + self._ended
         done = f"{ended} of {self._total}" if self._total else f"{ended}"

@@ -1,7 +1,7 @@
-"""EncodedQuery image retrieval on Ray: search a picture catalog with a picture plus a sentence.
+"""Composed image retrieval on Ray: search a picture catalog with a picture plus a sentence.
 
     import cirray
-    model = cirray.load("build/demo/bundle")
+    model = cirray.load("build/demo/training/bundle")
     query = model.encode_query("dress.png", "the same in red, with long sleeves")
 
 Importing cirray loads neither torch nor Ray.
@@ -20,13 +20,18 @@ __all__ = ["__version__", "load"]
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """Rebuilds a trained model from its bundle alone: a folder or a URI.
+    """Loads a trained model from its bundle.
+
+    Args:
+        path: the bundle, a folder or a URI.
+        device: torch device of the model.
 
     Raises:
-        BundleError: the folder is no complete bundle.
+        BundleError: the bundle is incomplete, damaged or incompatible.
+        LocationError: the URI cannot be reached, or has no bundle.
     """
-    from cirray.models.bundle import load as load_bundle  # torch is imported only by those who need a model
+    from cirray.models.bundle import load as load_bundle  # imports torch
     from cirray.models.bundle_manifest import MANIFEST
-    from cirray.storage.location import fetch
+    from cirray.storage.location import Location
 
-    return load_bundle(fetch(path, MANIFEST), device)
+    return load_bundle(Location.parse(path).fetch(MANIFEST), device)

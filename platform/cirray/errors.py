@@ -2,44 +2,44 @@
 
 CirrayError
 ├── ConfigError        a setting is wrong; the message names the field
-├── DataError          files are wrong; the message lists every problem with its file and line
-├── BackboneError      a CLIP backbone or its weights cannot be had
-├── CheckpointError    a checkpoint of another system is not what it should be
-├── StoreError         a feature store is damaged or belongs to something else
-├── BundleError        a model bundle is incomplete or does not fit
-├── LocationError         a folder or URI cannot be reached, or holds nothing complete
+├── DataError          input files are wrong; the message lists every problem with its file and line
+├── BackboneError      a CLIP backbone cannot be built, or its weights cannot be fetched
+├── CheckpointError    a checkpoint of another system cannot be read or written
+├── StoreError         a feature store is damaged or does not match its manifest
+├── BundleError        a model bundle is incomplete, damaged or incompatible
+├── LocationError      a folder or URI cannot be reached, or is incomplete
 ├── RunError           a training run cannot start or continue in its output folder
-└── SearchIndexError   a catalog index is missing, damaged, or does not fit
-    └── IndexUnavailableError   it cannot be reached just now: worth another try
+└── SearchIndexError   a catalog index is missing, damaged or incompatible
+    └── IndexUnavailableError   the index is unreachable or overloaded; a retry may succeed
 """
 
 
 class CirrayError(Exception):
-    """Base of all errors whose message is meant for the user and is complete without a traceback."""
+    """Base of all errors whose message is shown to the user without a traceback."""
 
 
 class ConfigError(CirrayError):
-    """A setting is wrong. The message names the field, what was expected and what to do."""
+    """A setting is wrong. The message names the field, the expected value and the remedy."""
 
 
 class DataError(CirrayError):
-    """Input files are wrong. The message lists all problems at once."""
+    """Input files are wrong. The message lists all problems."""
 
 
 class BackboneError(CirrayError):
-    """A backbone's architecture or weights cannot be built or fetched."""
+    """A backbone's architecture cannot be built, or its weights cannot be fetched."""
 
 
 class CheckpointError(CirrayError):
-    """A checkpoint of another system cannot be read, is something else, or cannot be written for it."""
+    """A checkpoint of another system is unreadable or of the wrong kind, or a model cannot be exported to it."""
 
 
 class StoreError(CirrayError):
-    """A feature store holds something that its manifest does not say."""
+    """A feature store is damaged or does not match its manifest."""
 
 
 class BundleError(CirrayError):
-    """A model bundle is incomplete, damaged, or does not fit what it is used with."""
+    """A model bundle is incomplete, damaged, or incompatible with the index or encoder it is used with."""
 
 
 class RunError(CirrayError):
@@ -47,12 +47,12 @@ class RunError(CirrayError):
 
 
 class LocationError(CirrayError):
-    """A folder or URI cannot be reached, or holds nothing complete."""
+    """A folder or URI cannot be reached, or is incomplete: its manifest is missing."""
 
 
 class SearchIndexError(CirrayError):
-    """A catalog index is missing, damaged, or does not fit what it is used with."""
+    """A catalog index is missing, damaged, or incompatible with the bundle it is used with."""
 
 
 class IndexUnavailableError(SearchIndexError):
-    """The index cannot be reached or is too busy just now; the same request may succeed later."""
+    """The index is unreachable or overloaded; retrying the same request may succeed."""

@@ -1,10 +1,10 @@
-// The HTTP side of the page: requests to /v1, with the key, the problems and the waiting.
+// Requests to /v1: sends the API key, reads problems, retries while the service is busy.
 import { askForKey, currentKey } from "./key.js";
 
 const RETRIES = 3;
 const LONGEST_WAIT = 30;
 
-// What went wrong, in words for a visitor.
+// An error with a message for the visitor.
 export class Problem extends Error {
   constructor(status, detail) {
     super(detail);
@@ -19,7 +19,7 @@ async function send(path, options) {
     return await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, "The service cannot be reached. Is the network on?");
+    throw new Problem(0, "The service cannot be reached. Check your network connection.");
   }
 }
 
@@ -28,7 +28,7 @@ async function problemOf(response) {
   return new Problem(response.status, body.detail || body.title || `The service answered ${response.status}.`);
 }
 
-// Retry-After is seconds or a date; without it the waits grow.
+// Retry-After is seconds or a date; without it the wait doubles each time.
 function secondsToWait(response, attempt) {
   const header = response.headers.get("Retry-After");
   const seconds = Number(header ?? 2 ** attempt);
@@ -51,7 +51,7 @@ async function request(path, { onWait, ...options } = {}) {
     if (response.ok) return response.json();
     const problem = await problemOf(response);
     if (response.status === 401) {
-      // Another request may have asked meanwhile: then the new key is tried first.
+      // Another request may have asked for a key meanwhile: then try that key first.
       if (key === currentKey() && !(await askForKey())) throw problem;
       options.signal?.throwIfAborted();
     } else if ([429, 503].includes(response.status) && attempt < RETRIES) {
@@ -72,7 +72,9 @@ const json = (body) => ({
   body: JSON.stringify(body),
 });
 
-export const thumbnail = (id, size) => `${itemPath(id)}/image?size=${size}`;
+export const thumbnail = (id, size, number = 0) => sized(`${itemPath(id)}/image${number ? `?number=${number}` : ""}`, size);
+// Adds the size to the path of a thumbnail, which may have a query string.
+export const sized = (path, size) => `${path}${path.includes("?") ? "&" : "?"}size=${size}`;
 
 export const getModel = (options) => request("/v1/model", options);
 export const getItem = (id, options) => request(itemPath(id), options);
@@ -84,14 +86,14 @@ export function getItems({ filter, limit, cursor }, options) {
   return request(`/v1/items?${query}`, options);
 }
 
-// query: {id or picture (a Blob), texts, weight, filter, limit, offset}
-export function search({ id, picture, texts, weight, filter, limit, offset }, options) {
+// query: {id and number, or picture (a Blob), texts, textWeight, filter, limit, offset}
+export function search({ id, number, picture, texts, textWeight, filter, limit, offset }, options) {
   const [text, ...refinements] = texts;
   const body = { filter, limit, offset };
   if (text !== undefined) Object.assign(body, { text, refinements });
-  if (weight !== null) body.text_weight = weight;
+  if (textWeight !== null) body.text_weight = textWeight;
   if (picture) return request("/v1/search", { method: "POST", body: formOf(body, picture), ...options });
-  if (id) body.reference = { id };
+  if (id) body.reference = number ? { id, image_number: number } : { id };
   return request("/v1/search", { ...json(body), ...options });
 }
 
@@ -104,7 +106,7 @@ function formOf(body, picture) {
   return form;
 }
 
-// Nobody waits for feedback, and nobody is told when it is lost.
+// Feedback is sent in the background; errors are ignored.
 export function sendFeedback(feedback) {
   send("/v1/feedback", { ...json(feedback), keepalive: true }).catch(() => {});
 }

@@ -1,4 +1,4 @@
-// Small helpers for the document. Text from the service only ever becomes a text node.
+// Helpers for the DOM. Text from the service only becomes text nodes, never HTML.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -18,7 +18,7 @@ export function button(label, onClick, className = "secondary") {
   return node;
 }
 
-// A plain click is handled here; with a modifier the browser opens the link in a new tab as usual.
+// Handles plain clicks; with a modifier key the browser opens the link in a new tab as usual.
 export function onPlainClick(link, action) {
   link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
@@ -40,5 +40,5 @@ export function toast(text) {
   toastTimer = setTimeout(() => (node.hidden = true), 4000);
 }
 
-// The page is in English, whatever the browser speaks.
+// The page is in English, so its numbers are too.
 export const number = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });

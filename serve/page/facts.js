@@ -1,19 +1,19 @@
-// Facts for the curious: how a search was done, and what is being served.
+// Details: text weight and timings of a search, and the served model.
 import { byId, element, number } from "./dom.js";
 
 const ms = (value) => (value < 10 ? value.toFixed(1) : Math.round(value));
 
-function textWeightWords(answer, step, combining) {
+function textWeightOf(answer, step) {
   if (answer.text_weight === null) return "";
-  const by = step.weight !== null ? "set by you" : combining === "sum" ? "fixed" : "chosen by the model";
+  const by = step.textWeight !== null ? "set by you" : "set by the model";
   return `text weight ${answer.text_weight.toFixed(2)}, ${by}`;
 }
 
-export function showFacts(answer, step, combining) {
+export function showFacts(answer, step) {
   byId("facts").hidden = answer === null;
   if (answer === null) return;
   const { read, reference, encode, search, total } = answer.timings_ms;
-  byId("lambda").textContent = textWeightWords(answer, step, combining);
+  byId("text-weight-used").textContent = textWeightOf(answer, step);
   byId("timings").textContent =
     `read ${ms(read)} · reference ${ms(reference)} · encode ${ms(encode)} · search ${ms(search)} · total ${ms(total)} ms`;
   byId("served").textContent = `generation ${answer.generation} · model ${answer.model}`;

@@ -1,4 +1,4 @@
-// The filters: one group for each attribute that /v1/model names.
+// The filters: one group per attribute that /v1/model lists.
 import { byId, element, number } from "./dom.js";
 
 const SHOWN_VALUES = 10;
@@ -7,7 +7,7 @@ const OPEN_GROUPS = 5;
 const listOf = (condition) => (Array.isArray(condition) ? condition : condition === undefined ? [] : [condition]);
 const readable = (name) => name.replace(/[_-]+/g, " ");
 
-// Builds the controls once. get() is the filter in use; set(filter) is called with a changed one.
+// Builds the controls once. get() returns the current filter; set(filter) replaces it.
 export class Filters {
   constructor(attributes, get, set) {
     this.get = get;
@@ -19,13 +19,13 @@ export class Filters {
     byId("filters-toggle").onclick = () => this.toggle();
   }
 
-  // On a phone the groups are folded away behind their heading.
+  // On a phone the groups are collapsed below their heading.
   toggle() {
     const open = byId("filters").classList.toggle("open");
     byId("filters-toggle").setAttribute("aria-expanded", open);
   }
 
-  // Brings the controls in line with the filter in use.
+  // Updates the controls to the current filter.
   sync() {
     const used = Object.keys(this.get()).length;
     byId("filters-count").textContent = used > 0 ? used : "";

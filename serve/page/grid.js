@@ -1,18 +1,19 @@
 // The grid of pictures: cards, skeletons, and the arrow keys.
+import { sized } from "./api.js";
 import { byId, element, onPlainClick } from "./dom.js";
 
 const SKELETONS = 24;
-// A picture is cropped to its tile while no more than this part of it is lost; else it is shown whole.
+// A picture is cropped to its tile if that hides at most this fraction of it; else it is shown whole.
 const MOST_CROPPED = 0.22;
 
 const grid = byId("grid");
 
 export const nameOf = (item) => item.title || `item ${item.id}`;
 
-// What stands below a picture: the title, or some words about the item rather than a bare id.
+// The text below a picture: the title, else some attributes, else the id.
 export function captionOf(item) {
-  const words = Object.values(item.attributes ?? {}).filter((value) => typeof value === "string");
-  return item.title || words.slice(0, 4).join(" · ") || item.id;
+  const attributes = Object.values(item.attributes ?? {}).filter((value) => typeof value === "string");
+  return item.title || attributes.slice(0, 4).join(" · ") || item.id;
 }
 
 function fit(image) {
@@ -33,27 +34,54 @@ function imageOf(item, eager) {
     draggable: false,
     sizes: "(max-width: 640px) 45vw, 220px",
   });
-  image.addEventListener("load", () => fit(image), { once: true });
-  image.srcset = `${item.image}?size=256 256w, ${item.image}?size=512 512w`;
-  image.src = `${item.image}?size=256`;
+  image.addEventListener("load", () => fit(image));
+  setSource(image, item.image);
   return image;
 }
 
+function setSource(image, path) {
+  image.srcset = `${sized(path, 256)} 256w, ${sized(path, 512)} 512w`;
+  image.src = sized(path, 256);
+}
+
+// Shows the next picture of the item; that picture becomes the reference if the card is picked.
+function nextPicture(item, link, image, href) {
+  const count = item.images.length;
+  const next = element("button", { type: "button", className: "next-picture", tabIndex: -1 });
+  next.dataset.testid = "next-picture";
+  const label = (number) => {
+    next.textContent = `${number + 1}/${count} ›`;
+    next.setAttribute("aria-label", `${nameOf(item)}: picture ${number + 1} of ${count}, show the next`);
+  };
+  next.addEventListener("click", () => {
+    const number = (Number(link.dataset.number) + 1) % count;
+    link.dataset.number = number;
+    link.href = href(item, number);
+    setSource(image, item.images[number]);
+    label(number);
+  });
+  label(Number(link.dataset.number));
+  return next;
+}
+
 function card(item, index, { href, pick }) {
-  const picture = element("span", { className: "tile" }, imageOf(item, index < 8));
+  const number = item.image_number ?? 0;
+  const image = imageOf(item, index < 8);
+  const picture = element("span", { className: "tile" }, image);
   if (item.score !== undefined) {
     const score = item.score.toFixed(2);
     picture.append(element("span", { className: "score", title: "similarity to the query" }, score));
   }
-  const link = element("a", { className: "card", href: href(item), draggable: false, tabIndex: -1 });
+  const link = element("a", { className: "card", href: href(item, number), draggable: false, tabIndex: -1 });
   link.dataset.testid = "item";
   link.dataset.id = item.id;
+  link.dataset.number = number;
   link.append(picture, element("span", { className: "caption", "aria-hidden": "true" }, captionOf(item)));
-  onPlainClick(link, () => pick(item));
-  return element("li", {}, link);
+  onPlainClick(link, () => pick(item, Number(link.dataset.number)));
+  return element("li", {}, link, ...(item.images?.length > 1 ? [nextPicture(item, link, image, href)] : []));
 }
 
-// Shows items, in place of the earlier ones or after them. links: {href(item), pick(item)}
+// Shows items, replacing the earlier ones or after them. links: {href(item, number), pick(item, number)}
 export function showItems(items, links, after = false) {
   const first = after ? grid.childElementCount : 0;
   const cards = items.map((item, index) => card(item, first + index, links));
@@ -61,11 +89,11 @@ export function showItems(items, links, after = false) {
   else grid.replaceChildren(...cards);
   grid.classList.remove("loading");
   grid.setAttribute("aria-busy", "false");
-  // One stop of the Tab key for the whole grid; the arrow keys move inside.
+  // The grid is one tab stop; the arrow keys move inside it.
   if (!grid.querySelector("a[tabindex='0']")) grid.querySelector("a")?.setAttribute("tabindex", "0");
 }
 
-// Old results stay, dimmed, while new ones are fetched; where there are none, skeletons keep their place.
+// Old results stay, dimmed, while new ones load; without old results, placeholders are shown.
 export function showLoading() {
   grid.setAttribute("aria-busy", "true");
   if (grid.querySelector("a")) {

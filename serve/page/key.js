@@ -1,4 +1,4 @@
-// The API key: asked for in a dialog, kept until the tab is closed.
+// The API key: entered in a dialog, stored until the tab is closed.
 import { byId } from "./dom.js";
 
 const STORED = "cirray_key";
@@ -6,7 +6,7 @@ let asking = null;
 
 export const currentKey = () => sessionStorage.getItem(STORED);
 
-// Pictures are fetched by <img>, which cannot send a header: the service takes the key as a cookie, too.
+// <img> cannot send a header, so the service also accepts the key as a cookie.
 function setCookie(key) {
   const secure = location.protocol === "https:" ? "; Secure" : "";
   document.cookie = `${STORED}=${key}; SameSite=Strict; path=/${secure}`;
@@ -17,7 +17,7 @@ function keep(key) {
   setCookie(key);
 }
 
-// Resolves to whether a key was entered. Requests that fail together share one dialog.
+// Resolves to whether a key was entered. Concurrent requests share one dialog.
 export function askForKey() {
   asking ??= openDialog(currentKey() !== null).finally(() => (asking = null));
   return asking;
@@ -27,8 +27,8 @@ function openDialog(refused) {
   const dialog = byId("key-dialog");
   const input = byId("key-input");
   byId("key-hint").textContent = refused
-    ? "This key was not accepted. Please check it and enter it again."
-    : "Enter the API key that you were given. It is kept until you close this tab.";
+    ? "This key was not accepted. Check it and enter it again."
+    : "Enter your API key. It is stored until you close this tab.";
   input.value = "";
   dialog.returnValue = "";
   dialog.showModal();

@@ -1,13 +1,13 @@
-// Puts the parts together: what a visitor does becomes a new state, and a state becomes what is shown.
+// Connects the modules: actions of the visitor make a new state, and the page shows the state.
 import { button, byId, isTextField, onPlainClick, toast } from "./dom.js";
 import { getModel, sendFeedback } from "./api.js";
 import { showAbout } from "./facts.js";
 import { Filters } from "./filters.js";
 import { focusFirst, showLoading } from "./grid.js";
 import { keepPicture, makeSmall, ownPicture, watchPictures } from "./picture.js";
-import { focusChange, showChips, showField, showReference, showWeight, watchWeight } from "./query.js";
+import { focusChange, showChips, showField, showReference, showTextWeight, watchTextWeight } from "./query.js";
 import { Results } from "./results.js";
-import { MOST_TEXTS, Store, current, hasReference, isBrowsing, isComposed, start, urlOf, withStep, withWeight } from "./state.js";
+import { MOST_TEXTS, Store, current, hasReference, isBrowsing, isComposed, start, urlOf, withNumber, withStep, withTextWeight } from "./state.js";
 import { describe, showTrail } from "./trail.js";
 
 const change = byId("change");
@@ -19,29 +19,28 @@ let model = null;
 let filters = null;
 
 const results = new Results({
-  links: { href: (item) => urlOf(withStep(store.state, { id: item.id })), pick },
-  combining: () => model?.combining,
+  links: { href: (item, number) => urlOf(withStep(store.state, { id: item.id, number })), pick },
   clearFilters: () => setFilter({}),
 });
 
 const setFilter = (filter) => go({ ...store.state, filter });
 
-// ---- what a visitor does
+// ---- actions of the visitor
 
-function pick(item) {
-  tellChoice(item);
-  go(withStep(store.state, { id: item.id }));
+function pick(item, number) {
+  sendChoice(item);
+  go(withStep(store.state, { id: item.id, number }));
   focusChange();
 }
 
-// Somebody chose this item for a query in words: that is what the Combiner can learn from.
-function tellChoice(item) {
+// The visitor chose this item for a query with a text: training data for the Combiner.
+function sendChoice(item) {
   const { id, texts } = step();
   if (texts.length === 0 || !results.answer) return;
   sendFeedback({ reference: id, texts, chosen: item.id, generation: results.answer.generation });
 }
 
-function ask() {
+function submitText() {
   const text = change.value.trim();
   if (!text) return;
   if (!hasReference(step())) return go(withStep(store.state, { texts: [text] }));
@@ -51,8 +50,8 @@ function ask() {
 
 function removeChange(index) {
   const texts = step().texts.toSpliced(index, 1);
-  const weight = texts.length > 0 ? step().weight : null;
-  go(withStep(store.state, { ...step(), texts, weight }));
+  const textWeight = texts.length > 0 ? step().textWeight : null;
+  go(withStep(store.state, { ...step(), texts, textWeight }));
   focusChange();
 }
 
@@ -66,10 +65,10 @@ function removeReference() {
 
 async function takePicture(file) {
   const blob = await makeSmall(file).catch(() => null);
-  if (!blob) return toast("Your browser cannot read this picture. Please try a JPEG or PNG.");
+  if (!blob) return toast("Your browser cannot read this picture. Try a JPEG or PNG.");
   const { picture, texts } = step();
   if (picture !== null && !ownPicture(picture)) {
-    // A link was opened that misses its picture: now it is here again.
+    // This state came from a link, which has no picture: now it has one.
     keepPicture(blob, "Your picture", picture);
     return show();
   }
@@ -82,10 +81,10 @@ async function takePicture(file) {
 async function share() {
   const copied = await copy(location.href);
   const own = step().picture !== null ? " Your own picture is not part of it." : "";
-  toast(copied ? `Link copied.${own}` : "The link stands in the address bar: copy it from there.");
+  toast(copied ? `Link copied.${own}` : "The link could not be copied: copy it from the address bar.");
 }
 
-// The clipboard is only open to pages from https or localhost.
+// Browsers allow the clipboard only on https and localhost.
 async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -95,7 +94,7 @@ async function copy(text) {
   }
 }
 
-// ---- what is shown
+// ---- display
 
 function heading() {
   if (isBrowsing(step())) return "Catalog";
@@ -110,10 +109,10 @@ function show() {
   byId("undo").disabled = !store.canUndo;
   byId("search").textContent = isComposed(step()) ? "Refine" : "Search";
   showTrail(state, go);
-  showReference(step());
+  showReference(step(), (number) => go(withNumber(store.state, number)));
   showChips(step(), removeChange);
   showField(step());
-  showWeight(step(), model);
+  showTextWeight(step(), model);
   filters?.sync();
   results.show(state);
 }
@@ -135,20 +134,20 @@ async function begin() {
   show();
 }
 
-// ---- wiring
+// ---- event handlers
 
-byId("ask").addEventListener("submit", (event) => {
+byId("query-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  ask();
+  submitText();
 });
 byId("reference-remove").addEventListener("click", removeReference);
 byId("undo").addEventListener("click", () => store.undo());
 byId("share").addEventListener("click", share);
 onPlainClick(byId("home"), () => go(start()));
-// Not a plain anchor: the fragment of the URL is the state.
+// Not a plain anchor, because the URL fragment holds the state.
 onPlainClick(byId("skip"), () => byId("results").focus());
 watchPictures(takePicture);
-watchWeight((weight) => isComposed(step()) && go(withWeight(store.state, weight)));
+watchTextWeight((textWeight) => isComposed(step()) && go(withTextWeight(store.state, textWeight)));
 
 window.addEventListener("keydown", (event) => {
   const typing = isTextField(event.target);

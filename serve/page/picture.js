@@ -1,30 +1,30 @@
-// Own pictures: chosen, dropped or pasted; made small before they are sent; kept until the page is left.
+// The visitor's pictures: chosen, dropped or pasted, scaled down before upload, kept until the page is closed.
 import { byId } from "./dom.js";
 
 const LONGEST_SIDE = 1024;
 const QUALITY = 0.9;
-const SENT_AS_THEY_ARE = ["image/jpeg", "image/png", "image/webp"];
+const SENT_UNCHANGED = ["image/jpeg", "image/png", "image/webp"];
 
 const kept = new Map();
 
 export const ownPicture = (name) => kept.get(name);
 
-// Keeps a picture under a name. The name is random, so that an old link never finds a newer picture.
+// Keeps a picture under a random name, so that an old link never finds a newer picture.
 export function keepPicture(blob, title, name = Math.random().toString(36).slice(2, 10)) {
   kept.set(name, { blob, title, url: URL.createObjectURL(blob) });
   return name;
 }
 
-// A phone's photo has many more pixels than the encoder looks at.
+// A photo has many more pixels than the encoder uses.
 export async function makeSmall(file) {
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
-  if (scale === 1 && SENT_AS_THEY_ARE.includes(file.type)) return file;
+  if (scale === 1 && SENT_UNCHANGED.includes(file.type)) return file;
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
   const context = canvas.getContext("2d");
-  // JPEG has no transparency: without this a cut-out product would lie on black.
+  // JPEG has no transparency: without this, transparent areas would become black.
   context.fillStyle = "#fff";
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.imageSmoothingQuality = "high";
@@ -35,7 +35,7 @@ export async function makeSmall(file) {
 
 const firstPicture = (files) => [...files].find((file) => file.type.startsWith("image/") || file.type === "");
 
-// Calls take(file) for each picture that a visitor brings.
+// Calls take(file) for each picture that the visitor chooses, drops or pastes.
 export function watchPictures(take) {
   const input = byId("file");
   input.addEventListener("change", () => {
@@ -54,9 +54,9 @@ export function watchPictures(take) {
 
 function watchDrops(take) {
   const overlay = byId("drop");
-  const bringsFiles = (event) => event.dataTransfer?.types.includes("Files");
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   window.addEventListener("dragover", (event) => {
-    if (!bringsFiles(event)) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
     overlay.hidden = false;
   });
@@ -65,7 +65,7 @@ function watchDrops(take) {
   });
   window.addEventListener("drop", (event) => {
     overlay.hidden = true;
-    if (!bringsFiles(event)) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
     const file = firstPicture(event.dataTransfer.files);
     if (file) take(file);

@@ -1,6 +1,6 @@
-// The query: the reference picture, the changes as chips, the text field and the balance of the two.
+// The query: the reference picture, the changes as chips, the text field and the text weight.
 import { byId, element } from "./dom.js";
-import { getItem, thumbnail } from "./api.js";
+import { getItem, sized, thumbnail } from "./api.js";
 import { nameOf } from "./grid.js";
 import { ownPicture } from "./picture.js";
 import { hasReference, isComposed } from "./state.js";
@@ -8,7 +8,7 @@ import { hasReference, isComposed } from "./state.js";
 const SETTLE_MS = 250;
 const known = new Map();
 
-// Items that were seen in the grid need not be asked for again.
+// Items that the grid has shown are not fetched again.
 export function remember(items) {
   for (const item of items) known.set(item.id, item);
 }
@@ -16,11 +16,12 @@ export function remember(items) {
 const change = byId("change");
 
 export function focusChange() {
-  // On a touch screen the keyboard would cover the results that were just asked for.
+  // On a touch screen the keyboard would cover the results.
   if (!matchMedia("(pointer: coarse)").matches) change.focus({ preventScroll: true });
 }
 
-export function showReference(step) {
+// choose(number): makes another picture of the reference item the reference.
+export function showReference(step, choose) {
   const card = byId("reference");
   const own = step.picture === null ? null : ownPicture(step.picture);
   const missing = step.picture !== null && !own;
@@ -28,10 +29,27 @@ export function showReference(step) {
   byId("start").hidden = !card.hidden;
   card.dataset.id = step.id ?? "";
   if (card.hidden) return byId("reference-image").removeAttribute("src");
-  const source = own ? own.url : thumbnail(step.id, 512);
+  const source = own ? own.url : thumbnail(step.id, 512, step.number);
   if (byId("reference-image").getAttribute("src") !== source) byId("reference-image").src = source;
   setTitle(own ? own.title : known.has(step.id) ? nameOf(known.get(step.id)) : `item ${step.id}`);
-  if (!own && !known.has(step.id)) fetchTitle(step.id);
+  showPictures(step, choose);
+  if (!own && !known.has(step.id)) fetchTitle(step, choose);
+}
+
+// The pictures of the reference item, if it has several.
+function showPictures(step, choose) {
+  const images = (step.id !== null && known.get(step.id)?.images) || [];
+  byId("reference-pictures").hidden = images.length < 2;
+  byId("reference-pictures").replaceChildren(
+    ...images.map((image, number) => {
+      const label = `Picture ${number + 1} of ${images.length}`;
+      const picture = element("img", { src: sized(image, 96), alt: "", width: 44, height: 44 });
+      const choice = element("button", { type: "button", "aria-label": label, title: label }, picture);
+      choice.setAttribute("aria-pressed", String(number === step.number));
+      choice.addEventListener("click", () => choose(number));
+      return choice;
+    }),
+  );
 }
 
 function setTitle(title) {
@@ -39,12 +57,15 @@ function setTitle(title) {
   byId("reference-image").alt = title;
 }
 
-// After a link was opened; a missing item is reported by the search itself.
-async function fetchTitle(id) {
+// After a link was opened. The search itself reports a missing item.
+async function fetchTitle(step, choose) {
+  const { id } = step;
   const item = await getItem(id).catch(() => null);
   if (!item) return;
   remember([item]);
-  if (byId("reference").dataset.id === id) setTitle(nameOf(item));
+  if (byId("reference").dataset.id !== id) return;
+  setTitle(nameOf(item));
+  showPictures(step, choose);
 }
 
 export function showChips(step, remove) {
@@ -62,61 +83,61 @@ export function showChips(step, remove) {
 
 let fieldIsFor = null;
 
-// Beside a reference the field takes the next change; alone it holds the text that was searched for.
+// With a reference, the field takes the next change; without one, it holds the text of the search.
 export function showField(step) {
   const withReference = hasReference(step);
-  const words = !withReference
-    ? "Describe what you look for"
+  const label = !withReference
+    ? "Describe what you are looking for"
     : step.texts.length > 0
       ? "Add another change"
       : "What should be different?";
-  change.placeholder = withReference && step.texts.length === 0 ? `${words} “the same in red, …”` : words;
-  change.setAttribute("aria-label", words);
-  // Words that are being typed survive a change of filters or balance.
+  change.placeholder = withReference && step.texts.length === 0 ? `${label} “the same in red, …”` : label;
+  change.setAttribute("aria-label", label);
+  // Text that is being typed stays when the filters or the text weight change.
   const query = JSON.stringify([step.id, step.picture, step.texts]);
   if (query === fieldIsFor) return;
   fieldIsFor = query;
   change.value = withReference ? "" : step.texts.join(", ");
 }
 
-const slider = byId("weight");
+const slider = byId("text-weight");
 
-function sayWeight(step) {
-  byId("weight-value").textContent = step.weight === null ? "auto" : `${Math.round(step.weight * 100)} % text`;
+function showValue(textWeight) {
+  byId("text-weight-value").textContent = textWeight === null ? "auto" : textWeight.toFixed(2);
 }
 
-export function showWeight(step, model) {
+export function showTextWeight(step, model) {
   const fixed = model !== null && !model.has_text_weight;
   const why = fixed
-    ? "This model mixes picture and text by itself; the balance cannot be set."
+    ? "This model has no text weight that can be set."
     : isComposed(step)
       ? ""
       : "Needs a reference picture and a change.";
-  byId("balance").hidden = !hasReference(step) && !fixed;
-  byId("balance").classList.toggle("auto", step.weight === null);
-  byId("balance").title = slider.title = why;
-  byId("weight-hint").textContent = fixed ? why : "";
+  byId("text-weight-control").hidden = !hasReference(step) && !fixed;
+  byId("text-weight-control").classList.toggle("auto", step.textWeight === null);
+  byId("text-weight-control").title = slider.title = why;
+  byId("text-weight-hint").textContent = fixed ? why : "";
   slider.disabled = why !== "";
-  byId("weight-auto").disabled = why !== "" || step.weight === null;
-  slider.value = step.weight ?? 0.5;
-  sayWeight(step);
+  byId("text-weight-auto").disabled = why !== "" || step.textWeight === null;
+  slider.value = step.textWeight ?? 0.5;
+  showValue(step.textWeight);
 }
 
-// While nobody has moved the slider it stands where the model put it.
-export function showChosenWeight(step, textWeight) {
-  if (step.weight === null) slider.value = textWeight ?? 0.5;
+// Until the visitor moves the slider, it shows the text weight that the model used.
+export function showUsedTextWeight(step, textWeight) {
+  if (step.textWeight === null) slider.value = textWeight ?? 0.5;
 }
 
-export function watchWeight(set) {
+export function watchTextWeight(set) {
   let timer;
   slider.addEventListener("input", () => {
-    const weight = Number(slider.value);
-    byId("balance").classList.remove("auto");
-    sayWeight({ weight });
+    const textWeight = Number(slider.value);
+    byId("text-weight-control").classList.remove("auto");
+    showValue(textWeight);
     clearTimeout(timer);
-    timer = setTimeout(() => set(weight), SETTLE_MS);
+    timer = setTimeout(() => set(textWeight), SETTLE_MS);
   });
-  byId("weight-auto").addEventListener("click", () => {
+  byId("text-weight-auto").addEventListener("click", () => {
     clearTimeout(timer);
     set(null);
   });

@@ -1,10 +1,10 @@
-// The results of a state: fetched page by page, with loading, waiting, emptiness and errors.
+// The results of a state, fetched page by page; shows loading, retries, empty results and errors.
 import { button, byId, number } from "./dom.js";
 import { getItems, search } from "./api.js";
 import { showItems, showLoading } from "./grid.js";
 import { showFacts } from "./facts.js";
 import { ownPicture } from "./picture.js";
-import { remember, showChosenWeight } from "./query.js";
+import { remember, showUsedTextWeight } from "./query.js";
 import { current, isBrowsing, isComposed } from "./state.js";
 
 const PAGE = 36;
@@ -15,7 +15,7 @@ const error = byId("error");
 const note = byId("note");
 const more = byId("more");
 
-// Answers {items, next, total, answer}; next: where the following page begins, null at the end.
+// Returns {items, next, total, answer}; next: start of the next page, null at the end.
 async function fetchPage(state, from, options) {
   const step = current(state);
   if (isBrowsing(step)) {
@@ -23,19 +23,19 @@ async function fetchPage(state, from, options) {
     return { items: page.items, next: page.cursor, total: page.total, answer: null };
   }
   const offset = from ?? 0;
-  const query = { id: step.id, texts: step.texts, weight: weightOf(step), filter: state.filter, limit: PAGE, offset };
+  const query = { id: step.id, number: step.number, texts: step.texts, textWeight: textWeightOf(step), filter: state.filter, limit: PAGE, offset };
   const answer = await search({ ...query, picture: ownPicture(step.picture)?.blob }, options);
   const next = answer.hits.length === PAGE && offset + PAGE <= MOST_OFFSET ? offset + PAGE : null;
   return { items: answer.hits, next, total: null, answer };
 }
 
-// A weight may stay in a link that was cut; without both a reference and a text the service refuses it.
-const weightOf = (step) => (isComposed(step) ? step.weight : null);
+// An edited link may have a text weight without a reference or a text, which the service refuses.
+const textWeightOf = (step) => (isComposed(step) ? step.textWeight : null);
 
 export class Results {
-  // links: see grid.js; combining(): name of the combining function; clearFilters()
-  constructor({ links, combining, clearFilters }) {
-    Object.assign(this, { links, combining, clearFilters });
+  // links: see grid.js; clearFilters()
+  constructor({ links, clearFilters }) {
+    Object.assign(this, { links, clearFilters });
     this.abort = new AbortController();
     this.busy = false;
     this.answer = null;
@@ -43,7 +43,7 @@ export class Results {
     this.observer = new IntersectionObserver(([entry]) => entry.isIntersecting && this.loadMore(), { rootMargin: "500px" });
   }
 
-  // Shows a state from its first page. A request that is still running is for an older state.
+  // Shows a state from its first page; cancels a running request, which is for an older state.
   async show(state) {
     this.state = state;
     this.answer = null;
@@ -68,7 +68,7 @@ export class Results {
     const { signal } = (this.abort = new AbortController());
     this.start(after);
     try {
-      const page = await fetchPage(this.state, this.next, { signal, onWait: (...wait) => this.sayWaiting(...wait) });
+      const page = await fetchPage(this.state, this.next, { signal, onWait: (...wait) => this.showRetry(...wait) });
       if (!signal.aborted) this.showPage(page, after);
     } catch (problem) {
       if (!signal.aborted) this.showError(problem, after);
@@ -80,7 +80,7 @@ export class Results {
   start(after) {
     this.busy = true;
     error.hidden = true;
-    // A fast answer needs no sign of waiting.
+    // No progress bar for fast answers.
     this.slow = setTimeout(() => {
       byId("progress").hidden = false;
       if (!after) byId("status").textContent = "Searching …";
@@ -104,10 +104,10 @@ export class Results {
     this.shown += items.length;
     this.next = next;
     if (!after) this.answer = answer;
-    if (!after) showFacts(answer, current(this.state), this.combining());
-    if (answer && !after) showChosenWeight(current(this.state), answer.text_weight);
+    if (!after) showFacts(answer, current(this.state));
+    if (answer && !after) showUsedTextWeight(current(this.state), answer.text_weight);
     if (!after) scrollTo({ top: 0 });
-    this.sayCount(total);
+    this.showCount(total);
     this.offerMore();
     if (this.shown === 0) this.explainNothing();
   }
@@ -115,19 +115,19 @@ export class Results {
   offerMore() {
     more.hidden = this.next === null;
     this.observer.unobserve(more);
-    // Observed anew, it reports at once when the button is already in sight.
+    // Observing again reports immediately if the button is already visible.
     if (this.next !== null) setTimeout(() => this.observer.observe(more));
   }
 
-  sayCount(total) {
+  showCount(total) {
     const count = total ?? this.shown;
-    const words = `${number.format(count)}${total === null && this.next !== null ? "+" : ""}`;
+    const shown = `${number.format(count)}${total === null && this.next !== null ? "+" : ""}`;
     byId("status").textContent = total === null
-      ? `${words} ${count === 1 ? "result" : "results"}`
-      : `${words} ${count === 1 ? "item" : "items"}`;
+      ? `${shown} ${count === 1 ? "result" : "results"}`
+      : `${shown} ${count === 1 ? "item" : "items"}`;
   }
 
-  sayWaiting(seconds, attempt, attempts) {
+  showRetry(seconds, attempt, attempts) {
     clearTimeout(this.slow);
     byId("status").textContent =
       `The service is busy. Trying again in ${seconds} s (${attempt} of ${attempts}) …`;
@@ -135,7 +135,7 @@ export class Results {
 
   explainNothing() {
     const filtered = Object.keys(this.state.filter).length > 0;
-    note.replaceChildren(filtered ? "Nothing fits these filters." : "Nothing was found.");
+    note.replaceChildren(filtered ? "No item matches these filters." : "No results.");
     if (filtered) note.append(button("Clear the filters", this.clearFilters));
     note.hidden = false;
   }
@@ -152,17 +152,17 @@ export class Results {
     showFacts(null);
     byId("status").textContent = "";
     note.replaceChildren(
-      "This search started from somebody's own picture. Such a picture is never part of a link. ",
-      "If you have it, choose it here and the search goes on.",
+      "This search started from an uploaded picture, and a link does not contain it. ",
+      "If you have the picture, choose it here to continue.",
       button("Choose the picture", () => byId("file").click()),
     );
     note.hidden = false;
   }
 
   showError(problem, after) {
-    const words = problem.message || "Something went wrong.";
+    const message = problem.message || "Something went wrong.";
     const retry = button("Try again", () => (after ? this.loadMore() : this.show(this.state)));
-    error.replaceChildren(words, retry);
+    error.replaceChildren(message, retry);
     if (Object.keys(this.state.filter).length > 0 && problem.status === 422) {
       error.append(button("Clear the filters", this.clearFilters));
     }

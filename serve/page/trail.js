@@ -1,10 +1,10 @@
-// The trail: every step so far, each a way back.
+// The trail: a link to every step so far.
 import { byId, element, onPlainClick } from "./dom.js";
 import { thumbnail } from "./api.js";
 import { ownPicture } from "./picture.js";
 import { hasReference, urlOf } from "./state.js";
 
-// How much of the following step shows that the strip can be scrolled.
+// Visible pixels of the next step, which show that the strip can be scrolled.
 const NEXT_PEEKS = 32;
 
 export function describe(step) {
@@ -13,7 +13,7 @@ export function describe(step) {
 }
 
 function thumbnailOf(step) {
-  const source = step.picture === null ? thumbnail(step.id, 96) : ownPicture(step.picture)?.url;
+  const source = step.picture === null ? thumbnail(step.id, 96, step.number) : ownPicture(step.picture)?.url;
   if (!source) return element("span", { className: "step-none" }, "?");
   return element("img", { src: source, alt: "", width: 36, height: 36 });
 }

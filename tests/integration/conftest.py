@@ -1,4 +1,4 @@
-"""What several tests with processes share: a trained run, a search service, and the environment of the image."""
+"""Shared fixtures of the integration tests: a trained run, a search service, the image's Python environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.small_catalog import write_small_catalog
 
 @pytest.fixture(scope="session")
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of all stages, with its ablation: data/ is its catalog, store/ its features, run/ its output."""
+    """A finished run of all stages with ablation: catalog in data/, features in store/, output in run/."""
 
     def train(folder: Path) -> None:
         request.getfixturevalue("ray_session")
@@ -30,7 +30,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="package")
 def own_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A catalog that tests may change, behind a bundle path that is a link and may be moved."""
+    """A catalog that tests may modify; its bundle is also at the symbolic link `current`, which may be changed."""
     folder = tmp_path_factory.mktemp("served")
     shop = write_shop(folder)
     (folder / "current").symlink_to("bundle")
@@ -48,5 +48,5 @@ def service(own_shop: Shop) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The commands of an environment like the image's: the locked packages that run, and no cirray."""
+    """Folder of the commands of an environment like the image's: the runtime packages, without cirray."""
     return make_environment(tmp_path_factory.mktemp("runtime") / "venv", *runtime_packages())

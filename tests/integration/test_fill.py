@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from cirray.data.images import PictureError
 from cirray.features.embed import DecodePixels
 from cirray.features.fill import fill
 from cirray.features.store import FeatureStore
+from cirray.storage.location import Location
 from tests.support.small_catalog import write_small_catalog
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -28,8 +31,22 @@ def items(tmp_path: Path) -> dict[str, str]:
     return {hashlib.sha256(path.read_bytes()).hexdigest(): str(path) for path in pictures}
 
 
+class DyingOnce:
+    """Decodes pixels; the first actor that is called dies."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+        self.decode = DecodePixels(32, Preprocess())
+
+    def __call__(self, payloads: Sequence[str]) -> np.ndarray:
+        if not self.marker.exists():
+            self.marker.touch()
+            os._exit(1)
+        return self.decode(payloads)
+
+
 def pixel_store(folder: Path) -> FeatureStore:
-    return FeatureStore(folder / "store", "pixels", "f" * 64)
+    return FeatureStore(Location.parse(folder / "store"), "pixels", "f" * 64)
 
 
 def test_actors_store_what_one_process_computes(items: dict[str, str], tmp_path: Path) -> None:
@@ -54,3 +71,10 @@ def test_a_broken_picture_keeps_its_name_across_ray(items: dict[str, str], tmp_p
     with pytest.raises(PictureError, match=r"broken\.png"):
         fill(pixel_store(tmp_path), {**items, "0" * 64: str(broken)}, partial(DecodePixels, 32, Preprocess()),
              SETTINGS, 2, "pixels")  # fmt: skip
+
+
+def test_the_shard_of_an_actor_that_dies_is_computed_again(items: dict[str, str], tmp_path: Path) -> None:
+    store = pixel_store(tmp_path)
+    assert fill(store, items, partial(DyingOnce, tmp_path / "marker"), SETTINGS, 2, "pixels") == len(items)
+    assert (tmp_path / "marker").exists()
+    assert store.read(list(items)).shape[0] == len(items)

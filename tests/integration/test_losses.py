@@ -136,7 +136,7 @@ def test_searches_go_on_while_the_head_is_lost(
         count = answered(loads)
         await_more(loads, 500, "answers without a head")
         alone = time.monotonic() - began
-        nodes.head.forget()
+        nodes.head.clear()
         nodes.start_head()
         wait_until(lambda: is_running(nodes), 300, "the application, as the new head knows it")
         known = time.monotonic() - began - alone

@@ -69,7 +69,7 @@ def test_pick_type_refine_undo(page: Page) -> None:
     page.get_by_test_id("change").fill("make it red")
     page.get_by_test_id("search").click()
     expect(page.get_by_test_id("chip")).to_have_count(1)
-    expect(page.get_by_test_id("lambda")).to_contain_text("text share 0.")
+    expect(page.get_by_test_id("text-weight-used")).to_contain_text("text weight 0.")
     expect(page.get_by_test_id("timings")).to_contain_text("total")
     results = ids(page)
     assert picked not in results
@@ -80,14 +80,14 @@ def test_pick_type_refine_undo(page: Page) -> None:
     page.get_by_test_id("change").fill("large")
     page.get_by_test_id("change").press("Enter")
     expect(page.get_by_test_id("step").last).to_contain_text("large")
-    expect(page.get_by_test_id("lambda")).to_contain_text("text share 0.")
+    expect(page.get_by_test_id("text-weight-used")).to_contain_text("text weight 0.")
     assert results[0] not in ids(page)
     shot(page, "refined")
 
     for _ in range(2):
         page.get_by_test_id("undo").click()
     expect(page.get_by_test_id("reference")).to_have_attribute("data-id", picked)
-    expect(page.get_by_test_id("lambda")).to_contain_text("text share 0.")
+    expect(page.get_by_test_id("text-weight-used")).to_contain_text("text weight 0.")
     assert ids(page) == results
 
 
@@ -97,7 +97,7 @@ def test_a_link_opens_the_same_search(page: Page, service: Running) -> None:
     assert other is not None
     second = other.new_page()
     second.goto(address)
-    expect(second.get_by_test_id("lambda")).to_contain_text("text share 0.")
+    expect(second.get_by_test_id("text-weight-used")).to_contain_text("text weight 0.")
     assert ids(second) == shown
     second.close()
 
@@ -111,7 +111,7 @@ def test_an_own_picture(page: Page, tmp_path: Path) -> None:
     expect(page.get_by_test_id("item").first).to_be_visible()
     page.get_by_test_id("change").fill("a circle")
     page.get_by_test_id("search").click()
-    expect(page.get_by_test_id("lambda")).to_contain_text("text share 0.")
+    expect(page.get_by_test_id("text-weight-used")).to_contain_text("text weight 0.")
     shot(page, "own-picture")
 
 

@@ -15,9 +15,11 @@ import httpx
 import pytest
 
 from cirray.client import Client
+from cirray.config.evaluation import EvaluateConfig
 from cirray.config.recipe import load_recipe
 from cirray.data.load import load_dataset
 from cirray.evaluation.bundle import evaluate_bundle
+from cirray.storage.location import Location
 from tests.support.bundles import write_bundle
 from tests.support.encoder_fixtures import make_encoder
 from tests.support.service import Running, load_on, wait_until
@@ -58,10 +60,10 @@ def test_all_ingress_replicas_search_one_embedded_generation(service: Running, o
 
 def test_recall_over_http_is_that_of_the_evaluation(service: Running, own_shop: Shop) -> None:
     settings = {"data.root": str(own_shop.catalog.parent), "store": str(own_shop.store)}
-    config = load_recipe("default", settings)
+    config = load_recipe(EvaluateConfig, "default", settings)
     report, _ = evaluate_bundle(own_shop.bundle, config, "val")
     (expected,) = [row for row in report["results"] if row["combining"] == "combiner"]
-    triplets = load_dataset(config.data, own_shop.store, "white", ("val",)).splits["val"].triplets
+    triplets = load_dataset(config.data, Location.parse(own_shop.store), "white", ("val",)).splits["val"].triplets
     ranks = []
     with Client(service.address) as client:
         for triplet in triplets:
@@ -86,7 +88,7 @@ def test_clients_that_hang_up_leave_nothing_behind(service: Running, own_shop: S
     assert {replica.pid for kind in ("ingress", "encoder") for replica in service.replicas(kind)} == before
 
 
-def test_a_bundle_with_another_image_side_is_refused(service: Running, own_shop: Shop) -> None:
+def test_a_bundle_with_another_image_tower_is_refused(service: Running, own_shop: Shop) -> None:
     before = model(service)["model"]
     write_bundle(own_shop.index.parent / "other", encoder=make_encoder(seed=5))
     point_bundle(own_shop, "other")
@@ -97,7 +99,7 @@ def test_a_bundle_with_another_image_side_is_refused(service: Running, own_shop:
         return bool(notices)
 
     wait_until(is_refused, 120, "a notice of the refusal")
-    assert "another image side" in notices[0]
+    assert "another image tower" in notices[0]
     assert service.search({"text": "red"}).json()["model"] == before
     point_bundle(own_shop, "bundle")
     wait_until(lambda: not model(service)["notices"], 120, "the end of the notice")

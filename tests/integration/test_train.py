@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 
 import cirray
+from cirray.models.encoder_manifest import read_manifest
 from tests.support.jobs import forbid_ray, run_job, succeed
 from tests.support.runs import REPOSITORY, comparable, options, rows, small_settings
 
@@ -86,11 +87,22 @@ def test_the_bundle_answers_in_three_lines(trained: Path) -> None:
     assert (query @ gallery.T).shape == (1, 1)
 
 
+def test_the_bundle_keeps_the_text_tower_that_stage_1_started_from(trained: Path) -> None:
+    manifest = cirray.load(trained / "run" / "bundle").manifest
+    start, tuned = (read_manifest(trained / "run" / stage / "encoder") for stage in ("stage0", "stage1"))
+    assert manifest["pretrained_text_fingerprint"] == start["text_fingerprint"] != tuned["text_fingerprint"]
+    assert manifest["text_fingerprint"] == tuned["text_fingerprint"]
+
+
 def test_evaluate_finds_what_training_reported(trained: Path, tmp_path: Path) -> None:
     data = ("--data.format", "triplets", "--data.root", str(trained / "data"))
     bundle = str(trained / "run" / "bundle")
-    succeed("evaluate", "--bundle", bundle, *data, "--store", str(tmp_path / "store"), "--output", str(tmp_path))
-    found = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["results"]
+    output = ("--store", str(tmp_path / "store"), "--output", str(tmp_path))
+    done = succeed("evaluate", "--bundle", bundle, *data, *output, "--titles")
+    content = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    found, titles = content["results"], content["titles"]
+    assert (titles["queries"], titles["gallery"]) == (40, 40)
+    assert f"title -> image: R@1 {titles['R@1']:.2f}, R@10 {titles['R@10']:.2f} (40 titles, 40 images)" in done.stdout
     assert recall(found, True, "combiner") == recall(report(trained)["results"], True, "combiner")
     assert recall(found, True, "sum") == recall(report(trained)["results"], True, "sum")
 
@@ -123,7 +135,7 @@ def test_the_same_command_on_a_finished_run_trains_nothing(trained: Path) -> Non
 def test_another_setting_in_the_same_output_is_refused(trained: Path) -> None:
     done = run_job("train", *the_same_command(trained, **{"stage2.optimisation.lr": "3e-4"}))
     assert done.returncode == 2
-    assert "stage2.optimisation.lr: 0.0005 there, 0.0003 now" in done.stderr
+    assert "stage2.optimisation.lr: 0.0005 in the run, 0.0003 now" in done.stderr
 
 
 # Name in the study -> fine-tuned, combining function in the report.
@@ -196,10 +208,10 @@ def test_the_page_of_the_study_is_whole_and_needs_nothing_else(studied: Path) ->
         "Does better use of the space go with better recall?",
         "Numbers",
         "Similarities",
-        "How much of the space is used",
-        "Lambda",
-        "What is changed",
-        "How much is said",
+        "Spectrum",
+        "Text weight",
+        "Recall by relation",
+        "Recall by caption length",
         "Failures of FT Combiner",
     ]
     start = "data:image/png;base64,"
@@ -231,11 +243,11 @@ def test_the_study_of_a_bundle_finds_what_training_reported(trained: Path, tmp_p
     [
         (["--output", "OUT"], "give either --run"),
         (["--run", "RUN", "--bundle", "RUN/bundle", "--output", "OUT"], "give either --run"),
-        (["--run", "RUN/bundle", "--output", "OUT"], "holds no run of jobs/train.py"),
-        (["--run", "UNFINISHED", "--output", "OUT"], "holds no finished training"),
+        (["--run", "RUN/bundle", "--output", "OUT"], "is not the output of jobs/train.py"),
+        (["--run", "UNFINISHED", "--output", "OUT"], "is not a finished training"),
         (["--run", "RUN"], "output is not set"),
         (["--run", "RUN", "--output", "OUT", "--split", "vall"], "vall"),
-        (["--run", "RUN", "--output", "OUT", "--data.rot", "x"], "Did you mean data.root?"),
+        (["--run", "RUN", "--output", "OUT", "--data.rot", "x"], "Did you mean --data.root?"),
         (["--run", "RUN", "--output", "OUT", "--data.root", "/no/such/folder"], "data.root"),
         (["--bundle", "/no/such/bundle", "--output", "OUT"], "/no/such/bundle"),
     ],
@@ -261,7 +273,7 @@ def test_a_study_with_wrong_settings_fails_with_a_sentence_and_before_ray(
         (["--recipe", "tiny"], "output is not set"),
         (["--recipe", "tinny"], "Did you mean tiny?"),
         (["--recipe", "tiny", "--output", "OUT", "--data.root", "/no/such/folder"], "data.root"),
-        (["--recipe", "tiny", "--output", "OUT", "--stage1.lr", "1"], "Did you mean stage1.optimisation.lr?"),
+        (["--recipe", "tiny", "--output", "OUT", "--stage1.lr", "1"], "Did you mean --stage1.optimisation.lr?"),
         (["--recipe", "tiny", "--output", "OUT", "--workers", "0"], "workers"),
     ],
 )

@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 
 from cirray.config.command_line import STOPPED
 from cirray.config.recipe import load_recipe
+from cirray.config.tuning import TuneConfig
 from cirray.models.encoder_manifest import WEIGHTS
-from cirray.storage.location import Remote
+from cirray.storage.remote import Remote
 from tests.support.jobs import run_job, succeed
 from tests.support.runs import REPOSITORY, job, kill_driver, options, small_settings, wait_for
 from tests.support.small_catalog import write_small_catalog
@@ -120,7 +121,7 @@ def test_a_killed_search_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
     rows = parquet.read_table(tmp_path / "out" / "results.parquet").to_pylist()
     assert [row["phase"] for row in rows].count("search") == 10
     assert [row["phase"] for row in rows].count("sweep") == 3
-    best = load_recipe(str(tmp_path / "out" / "best.yaml"))
+    best = load_recipe(TuneConfig, str(tmp_path / "out" / "best.yaml"))
     assert best.data.holdout == 0.25
     for field, value in result["params"].items():
         section, part, name = field.split(".")

@@ -1,30 +1,47 @@
-"""Bundles of a small CLIP with random weights: what search needs, without a training."""
+"""Bundles of a small CLIP with random weights, for tests that search without training."""
 
 from __future__ import annotations
 
-import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import torch
 
 from cirray.config.training import CombiningSettings
 from cirray.models import bundle
-from cirray.models.clip import Encoder, save_encoder
+from cirray.models.clip import Encoder
 from cirray.models.combining import build_combining
+from cirray.storage.location import Location
 from tests.support.encoder_fixtures import tiny_encoder
 
 SMALL = CombiningSettings(projection=24, hidden=40)
 
 
+def fine_tuned(encoder: Encoder, seed: int = 5) -> Encoder:
+    """Returns an encoder with another text tower, as after a stage 1 that left the token embedding as it was."""
+    trained, random = deepcopy(encoder), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in trained.tower_parameters("text"):
+            if name != "token_embedding.weight":
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
+    return trained
+
+
 def write_bundle(
-    folder: Path, seed: int = 0, settings: CombiningSettings = SMALL, encoder: Encoder | None = None
+    folder: Path,
+    seed: int = 0,
+    settings: CombiningSettings = SMALL,
+    encoder: Encoder | None = None,
+    pretrained: Encoder | None = None,
 ) -> Path:
-    """Writes a bundle; its combining function comes from `seed`, its towers are the shared ones unless given."""
+    """Writes a bundle with a combining function initialised from `seed`; the default encoder is `tiny_encoder()`.
+
+    Args:
+        pretrained: the encoder that stage 1 started from; without it the bundle has one text tower.
+    """
     encoder = encoder or tiny_encoder()
     torch.manual_seed(seed)
-    source = folder.with_name(f"{folder.name}-source")
-    save_encoder(encoder, source)
     details = {"recipe": "test", "fine_tuned": True, "backbone": "tiny", "metrics": {"R@1": 1.0}}
-    bundle.save(folder, source, build_combining(encoder.dim, settings), settings, details)
-    shutil.rmtree(source)
+    combining = build_combining(encoder.dim, settings)
+    bundle.write(Location.parse(folder), encoder, combining, settings, details, pretrained)
     return folder

@@ -1,4 +1,4 @@
-"""A Ray cluster whose nodes are machines of their own: real `ray start` processes that can be lost."""
+"""A Ray cluster of real `ray start` processes, each node in its own network namespace, so that nodes can be lost."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Cluster:
     """A head without CPUs, and worker nodes.
 
     Attributes:
-        environment: that of its nodes, and of a client on one of them: its address, and the token that it asks for.
-        bin: folder of the Python environment that its nodes run from.
-        folder: where its logs go.
-        memory: what tells the head where its state is, if it is not to die with it.
+        environment: environment variables of its nodes and clients, with its address and token.
+        bin: folder of the commands of the nodes' Python environment.
+        folder: folder for its logs.
+        redis_environment: environment variables that make the head keep its state in Redis; empty without Redis.
     """
 
     network: Network
@@ -41,23 +41,23 @@ class Cluster:
     environment: dict[str, str]
     bin: Path
     folder: Path
-    memory: dict[str, str] = field(default_factory=dict)
+    redis_environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def dashboard(self) -> str:
-        """Where jobs and Serve configurations are sent."""
+        """The address for jobs and Serve configurations."""
         return f"http://{self.head.address}:{DASHBOARD}"
 
     def start_head(self) -> None:
-        """Starts the head, the first time or again, and waits until it knows itself."""
+        """Starts or restarts the head, and waits until it reports itself alive."""
         ports = ("--port", str(GCS), "--dashboard-port", str(DASHBOARD), "--dashboard-host", self.head.address)
-        password = ("--redis-password", self.memory["REDIS_PASSWORD"]) if self.memory else ()
+        password = ("--redis-password", self.redis_environment["REDIS_PASSWORD"]) if self.redis_environment else ()
         options = ("--head", "--num-cpus", "0", *ports, *password)
-        self._start(self.head, self.memory, *options)
+        self._start(self.head, self.redis_environment, *options)
         wait_until(lambda: self.head.address in self.alive(), JOIN_S, "the head")
 
     def add(self, *cpus: int) -> list[Machine]:
-        """Starts a worker node for each number of CPUs, and waits until they have joined."""
+        """Starts one worker node per number of CPUs, and waits until all have joined."""
         machines = [self.network.add() for _ in cpus]
         for machine, count in zip(machines, cpus, strict=True):
             self._start(machine, {}, "--address", f"{self.head.address}:{GCS}", "--num-cpus", str(count))
@@ -65,23 +65,23 @@ class Cluster:
         return machines
 
     def alive(self) -> set[str]:
-        """Returns the addresses of the nodes that the head takes for alive."""
+        """Returns the addresses of the nodes that the head considers alive."""
         try:
-            nodes = self.ask("/nodes?view=summary")["data"]["summary"]
+            nodes = self.get("/nodes?view=summary")["data"]["summary"]
         except httpx.HTTPError:
             return set()
         return {node["ip"] for node in nodes if node.get("raylet", {}).get("state") == "ALIVE" and "ip" in node}
 
-    def ask(self, path: str) -> dict[str, Any]:
-        """Asks the dashboard.
+    def get(self, path: str) -> dict[str, Any]:
+        """Returns the JSON of a dashboard path.
 
         Raises:
-            httpx.HTTPError: it is not there, or it refuses.
+            httpx.HTTPError: the dashboard is unreachable or refuses the request.
         """
         token = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
         answer = httpx.get(self.dashboard + path, headers=token, timeout=10)
-        found: dict[str, Any] = answer.raise_for_status().json()
-        return found
+        content: dict[str, Any] = answer.raise_for_status().json()
+        return content
 
     def _start(self, machine: Machine, more: Mapping[str, str], *options: str) -> None:
         environment = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"} | more
@@ -93,13 +93,13 @@ class Cluster:
 def cluster(
     folder: Path, environment: Mapping[str, str] | None = None, bin: Path = BIN, redis: bool = False
 ) -> Iterator[Cluster]:
-    """Starts a head; ends all nodes.
+    """Yields a cluster with a head; kills all nodes at the end.
 
     Args:
-        folder: an existing one, for logs and $CIRRAY_HOME.
-        environment: what nodes have in theirs besides.
-        bin: folder of the Python environment that they run from.
-        redis: whether the head's state outlives it, as in k8s/overlays/production.
+        folder: existing folder for logs and $CIRRAY_HOME.
+        environment: further environment variables of the nodes.
+        bin: folder of the commands of the nodes' Python environment.
+        redis: whether the head keeps its state in Redis, as in k8s/overlays/production.
     """
     with network(folder) as net:
         head = net.add()
@@ -111,20 +111,22 @@ def cluster(
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "CIRRAY_HOME": str(folder / "home"),
-            "GLOO_SOCKET_IFNAME": "eth0",  # a pod's name means its address; here all have the name of this machine
+            "GLOO_SOCKET_IFNAME": "eth0",  # a pod's host name resolves to its address; here all share one host name
             **(environment or {}),
         }
         if redis:
-            shared["RAY_gcs_rpc_server_reconnect_timeout_s"] = "600"  # KubeRay's: so long nodes wait for a new head
+            shared["RAY_gcs_rpc_server_reconnect_timeout_s"] = (
+                "600"  # time that nodes wait for a new head, as in KubeRay
+            )
         started = Cluster(net, head, shared, bin, folder, _start_redis(net, folder) if redis else {})
         started.start_head()
         yield started
 
 
 def _start_redis(net: Network, folder: Path) -> dict[str, str]:
-    """Starts a Redis as k8s/overlays/production/redis.yaml does; returns what KubeRay tells the head of it."""
+    """Starts Redis as k8s/overlays/production/redis.yaml does; returns the variables that KubeRay sets for the head."""
     if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not here: it keeps the state of a head that is lost")
+        pytest.skip("redis-server is not installed: it keeps the state of a lost head")
     machine, password, data = net.add(), secrets.token_hex(16), folder / "redis"
     data.mkdir()
     options = ("--dir", str(data), "--appendonly", "yes", "--requirepass", password, "--bind", machine.address)

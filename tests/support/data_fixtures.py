@@ -1,4 +1,4 @@
-"""Small datasets on disk for the tests of the data package."""
+"""Small datasets on disk, for tests of the data package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cirray.config.data import Data
 
 
 def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (12, 9)) -> Path:
-    """Writes a small noise picture; each seed gives other bytes."""
+    """Writes a small picture of noise that depends on the seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
@@ -29,7 +29,7 @@ def write_json(path: Path, value: Any) -> Path:
 
 
 def write_lines(path: Path, values: Iterable[Any]) -> Path:
-    """Writes a JSON Lines file; a string stands for itself, as a line that may be broken."""
+    """Writes a JSON Lines file; a string is written unchanged, which allows invalid lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (value if isinstance(value, str) else json.dumps(value) for value in values)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -48,7 +48,7 @@ def write_fashioniq(
     image_splits: Mapping[str, Sequence[Any]],
     pictures: Iterable[str] = (),
 ) -> Data:
-    """Writes FashionIQ files (keys: "dress.train" and so on); returns the configuration to read them."""
+    """Writes FashionIQ files, with keys such as "dress.train"; returns the configuration to read them."""
     for name, records in captions.items():
         write_json(root / "captions" / f"cap.{name}.json", list(records))
     for name, ids in image_splits.items():
@@ -68,7 +68,7 @@ def cirr_record(pair_id: int, reference: str, target: str | None, members: Seque
 
 
 def write_catalog(root: Path, count: int = 6) -> Data:
-    """Writes a dataset of our own format with pictures p0.. and two splits; returns its configuration."""
+    """Writes a dataset in the triplets format with pictures p0, p1, ... and two splits; returns its configuration."""
     for i in range(count):
         write_picture(root / "images" / f"p{i}.png", i)
     write_lines(
@@ -81,6 +81,6 @@ def write_catalog(root: Path, count: int = 6) -> Data:
 
 
 def triplet(reference: str, target: str | None, captions: Any = ("is red", "has dots")) -> dict[str, Any]:
-    """Returns a record of our own format."""
+    """Returns a record of the triplets format."""
     record = {"reference": reference, "captions": list(captions) if isinstance(captions, tuple) else captions}
     return record if target is None else {**record, "target": target}

@@ -1,4 +1,4 @@
-"""Deploys the search service on a cluster as an operator does, and sees where its replicas are."""
+"""Deploys the search service on a cluster with `serve deploy`, and finds its replicas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PORT = 8000
 
 
 def serve_config(shop: Shop, **settings: Any) -> str:
-    """Returns a Serve configuration like serve/config.yaml, for a catalog of ours."""
+    """Returns a Serve configuration like serve/config.yaml for a shop."""
     args = {"bundle": str(shop.bundle), "index": str(shop.index), "threads": 1, **settings}
     application = {"name": "cirray", "route_prefix": "/", "import_path": "serve.app:build_app", "args": args}
     http = {"host": "0.0.0.0", "port": PORT, "request_timeout_s": 30}
@@ -25,7 +25,7 @@ def serve_config(shop: Shop, **settings: Any) -> str:
 
 
 def deploy(cluster: Cluster, config: str) -> None:
-    """Runs `serve deploy` and waits until the application runs as it was asked for."""
+    """Runs `serve deploy` and waits until all deployments are healthy."""
     path = cluster.folder / "serve.yaml"
     path.write_text(config, encoding="utf-8")
     command = [str(cluster.bin / "serve"), "deploy", "--address", cluster.dashboard, str(path)]
@@ -36,23 +36,23 @@ def deploy(cluster: Cluster, config: str) -> None:
 
 
 def is_running(cluster: Cluster) -> bool:
-    """Whether the application and all of its deployments are as they should be."""
-    found = application(cluster)
-    assert found.get("status") != "DEPLOY_FAILED", found["message"]
-    deployments = found.get("deployments", {}).values()
-    return found.get("status") == "RUNNING" and all(entry["status"] == "HEALTHY" for entry in deployments)
+    """Whether the application is running and all its deployments are healthy."""
+    status = application(cluster)
+    assert status.get("status") != "DEPLOY_FAILED", status["message"]
+    deployments = status.get("deployments", {}).values()
+    return status.get("status") == "RUNNING" and all(entry["status"] == "HEALTHY" for entry in deployments)
 
 
 def replicas(cluster: Cluster, deployment: str) -> list[str]:
-    """Returns the addresses of the nodes where a deployment's running replicas are, one a replica."""
-    found = application(cluster).get("deployments", {}).get(deployment, {}).get("replicas", [])
-    return [replica["node_ip"] for replica in found if replica["state"] == "RUNNING"]
+    """Returns the node address of each running replica of a deployment."""
+    entries = application(cluster).get("deployments", {}).get(deployment, {}).get("replicas", [])
+    return [replica["node_ip"] for replica in entries if replica["state"] == "RUNNING"]
 
 
 def application(cluster: Cluster) -> dict[str, Any]:
-    """Returns what Serve says of the application; nothing while the head is away."""
+    """Returns Serve's status of the application; {} while the head is unreachable."""
     try:
-        found: dict[str, Any] = cluster.ask("/api/serve/applications/")["applications"].get("cirray", {})
+        status: dict[str, Any] = cluster.get("/api/serve/applications/")["applications"].get("cirray", {})
     except httpx.HTTPError:
         return {}
-    return found
+    return status

@@ -1,4 +1,4 @@
-"""Small CLIP encoders for the tests: written as open_clip definitions, built with random weights, offline."""
+"""Small CLIP encoders, built offline from open_clip definitions with random weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cirray.config.data import Preprocess
 from cirray.models.build import build_encoder
 from cirray.models.clip import Encoder
 
-# With so small a model a second thread only waits, and on a busy machine long.
+# A model this small does not use a second thread, which only costs synchronization.
 torch.set_num_threads(1)
 
 TINY: dict[str, Any] = {
@@ -24,7 +24,7 @@ TINY: dict[str, Any] = {
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
 }
-# The same with a convolutional image tower, whose batch norm has statistics and a scalar counter.
+# The same with a convolutional image tower, which has batch norm with statistics and a scalar counter.
 TINY_RESNET: dict[str, Any] = {
     **TINY,
     "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
@@ -32,7 +32,7 @@ TINY_RESNET: dict[str, Any] = {
 
 
 def write_definition(folder: Path, definition: dict[str, Any], name: str = "tiny.json") -> str:
-    """Writes an open_clip definition; returns what `backbone.model` takes."""
+    """Writes an open_clip definition; returns its path, a value of `backbone.model`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(json.dumps(definition), encoding="utf-8")
     return str(folder / name)
@@ -41,7 +41,7 @@ def write_definition(folder: Path, definition: dict[str, Any], name: str = "tiny
 def make_encoder(
     definition: dict[str, Any] | None = None, seed: int = 0, preprocess: Preprocess | None = None
 ) -> Encoder:
-    """Builds a new encoder with random weights, which a test may change."""
+    """Builds a new encoder with random weights; a test may modify it."""
     with tempfile.TemporaryDirectory() as folder:
         model = write_definition(Path(folder), deepcopy(definition or TINY))
         return build_encoder(Backbone(model=model), preprocess or Preprocess(), seed)
@@ -53,12 +53,12 @@ def _built(resnet: bool) -> Encoder:
 
 
 def tiny_encoder() -> Encoder:
-    """Returns the tiny encoder: the same weights each time, and the caller's own to change."""
+    """Returns a copy of the tiny encoder, always with the same weights; a test may modify it."""
     return deepcopy(_built(resnet=False))
 
 
 def tiny_resnet() -> Encoder:
-    """Returns the tiny convolutional encoder: the same weights each time, and the caller's own to change."""
+    """Returns a copy of the tiny convolutional encoder, always with the same weights; a test may modify it."""
     return deepcopy(_built(resnet=True))
 
 

@@ -1,4 +1,4 @@
-"""Python environments made for a test, as others make theirs: from the lock files, with nothing of ours in them."""
+"""Python environments made for a test from the lock files, without this project installed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.support.runs import REPOSITORY
 
 
 def make_environment(folder: Path, *packages: str) -> Path:
-    """Makes an environment with some packages; returns the folder of its commands."""
+    """Creates an environment with some packages; returns the folder of its commands."""
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None:
-        pytest.skip("uv is not here: it makes environments in seconds")
+        pytest.skip("uv is not installed: it creates the environment")
     for command in (
         [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
         [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *packages],
@@ -28,12 +28,12 @@ def make_environment(folder: Path, *packages: str) -> Path:
 
 
 def runtime_packages() -> list[str]:
-    """What the Dockerfile installs."""
+    """Returns the arguments of `pip install` in the Dockerfile."""
     return ["-r", "requirements-runtime.lock"]
 
 
 def locked(package: str) -> str:
     """Returns a package's version in the lock file."""
-    found = re.search(rf"^{package}==(\S+)", (REPOSITORY / "requirements.lock").read_text(), re.MULTILINE)
-    assert found, package
-    return found[1]
+    match = re.search(rf"^{package}==(\S+)", (REPOSITORY / "requirements.lock").read_text(), re.MULTILINE)
+    assert match, package
+    return match[1]

@@ -1,4 +1,4 @@
-"""A small index of features for tests of the backends, and a backend of each kind to put it in.
+"""A small index of random features, and one backend of each kind, for tests of the backends.
 
 Set QDRANT_URL (and QDRANT_API_KEY) to include a Qdrant server; its collections are deleted at the end.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexAccess, IndexShape
 from cirray.data.attributes import Attribute
 from cirray.data.filters import Filter
 from cirray.index.backend import Generation, Reader, new_name
@@ -24,6 +24,7 @@ from cirray.index.edge import EdgeBackend
 from cirray.index.items import Item
 from cirray.index.remote import RemoteEdgeBackend
 from cirray.index.server import SEPARATOR, ServerBackend, connect_backend
+from cirray.storage.location import Location
 from tests.support.object_store import new_bucket
 
 DIM = 8
@@ -36,7 +37,7 @@ KNOWN = [
     Attribute(name="sale", kind="bool"),
     Attribute(name="mixed-up", kind="keyword"),
 ]
-# The client's memory has neither payload indexes nor a graph; a test server may have a key and no TLS.
+# The client's local mode has neither payload indexes nor a graph; a test server may have a key without TLS.
 QDRANT_WARNINGS = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
     pytest.mark.filterwarnings("ignore:Local mode performs exact .brute-force. search:UserWarning"),
@@ -55,17 +56,17 @@ def items(count: int) -> list[Item]:
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:
-    """Raw features, of norms that are not 1."""
+    """Returns raw features, float32 [count, DIM], not of unit length."""
     return (3.0 * np.random.default_rng(seed).normal(size=(count, DIM))).astype(np.float32)
 
 
 def plan(image_fingerprint: str = PRINT, **changes: Any) -> Generation:
-    content = {"name": new_name(), "image_fingerprint": image_fingerprint, "dim": DIM, "settings": Indexing()}
+    content = {"name": new_name(), "image_fingerprint": image_fingerprint, "dim": DIM, "settings": IndexShape()}
     return Generation(**{**content, **changes})
 
 
 def fill(backend: AnyBackend, of: Sequence[Item], features: np.ndarray, **changes: Any) -> Generation:
-    """Makes a complete generation of these items alone."""
+    """Builds a complete generation with exactly these items."""
     writer = backend.create(plan(**changes))
     try:
         writer.remove(list(writer.state()))
@@ -98,7 +99,7 @@ def browsed(reader: Reader, limit: int, filter: Filter | None = None) -> list[It
 
 @contextmanager
 def memory_backend() -> Iterator[tuple[ServerBackend, QdrantClient]]:
-    """A server's backend in the client's memory, and the client that it asks."""
+    """Yields a server backend in the client's local mode, and its client."""
     client = QdrantClient(":memory:")
     yield ServerBackend(client, client, "test", "memory"), client
     client.close()
@@ -106,12 +107,12 @@ def memory_backend() -> Iterator[tuple[ServerBackend, QdrantClient]]:
 
 @contextmanager
 def real_server() -> Iterator[tuple[ServerBackend, QdrantClient]]:
-    """A backend of the server at QDRANT_URL, and another client of that server."""
+    """Yields a backend on the server at QDRANT_URL, and another client of that server."""
     url = os.environ.get("QDRANT_URL")
     if not url:
-        pytest.skip("no Qdrant server is at hand: set QDRANT_URL to its address")
+        pytest.skip("no Qdrant server: set QDRANT_URL to its address")
     key = os.environ.get("QDRANT_API_KEY")
-    backend = connect_backend(url, key, Indexing(collection=f"test.{secrets.token_hex(6)}"))
+    backend = connect_backend(url, key, IndexAccess(collection=f"test.{secrets.token_hex(6)}"))
     client = QdrantClient(url=url, api_key=key)
     yield backend, client
     for entry in client.get_collections().collections:
@@ -122,12 +123,12 @@ def real_server() -> Iterator[tuple[ServerBackend, QdrantClient]]:
 
 @contextmanager
 def backend_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[AnyBackend]:
-    """An empty backend of one of `KINDS`."""
+    """Yields an empty backend of one of `KINDS`."""
     if kind == "edge":
         yield EdgeBackend(folder / "index")
     elif kind == "remote":
         with new_bucket(request.getfixturevalue("s3_server"), folder) as bucket:
-            yield RemoteEdgeBackend(f"{bucket}/index")
+            yield RemoteEdgeBackend(Location.parse(f"{bucket}/index"))
     else:
         with memory_backend() if kind == "memory" else real_server() as (backend, _):
             yield backend

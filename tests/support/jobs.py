@@ -1,4 +1,4 @@
-"""Runs a job within the test's own process, on its Ray: a process of its own would import torch and start Ray first."""
+"""Runs a job in the test's process and on its Ray, which saves importing torch and starting Ray."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.runs import REPOSITORY
 
 @dataclass(frozen=True)
 class Finished:
-    """What a job left: its exit status and what it printed."""
+    """A finished job: its exit status and output."""
 
     returncode: int
     stdout: str
@@ -24,7 +24,7 @@ class Finished:
 
 
 def run_job(name: str, *arguments: str) -> Finished:
-    """Runs jobs/NAME.py with these arguments to its end, as `python jobs/NAME.py` does."""
+    """Runs jobs/NAME.py with these arguments, as `python jobs/NAME.py` does."""
     script = REPOSITORY / "jobs" / f"{name}.py"
     out, err = io.StringIO(), io.StringIO()
     status: object = None
@@ -43,17 +43,17 @@ def run_job(name: str, *arguments: str) -> Finished:
 
 
 def succeed(name: str, *arguments: str) -> Finished:
-    """Runs a job that must succeed."""
+    """Runs a job and asserts that it succeeds."""
     done = run_job(name, *arguments)
     assert done.returncode == 0, done.stderr[-4000:]
     return done
 
 
 def forbid_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has whoever joins or starts Ray fail, as no wrong setting may."""
+    """Makes every use of Ray fail, for tests of errors that must be raised before Ray starts."""
 
-    def joined(*_: object, **__: object) -> None:
-        raise AssertionError("Ray was asked for")
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("Ray was used")
 
     for name in ("init", "is_initialized"):
-        monkeypatch.setattr(f"ray.{name}", joined)
+        monkeypatch.setattr(f"ray.{name}", fail)

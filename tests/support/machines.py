@@ -1,4 +1,4 @@
-"""Machines within this one: network namespaces on a bridge, each with an address, all ports and a Ray folder."""
+"""Simulated machines: network namespaces on a bridge, each with its own address, ports and Ray folder."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ WITH_OWN_FOLDER = 'mount --bind "$0" "$1" && shift && exec "$@"'
 
 @dataclass(eq=False)
 class Machine:
-    """One network namespace; its processes are those that were started in it, and their children.
+    """One network namespace and the processes in it.
 
     Attributes:
-        folder: what its processes see as /tmp/ray.
+        folder: mounted as /tmp/ray in its processes.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Machine:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-        """Starts a process on it."""
+        """Starts a process on this machine."""
         inside = ["sh", "-c", WITH_OWN_FOLDER, str(self.folder), str(RAY_FOLDER), *command]
         with log.open("ab") as sink:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", self.name, *inside],  # which also gives it mounts of its own
+                ["ip", "netns", "exec", self.name, *inside],  # also creates a mount namespace
                 env=environment,
                 stdout=sink,
                 stderr=sink,
@@ -47,7 +47,7 @@ class Machine:
         return process
 
     def kill(self) -> None:
-        """kill -9 of everything on it."""
+        """Kills all its processes with SIGKILL."""
         while pids := self._pids():
             for pid in pids:
                 with suppress(ProcessLookupError):
@@ -56,13 +56,13 @@ class Machine:
         for process in self.processes:
             process.wait()
 
-    def forget(self) -> None:
-        """Empties its folder, as that of a new pod is."""
+    def clear(self) -> None:
+        """Empties its folder, as in a new pod."""
         shutil.rmtree(self.folder)
         self.folder.mkdir()
 
     def unplug(self) -> None:
-        """Takes its cable out: nobody is told, not even by a closed connection."""
+        """Disconnects it from the network; its peers get no closed connections."""
         _ip("-n", self.name, "link", "set", "eth0", "down")
 
     def _pids(self) -> list[int]:
@@ -71,7 +71,7 @@ class Machine:
 
 @dataclass
 class Network:
-    """A bridge, and the machines on it. This machine is on it too."""
+    """A bridge, and the machines on it. The host is on it too."""
 
     name: str
     subnet: str
@@ -79,7 +79,7 @@ class Network:
     machines: list[Machine] = field(default_factory=list)
 
     def add(self) -> Machine:
-        """Makes a machine."""
+        """Creates a machine."""
         number = len(self.machines) + 2
         machine = Machine(f"{self.name}m{number}", f"{self.subnet}.{number}", self.folder / f"machine{number}")
         machine.folder.mkdir()
@@ -95,9 +95,9 @@ class Network:
 
 @contextmanager
 def network(folder: Path) -> Iterator[Network]:
-    """Makes a network without machines; at the end all its machines and their processes are gone."""
+    """Yields a network without machines; at the end, deletes its machines and kills their processes."""
     if os.geteuid() != 0 or subprocess.run(["ip", "netns", "list"], capture_output=True).returncode != 0:
-        pytest.skip("machines of their own are network namespaces, which only root can make (with iproute2's ip)")
+        pytest.skip("needs root and iproute2's ip, to create network namespaces")
     RAY_FOLDER.mkdir(exist_ok=True)
     made = Network(f"ci{secrets.token_hex(3)}", _free_subnet(), folder)
     _ip("link", "add", made.name, "type", "bridge")

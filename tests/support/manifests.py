@@ -1,4 +1,4 @@
-"""What `kubectl kustomize` makes of our overlays, and where things are in it."""
+"""The objects that `kubectl kustomize` builds from the overlays, and access to their parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Object = dict[str, Any]
 def built(folder: str) -> list[Object]:
     """Returns the objects of an overlay."""
     if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not here: it builds the overlays")
+        pytest.skip("kubectl is not installed: it builds the overlays")
     command = ["kubectl", "kustomize", str(ROOT / "k8s/overlays" / folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -39,11 +39,11 @@ def cluster_of(item: Object) -> Object:
 
 
 def groups_of(item: Object) -> list[Object]:
-    """Returns the groups of pods of a Ray object, the head's first."""
+    """Returns the pod groups of a Ray object, the head's first."""
     return [cluster_of(item)["headGroupSpec"], *cluster_of(item)["workerGroupSpecs"]]
 
 
 def environment_of(group: Object) -> dict[str, str]:
-    """Returns what a group's pods have in their environment and what is no secret."""
+    """Returns the environment variables of a group's pods that do not come from secrets."""
     (container,) = group["template"]["spec"]["containers"]
     return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}

@@ -1,4 +1,4 @@
-"""A real S3 server (moto's) stands for the object store."""
+"""An object store for tests: moto's S3 server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def new_bucket(server: str, folder: Path) -> Iterator[str]:
-    """Yields the URI of an empty bucket of the server, in an environment that reaches it, with mirrors in `folder`."""
+    """Yields the URI of a new bucket, with the environment variables to reach it set and mirrors below `folder`."""
     name = "-".join(folder.parts[-2:]).replace("_", "-").lower()[-60:].strip("-")
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in environment(server).items():
@@ -23,7 +23,7 @@ def new_bucket(server: str, folder: Path) -> Iterator[str]:
 
 
 def environment(server: str) -> dict[str, str]:
-    """Returns the variables that reach the server."""
+    """Returns the environment variables to reach the server."""
     return {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -33,7 +33,7 @@ def environment(server: str) -> dict[str, str]:
 
 
 def upload(folder: Path, uri: str) -> None:
-    """Copies a folder to a URI, by other means than ours."""
+    """Copies a folder to a URI with boto3, independently of the code under test."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     client = boto3.client("s3")
     for path in sorted(folder.rglob("*")):

@@ -1,6 +1,6 @@
-"""OpenAI's CLIP written down a second time, as functions of a state dict: an oracle that shares no code with open_clip.
+"""A second implementation of OpenAI's CLIP, as functions of a state dict: a test oracle without open_clip's code.
 
-Also random state dicts with OpenAI's names and shapes, scaled so that features keep a sensible size through all layers.
+Also random state dicts with OpenAI's names and shapes, scaled so that activations keep their magnitude in all layers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Named = Iterator[tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """One CLIP; `patch` is None for a ResNet, whose `layers` are four."""
+    """The sizes of one CLIP. For a ResNet, `patch` is None and `layers` has four values."""
 
     dim: int
     resolution: int
@@ -143,7 +143,7 @@ def _random(name: str, shape: tuple[int, ...], random: torch.Generator) -> Tenso
 
 
 def image_features(state: State, pixels: Tensor) -> Tensor:
-    """Encodes uint8 pixels [B, 3, S, S] to raw features [B, d], with CLIP's mean and deviation."""
+    """Encodes uint8 pixels [B, 3, S, S] to raw features [B, d]; normalizes with CLIP's mean and standard deviation."""
     mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
     std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
     x = (pixels / 255.0 - mean) / std
@@ -151,7 +151,7 @@ def image_features(state: State, pixels: Tensor) -> Tensor:
 
 
 def text_features(state: State, tokens: Tensor) -> Tensor:
-    """Encodes token ids [B, 77] to raw features [B, d], read where the id is the greatest: the end token."""
+    """Encodes token ids [B, 77] to raw features [B, d], read at the end token, which has the largest id."""
     x = state["token_embedding.weight"][tokens] + state["positional_embedding"]
     future = torch.ones(77, 77, dtype=torch.bool).triu(1)
     x = _layer_norm(state, "ln_final", _transformer(state, "transformer", x, future))
@@ -169,7 +169,7 @@ def _apply(state: State, name: str, x: Tensor) -> Tensor:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = None) -> Tensor:
-    """Attention with heads 64 wide; q [B, N, w], k and v [B, M, w]; `hidden` [N, M] is not looked at."""
+    """Multi-head attention with head width 64; q [B, N, w], k and v [B, M, w]; `hidden` [N, M] is masked out."""
     batch, width = q.shape[0], q.shape[-1]
     q, k, v = (part.reshape(batch, -1, width // 64, 64).transpose(1, 2) for part in (q, k, v))
     scores = q @ k.transpose(2, 3) / 8.0

@@ -1,4 +1,4 @@
-"""Runs jobs/train.py as a user does, in its own process, and kills parts of it."""
+"""Runs jobs/train.py in its own process, and kills its driver or workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BACKBONE = {
 
 
 def small_settings(data: Path, folder: Path) -> dict[str, str]:
-    """Settings that make each stage last some seconds on two cores."""
+    """Returns settings with which each stage takes some seconds on two cores."""
     backbone = folder / "backbone.json"
     backbone.write_text(json.dumps(BACKBONE), encoding="utf-8")
     return {
@@ -55,7 +55,7 @@ def options(settings: Mapping[str, str]) -> list[str]:
 def job(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts a job, which is gone at the end, however the test ends."""
+    """Starts a job in its own process, which is killed when the block ends."""
     with log.open("ab") as sink, subprocess.Popen(command, env=environment, stdout=sink, stderr=sink) as process:
         try:
             yield process
@@ -65,7 +65,7 @@ def job(
 
 @contextmanager
 def training(settings: Mapping[str, str], output: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts a training on a Ray of its own."""
+    """Starts a training with its own local Ray."""
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     command = [sys.executable, str(REPOSITORY / "jobs" / "train.py"), *options(settings), "--output", str(output)]
     with job(command, log, environment) as process:
@@ -79,7 +79,7 @@ def train(settings: Mapping[str, str], output: Path, log: Path) -> None:
 
 
 def finish(process: subprocess.Popen[bytes], log: Path, timeout: float = 600) -> None:
-    """Waits for a training's success; shows its log if it fails."""
+    """Waits until a training succeeds; fails with the end of its log otherwise."""
     code = process.wait(timeout)
     assert code == 0, log.read_text(encoding="utf-8")[-4000:]
 
@@ -93,24 +93,24 @@ def wait_for(condition: Callable[[], bool], what: str, timeout: float = 400) -> 
 
 
 def rows(output: Path, stage: str) -> list[dict[str, Any]]:
-    """Returns the metrics rows of one stage so far."""
+    """Returns the complete metrics rows of one stage so far."""
     path = output / "metrics.jsonl"
     if not path.is_file():
         return []
-    whole = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [row for row in map(json.loads, whole) if row["stage"] == stage]
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [row for row in map(json.loads, lines) if row["stage"] == stage]
 
 
 def train_workers(driver: int) -> list[psutil.Process]:
-    """Returns the Ray Train workers below a driver, told by the name that Ray gives its actors' processes."""
-    found = []
+    """Returns the Ray Train workers of a driver, recognized by Ray's process title."""
+    workers = []
     for process in psutil.Process(driver).children(recursive=True):
         try:
             if process.cmdline()[:1] and "RayTrainWorker" in process.cmdline()[0]:
-                found.append(process)
+                workers.append(process)
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
-    return found
+    return workers
 
 
 def kill_worker(driver: int) -> None:
@@ -120,7 +120,7 @@ def kill_worker(driver: int) -> None:
 
 
 def kill_driver(process: subprocess.Popen[bytes]) -> None:
-    """Kills the driver with SIGKILL and waits until its Ray is gone too."""
+    """Kills the driver with SIGKILL and waits until its local Ray has ended."""
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait(30)
@@ -128,8 +128,8 @@ def kill_driver(process: subprocess.Popen[bytes]) -> None:
 
 
 def comparable(output: Path) -> dict[str, Any]:
-    """Returns what two runs must agree on: every metric but the times."""
+    """Returns the results that must be equal in two runs: the report, and all metrics except times."""
     timed = ("seconds", "triplets_per_s", "pairs_per_s")
-    whole = (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    metrics = [{key: value for key, value in json.loads(row).items() if key not in timed} for row in whole]
+    lines = (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    metrics = [{key: value for key, value in json.loads(line).items() if key not in timed} for line in lines]
     return {"metrics": metrics, "report": json.loads((output / "report.json").read_text(encoding="utf-8"))}

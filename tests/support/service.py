@@ -1,4 +1,4 @@
-"""Runs the search service as a user does, in its own process, and asks it many things at once."""
+"""Runs the search service in its own process, and puts load on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ START_S = 300
 
 @dataclass(frozen=True)
 class Running:
-    """A service that answers."""
+    """A running service."""
 
     process: subprocess.Popen[bytes]
     address: str
@@ -72,7 +72,12 @@ def running(bundle: Path, index: Path, folder: Path, **settings: Any) -> Iterato
 
 @dataclass
 class Load:
-    """What came back while many requests were in flight."""
+    """The answers to requests under load.
+
+    Attributes:
+        failed_at: monotonic time of each error.
+        seconds: latency of each answered request.
+    """
 
     statuses: Counter[int] = field(default_factory=Counter)
     generations: Counter[str] = field(default_factory=Counter)
@@ -90,7 +95,7 @@ class Load:
 async def keep_in_flight(
     address: str, bodies: Sequence[Mapping[str, Any]], in_flight: int, until: Callable[[], bool], load: Load
 ) -> None:
-    """Keeps so many searches in flight until told to stop."""
+    """Keeps `in_flight` searches in flight until `until()` is true, and records their answers in `load`."""
     limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
     async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
 
@@ -116,7 +121,7 @@ async def keep_in_flight(
 
 @contextmanager
 def load_on(address: str, bodies: Sequence[Mapping[str, Any]], in_flight: int = 32) -> Iterator[Load]:
-    """Keeps so many searches in flight for as long as the block lasts."""
+    """Keeps `in_flight` searches in flight while the block runs."""
     load, stop = Load(), threading.Event()
     work = keep_in_flight(address, bodies, in_flight, stop.is_set, load)
     thread = threading.Thread(target=lambda: asyncio.run(work))
@@ -130,7 +135,7 @@ def load_on(address: str, bodies: Sequence[Mapping[str, Any]], in_flight: int = 
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Waits for something that another process does."""
+    """Waits until a condition is true; fails after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
@@ -138,7 +143,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 
 def free_port() -> int:
-    """Returns a port that nobody listens on just now."""
+    """Returns a port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

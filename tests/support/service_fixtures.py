@@ -1,4 +1,4 @@
-"""The real app and index within the test's own process, over a real encoder replica on the session's Ray."""
+"""The app and index in the test's process, with an encoder replica on the session's Ray."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from qdrant_client import QdrantClient
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from cirray.config.indexing import IndexConfig
 from cirray.config.recipe import load_recipe
 from cirray.config.serving import Serving
 from cirray.index.backend import IndexBackend
@@ -33,7 +34,8 @@ from serve.encoder import Encoder
 from serve.remote import RemoteEncoder
 from serve.routes import create_app
 from serve.service import Service
-from tests.support.bundles import write_bundle
+from tests.support.bundles import fine_tuned, write_bundle
+from tests.support.encoder_fixtures import tiny_encoder
 from tests.support.small_catalog import write_small_catalog
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shop:
-    """A bundle, a catalog and its index; with `deploy`ed encoders, a handle to them."""
+    """A bundle, a catalog and its index; after `deploy`, also a handle to the encoders."""
 
     bundle: Path
     catalog: Path
@@ -61,12 +63,12 @@ class Shop:
     def config(self, **settings: Any) -> Any:
         """The configuration of the indexing job."""
         dotted = {name.replace("__", "."): value for name, value in settings.items()}
-        places = {"index.path": str(self.index), "store": str(self.store)}
-        return load_recipe("default", {**places, **dotted})
+        paths = {"index.path": str(self.index), "store": str(self.store)}
+        return load_recipe(IndexConfig, "default", {**paths, **dotted})
 
 
 def write_shop(folder: Path, **settings: Any) -> Shop:
-    """Draws the small catalog with some attributes and indexes it with a random bundle."""
+    """Draws the small catalog with some attributes and indexes it with a random bundle that has two text towers."""
     data = write_small_catalog(folder / "data")
     catalog = data / "catalog.jsonl"
     rows = [json.loads(line) for line in catalog.read_text(encoding="utf-8").splitlines()]
@@ -74,7 +76,8 @@ def write_shop(folder: Path, **settings: Any) -> Shop:
         size, colour, shape = row["id"].split("-")
         row.update(colour=colour, shape=shape, price=number + 0.5, large=size == "large")
     catalog.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    shop = Shop(write_bundle(folder / "bundle"), catalog, folder / "index", folder / "store")
+    bundle = write_bundle(folder / "bundle", encoder=fine_tuned(tiny_encoder()), pretrained=tiny_encoder())
+    shop = Shop(bundle, catalog, folder / "index", folder / "store")
     shop.rebuild(**settings)
     return shop
 
@@ -89,10 +92,11 @@ def deploy(shop: Shop, name: str) -> Shop:
     return replace(shop, handle=serve.run(application, name=name, route_prefix=None))
 
 
-def memory_home(shop: Shop) -> ServerBackend:
-    """A server's backend in memory that holds what the shop's embedded index holds."""
+def memory_backend(shop: Shop) -> ServerBackend:
+    """Returns a server backend in the client's local mode, with a copy of the shop's embedded index."""
     client = QdrantClient(":memory:")
     backend = ServerBackend(client, client, "cirray", "memory")
+    backend.search_threads = 1  # the local mode is not thread-safe
     embedded = EdgeBackend(shop.index)
     reader = embedded.open(embedded.published() or "")
     writer = backend.create(reader.generation)
@@ -108,9 +112,9 @@ def memory_home(shop: Shop) -> ServerBackend:
 def listening(
     shop: Shop, backend: IndexBackend | None = None, key: str | None = None, **settings: Any
 ) -> Iterator[str]:
-    """Serves over a real socket from a thread of this process; yields the address."""
+    """Serves on a socket from a thread of this process; yields the address."""
     serving = _serving(shop, **settings)
-    service = Service(serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1)
+    service = _service(shop, serving, backend)
     app = create_app(service, Access(key))
 
     @asynccontextmanager
@@ -138,8 +142,12 @@ def listening(
 
 def _serving(shop: Shop, **settings: Any) -> Serving:
     folder = shop.index.parent
-    places = {"feedback": str(folder / "feedback"), "pictures": str(folder / "pictures")}
-    return Serving(bundle=str(shop.bundle), index=str(shop.index), **{**places, **settings})
+    paths = {"feedback": str(folder / "feedback"), "pictures": str(folder / "pictures")}
+    return Serving(bundle=str(shop.bundle), index=str(shop.index), **{**paths, **settings})
+
+
+def _service(shop: Shop, serving: Serving, backend: IndexBackend | None) -> Service:
+    return Service(serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30))
 
 
 def ask(
@@ -149,13 +157,11 @@ def ask(
     key: str | None = None,
     **settings: Any,
 ) -> T:
-    """Runs `conversation` with a client of a service that lives as long as it does."""
+    """Starts a service, runs `conversation` with a client of it, and stops the service."""
 
     async def run() -> T:
         serving = _serving(shop, **settings)
-        service = Service(
-            serving, Catalog(backend or EdgeBackend(shop.index), "bundle"), RemoteEncoder(shop.handle, 30), 1
-        )
+        service = _service(shop, serving, backend)
         await service.start()
         transport = httpx.ASGITransport(create_app(service, Access(key)), raise_app_exceptions=False)
         try:

@@ -13,7 +13,7 @@ SIZES = ("small", "large")
 
 
 def write_small_catalog(root: Path) -> Path:
-    """Draws 40 images; a triplet changes the colour, and every fifth one is held out for validation."""
+    """Draws 40 images. A triplet changes the colour; every fifth triplet is for validation."""
     (root / "images").mkdir(parents=True)
     items = [(c, s, z) for c in COLOURS for s in SHAPES for z in SIZES]
     lines = []

@@ -1,4 +1,4 @@
-"""Submits jobs to a cluster with Ray's own command."""
+"""Submits jobs to a cluster with `ray job submit`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from tests.support.runs import REPOSITORY
 def submit(
     cluster: Cluster, entrypoint: Sequence[str], *options: str, bin: Path | None = None, token: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `ray job submit` in the repository and waits for the job's end.
+    """Runs `ray job submit` in the repository and waits until the job ends.
 
     Args:
-        bin: folder of the client's commands, if not those of the cluster's nodes.
-        token: what the client shows in place of the cluster's token; "" for nothing.
+        cluster: the cluster.
+        entrypoint: the job's command.
+        options: further options of `ray job submit`.
+        bin: folder of the client's commands; None = those of the cluster's nodes.
+        token: the token that the client sends; None = the cluster's token, "" = no token.
     """
     command = [str((bin or cluster.bin) / "ray"), "job", "submit", "--address", cluster.dashboard, *options]
     return subprocess.run(
@@ -31,8 +34,8 @@ def submit(
 
 
 def _client(cluster: Cluster, token: str | None) -> Mapping[str, str]:
-    """The environment of somebody elsewhere: nothing of the nodes' but the token."""
+    """Returns the environment of an external client, which shares only the token with the nodes."""
     keep = ("PATH", "HOME", "LANG", "TMPDIR")
-    shown = cluster.environment["RAY_AUTH_TOKEN"] if token is None else token
-    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": shown} if shown else {}
+    sent = cluster.environment["RAY_AUTH_TOKEN"] if token is None else token
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": sent} if sent else {}
     return {name: cluster.environment[name] for name in keep if name in cluster.environment} | auth

@@ -1,7 +1,8 @@
-"""Keeps snapshots of all Qdrant collections on another volume, or brings them back.
+"""Backs up all Qdrant collections to another volume, or restores them.
 
-A snapshot holds one collection as one node has it, and no aliases: so every node is asked, and the aliases are kept
-beside. A folder that has its aliases.json is complete; it is written last. Environment: see backup.yaml.
+A Qdrant snapshot contains one node's part of one collection, and no aliases. A backup therefore has a snapshot of each
+collection from each node, and aliases.json, which is written last and marks the backup as complete. Environment: see
+backup.yaml.
 """
 
 import json
@@ -17,7 +18,19 @@ _ALIASES = "aliases.json"
 
 
 def save(nodes: list[httpx.Client], folder: Path, keep: int) -> Path:
-    """Writes FOLDER/TIME/NODE/COLLECTION.snapshot, then removes all but the newest complete folders."""
+    """Writes FOLDER/TIME/NODE/COLLECTION.snapshot, then deletes all but the `keep` newest complete backups.
+
+    Args:
+        nodes: a client for each Qdrant node.
+        folder: folder of all backups.
+        keep: number of backups to keep.
+
+    Returns:
+        The folder of the new backup.
+
+    Raises:
+        httpx.HTTPError: a node does not answer, or reports an error.
+    """
     target = folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     for number, node in enumerate(nodes):
         (target / str(number)).mkdir(parents=True)
@@ -32,7 +45,15 @@ def save(nodes: list[httpx.Client], folder: Path, keep: int) -> Path:
 
 
 def restore(nodes: list[httpx.Client], source: Path) -> None:
-    """Gives every node its snapshots back, then points the aliases at them. Collections made since are left alone."""
+    """Restores the snapshots of every node, then the aliases. Collections created since the backup are kept.
+
+    Args:
+        nodes: a client for each Qdrant node, in the order of the backup.
+        source: folder of the backup.
+
+    Raises:
+        httpx.HTTPError: a node does not answer, or reports an error.
+    """
     aliases = json.loads((source / _ALIASES).read_text())
     for number, node in enumerate(nodes):
         for path in sorted((source / str(number)).glob("*.snapshot")):
@@ -70,7 +91,7 @@ def _ok(response: httpx.Response) -> httpx.Response:
 
 
 def main() -> None:
-    """Reads the environment; saves, or restores RESTORE."""
+    """Backs up, or restores the backup named by RESTORE."""
     headers = {"api-key": os.environ["QDRANT_API_KEY"]}
     urls = [os.environ["NODE_URL"].format(number) for number in range(int(os.environ["NODES"]))]
     nodes = [httpx.Client(base_url=url, headers=headers, timeout=3600) for url in urls]

@@ -1,4 +1,4 @@
-"""How far off the formulas are: at each measured point, at one that was left out, and so the error bar."""
+"""Accuracy of the formulas: errors at the measured points, error at a held-out point, and the error bar."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from cirray.capacity.model import Model, fit_model
 from cirray.capacity.points import Point
 from cirray.config.section import Section
 
-# The first formula of the graph, without `linked`: its largest error at a point with a graph that was left out of the
-# fit (disk at 100,000 x 128). Left out, 10,000 x 128 is 82% off in memory: no other point shows the fixed part.
-# The formula was then changed because of these very points, so they cannot test it again; 1,000,000 x 128, measured
-# afterwards, is what `held_out_error` now leaves out.
+# Largest held-out error of the first formula of the graph, without `linked`, at a point with a graph (disk at
+# 100,000 x 128). Held out, 10,000 x 128 is 82% off in memory, as no other point determines the fixed part. The formula
+# was then changed to fit these points, so they cannot test it again; `held_out_error` uses 1,000,000 x 128, measured
+# later.
 UNSEEN = 0.129
 
 
 class Check(Section):
-    """A measured point against the formulas: predicted / measured - 1. None: there is no formula for it, or it has as
-    many coefficients as there are points, which are then met whatever they are."""
+    """Relative errors of the formulas at a measured point: predicted / measured - 1.
+
+    None: there is no formula, or it has as many coefficients as there are points, so that the error is always 0.
+    """
 
     point: str
     memory: float
@@ -28,14 +30,14 @@ class Check(Section):
 
 
 class ErrorBar(Section):
-    """How far off bytes may be.
+    """Relative uncertainty of bytes.
 
     Attributes:
         worst: the largest relative error of memory or disk at a measured point.
-        held_out: the same for the largest point, predicted from the others alone.
-        unseen: the same of the formula before it was changed to fit, see UNSEEN; a floor, as few points are met easily.
-        factor: how many times the largest measured size the plan is.
-        relative: the bar.
+        held_out: the same at the largest point, predicted from the others alone.
+        unseen: the same of the formula before it was changed to fit, see UNSEEN; a lower bound of the bar.
+        factor: size of the plan / largest measured size.
+        relative: the error bar.
     """
 
     worst: float
@@ -44,7 +46,7 @@ class ErrorBar(Section):
     factor: float
     relative: float
     rule: str = (
-        "max(worst, held_out, unseen) x max(1, log10(factor)): as it is up to a factor of 10, one more for each further"
+        "max(worst, held_out, unseen) x max(1, log10(factor)): unchanged up to a factor of 10, once more per further 10"
     )
 
 

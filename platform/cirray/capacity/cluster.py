@@ -1,4 +1,4 @@
-"""The figures of the Qdrant cluster, and of building its first generation."""
+"""Figures of the Qdrant cluster, and of building its first generation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from cirray.capacity.inputs import PlanInputs
 from cirray.capacity.layout import Layout, lay_out
 from cirray.capacity.model import Model
 
-# A search for 10 hits asks a shard for 16 more (cirray.index.items.TIES), and rescores oversampling times as many.
-HITS = 26
+# A search for up to 63 hits requests 64 from each shard (cirray.index.pages.FIRST); oversampling multiplies the number
+# of rescored ones.
+HITS = 64
 
 
 def cluster_figures(inputs: PlanInputs, model: Model, layout: Layout, bar: ErrorBar) -> list[Figure]:
-    """Returns the figures of shards, nodes and what a search costs them."""
+    """Returns the figures of shards, nodes, and the cost of searches."""
     sheet = Sheet("Qdrant cluster")
     usable = inputs.node_ram_gb * inputs.ram_share
     each = model.search_core_s(layout.shard_items, inputs.dim, inputs.ef_search, inputs.threshold_kb)
@@ -44,13 +45,13 @@ def cluster_figures(inputs: PlanInputs, model: Model, layout: Layout, bar: Error
     reads = 0.0
     if inputs.chosen != "none":
         reads = inputs.qps * layout.shards * inputs.oversampling * HITS / layout.nodes
-    written = f"qps x shards x oversampling x {HITS} hits / nodes, if no float vector is cached"
+    written = f"qps x shards x oversampling x {HITS} hits / nodes, if no float vectors are cached"
     sheet.add("node_reads", "random reads for rescoring a node", reads, "a second", written, "formula")
     return sheet.figures
 
 
 def building_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Figure]:
-    """Returns the figures of embedding, upload and graph."""
+    """Returns the figures of embedding, upload and building the graph."""
     items = inputs.items
     sheet = Sheet("building the first generation")
     gpu = items / inputs.embed_rate / 3600

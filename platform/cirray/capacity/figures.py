@@ -10,7 +10,7 @@ Basis = Literal["measured", "vendor", "formula", "assumed", "given"]
 
 
 class Figure(Section):
-    """One number of a plan. `low` and `high` are what the error bar leaves open; None where there is none."""
+    """One number of a plan. `low` and `high` are the ends of its error bar; None without one."""
 
     section: str
     name: str
@@ -41,6 +41,6 @@ class Sheet:
         low: float | None = None,
         high: float | None = None,
     ) -> None:
-        """Adds one."""
+        """Adds a figure to the section."""
         fields = {"key": key, "name": name, "value": value, "unit": unit, "formula": formula, "basis": basis}
         self.figures.append(Figure.model_validate({"section": self.section, **fields, "low": low, "high": high}))

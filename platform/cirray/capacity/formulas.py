@@ -1,4 +1,4 @@
-"""Formulas that no measurement is needed for, or that take what was measured as an argument. Sizes in bytes."""
+"""Closed formulas; measured coefficients are arguments. Sizes in bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from cirray.capacity.inputs import Quantization
 
 BITS_ID = 32
-# Qdrant's payload storage keeps values in blocks of 128 bytes, and 16 bytes of pointer an item.
+# Qdrant's payload storage uses blocks of 128 bytes, and a pointer of 16 bytes per item.
 BLOCK, POINTER = 128, 16
 VENDOR_MARGIN = 1.5
 
@@ -18,35 +18,38 @@ def vector_bytes(items: int, dim: int) -> float:
 
 
 def quantized_bytes(items: int, dim: int, quantization: Quantization) -> float:
-    """Returns the bytes of quantized vectors: int8 items x (dim + 4), one byte a number and one float an item;
-    binary items x 16 x ceil(dim / 128), one bit a number in words of 128. A file of Edge 0.9 (20,000 x 256)
-    has the size that int8 says; binary was not checked."""
+    """Returns the bytes of quantized vectors.
+
+    int8: items x (dim + 4), one byte per number and one float per item; confirmed by a file of Edge 0.9 (20,000 x 256).
+    binary: items x 16 x ceil(dim / 128), one bit per number in words of 128 bits; not confirmed.
+    """
     if quantization == "int8":
         return float(items * (dim + 4))
     return float(items * 16 * math.ceil(dim / 128)) if quantization == "binary" else 0.0
 
 
 def has_graph(items: int, dim: int, threshold_kb: int) -> bool:
-    """Whether so many vectors get an HNSW graph: more than threshold_kb x 1,024 bytes."""
+    """Whether the vectors get an HNSW graph: they take more than threshold_kb x 1,024 bytes."""
     return vector_bytes(items, dim) > 1024 * threshold_kb
 
 
 def links(m: int) -> float:
-    """Returns the most links an item has on average: 2 m at layer 0, and m at each of the 1 / (m - 1) upper layers that
-    an item is in on average (a layer keeps one in m)."""
+    """Returns the maximum number of links of an average item: 2 m at layer 0, and m at each of the 1 / (m - 1) upper
+    layers that an item is in on average (each layer keeps one item in m)."""
     return 2 * m + m / (m - 1)
 
 
 def graph_bound(items: int, m: int) -> float:
-    """Returns the bytes of a graph of plain links, all of them taken: items x links(m) x 4. The textbook's formula."""
+    """Returns the bytes of a graph with all links in use, unpacked: items x links(m) x 4, the textbook formula."""
     return items * links(m) * BITS_ID / 8
 
 
 def graph_bytes(items: int, m: int, fill: float, linked: int = 0) -> float:
     """Returns the bytes of Qdrant's packed links: items x links(m) x (1 + linked) x fill x ceil(log2 items) bits.
 
-    `fill` is measured: links that the heuristic leaves out, and what packing saves. An indexed attribute whose values
-    have large groups of items gets links of its own; that each makes one graph more is inferred from two sizes.
+    `fill` is measured: the fraction of links that the heuristic uses, times the saving of packing. Qdrant adds links
+    for each of the `linked` indexed attributes whose values have large groups of items; that each adds the size of one
+    graph is inferred from two sizes.
     """
     return items * links(m) * (1 + linked) * fill * math.ceil(math.log2(max(items, 2))) / 8
 

@@ -1,16 +1,13 @@
-"""What a plan starts from: typed parameters, each with its default and its meaning, and how wrong ones are named."""
+"""Input parameters of a plan, with defaults and descriptions; their validation and error messages."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from cirray.config.indexing import Hnsw, Indexing
 from cirray.config.section import Section
-from cirray.errors import ConfigError
 
 Quantization = Literal["none", "int8", "binary"]
 Positive = Annotated[int, Field(ge=1)]
@@ -20,26 +17,26 @@ INT8_FROM = 1_000_000
 
 
 class PlanInputs(Section):
-    """What a plan starts from."""
+    """Input parameters of a plan."""
 
     items: int = Field(ge=1, le=10**12, description="items in the catalog")
-    dim: int = Field(ge=1, le=65_535, description="numbers a vector: the width of the image features")
-    qps: Rate = Field(description="searches a second at the busiest time")
+    dim: int = Field(ge=1, le=65_535, description="width of the image features")
+    qps: Rate = Field(description="searches per second at peak")
     replicas: int = Field(2, ge=1, le=100, description="copies of every shard, on different nodes")
     quantization: Literal["auto", "none", "int8", "binary"] = Field(
         "auto", description="auto = int8 from a million items on, else none"
     )
-    recall: float = Field(0.95, gt=0.0, le=1.0, description="recall@10 against exact search that is wanted")
-    p95_ms: Rate = Field(50.0, description="longest wait of 95 in 100 searches that is wanted")
-    embed_rate: Rate = Field(400.0, description="pictures a second that one GPU embeds")
-    gpus: Positive = Field(1, description="GPUs that embed at the same time")
+    recall: float = Field(0.95, gt=0.0, le=1.0, description="required recall@10 against exact search")
+    p95_ms: Rate = Field(50.0, description="required 95th percentile of the search time, in ms")
+    embed_rate: Rate = Field(400.0, description="pictures per second that one GPU embeds")
+    gpus: Positive = Field(1, description="GPUs that embed in parallel")
     payload_bytes: Positive = Field(400, description="JSON bytes of one item: id, image, title, attributes, hashes")
     indexed: int = Field(4, ge=0, description="attributes with a payload index")
     linked: int | None = Field(
         None,
         ge=0,
-        description="of these, so many get links of their own in the graph, for filtered searches (large groups of "
-        "items with the same value); null = all",
+        description="number of these with additional links in the graph, for filtered searches (attributes with large "
+        "groups of items of the same value); null = all",
     )
     m: int = Field(Hnsw().m, ge=2, description="as index.hnsw.m")
     ef_search: Positive = Field(Hnsw().ef_search, description="as index.hnsw.ef_search")
@@ -47,18 +44,18 @@ class PlanInputs(Section):
     oversampling: float = Field(Indexing().oversampling, ge=1.0, description="as index.oversampling")
     generations: Positive = Field(
         Indexing().keep + 1,
-        description="collections held at a time: index.keep, and the one being built; 1 = items are only put and "
-        "deleted in place",
+        description="collections in memory: index.keep, and the one being built; 1 = items are only added and deleted "
+        "in place",
     )
     node_ram_gb: Rate = Field(64.0, description="memory of a Qdrant node, in GB")
     node_cpus: Positive = Field(16, description="CPUs of a Qdrant node")
-    ram_share: Share = Field(0.75, description="share of that memory to plan with; the rest is for the page cache")
-    utilisation: Share = Field(0.6, description="share of CPUs and replicas that is busy at the busiest time")
-    shards_per_node: Positive = Field(2, description="shards a node, once there are several nodes, to grow into")
-    ingress_rate: Rate = Field(490.0, description="searches a second of one ingress replica")
-    encoder_rate: Rate = Field(100.0, description="sentences or pictures a second of one encoder replica")
-    encoder_share: float = Field(1.0, ge=0.0, le=1.0, description="share of searches that need an encoder")
-    uploaders: Positive = Field(1, description="processes that upload at the same time")
+    ram_share: Share = Field(0.75, description="fraction of that memory to use; the rest is for the page cache")
+    utilisation: Share = Field(0.6, description="fraction of CPUs and replicas that is busy at peak")
+    shards_per_node: Positive = Field(2, description="shards per node if there are several nodes, for growth")
+    ingress_rate: Rate = Field(490.0, description="searches per second of one ingress replica")
+    encoder_rate: Rate = Field(100.0, description="texts or pictures per second of one encoder replica")
+    encoder_share: float = Field(1.0, ge=0.0, le=1.0, description="fraction of searches that need an encoder")
+    uploaders: Positive = Field(1, description="processes that upload in parallel")
 
     @model_validator(mode="after")
     def _linked_are_indexed(self) -> PlanInputs:
@@ -68,47 +65,12 @@ class PlanInputs(Section):
 
     @property
     def links_of_attributes(self) -> int:
-        """Attributes with links of their own."""
+        """Number of attributes with additional links in the graph."""
         return self.indexed if self.linked is None else self.linked
 
     @property
     def chosen(self) -> Quantization:
-        """The quantization, decided."""
+        """The quantization, with "auto" resolved."""
         if self.quantization != "auto":
             return self.quantization
         return "int8" if self.items >= INT8_FROM else "none"
-
-
-def arguments() -> list[tuple[str, Any, str]]:
-    """Returns (argument, default, meaning) of every field of `PlanInputs`."""
-    return [
-        (f"--{name.replace('_', '-')}", None if field.is_required() else field.default, field.description or "")
-        for name, field in PlanInputs.model_fields.items()
-    ]
-
-
-def check_inputs(values: Mapping[str, Any]) -> PlanInputs:
-    """Checks arguments (names without dashes).
-
-    Raises:
-        ConfigError: an unknown one, with the nearest name; one that is missing or wrong, by its name.
-    """
-    known = list(PlanInputs.model_fields)
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f" Did you mean --{near[0].replace('_', '-')}?" if near else ""
-            raise ConfigError(f"no argument is named --{name.replace('_', '-')}.{hint} See --help")
-    try:
-        return PlanInputs.model_validate(dict(values))
-    except ValidationError as error:
-        raise ConfigError("\n".join(_sentence(dict(item)) for item in error.errors())) from None
-
-
-def _sentence(item: Mapping[str, Any]) -> str:
-    if not item["loc"]:
-        return str(item["msg"]).removeprefix("Value error, ")
-    name = "--" + ".".join(str(part) for part in item["loc"]).replace("_", "-")
-    if item["type"] == "missing":
-        return f"{name} is missing: {PlanInputs.model_fields[str(item['loc'][0])].description}"
-    return f"{name}: {item['msg'][0].lower()}{item['msg'][1:]} (given: {item['input']!r})"

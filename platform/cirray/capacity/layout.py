@@ -1,4 +1,4 @@
-"""Where the index lies: shards, copies and nodes of the smallest cluster that does."""
+"""Layout of the index on the smallest sufficient cluster: shards, copies and nodes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ GB = 1e9
 
 
 class Layout(Section):
-    """Where the index lies.
+    """Layout of the index on a cluster.
 
     Attributes:
-        groups: nodes that one copy needs.
-        shards: of the collection.
-        shard_items: of one shard.
-        shard_memory: bytes one copy of one shard needs in memory, all generations.
+        groups: nodes that one copy of the index needs.
+        shards: shards of the collection.
+        shard_items: items of one shard.
+        shard_memory: bytes that one copy of one shard needs in memory, for all generations.
         cores: busy cores of all searches.
-        nodes: in all.
-        bound: what decides how many.
-        copies: of each shard that fit on the nodes.
+        nodes: nodes of the cluster.
+        bound: the requirement that determines `nodes`: "copies", "CPU" or "memory".
+        copies: copies of each shard that fit on the nodes.
     """
 
     groups: int
@@ -39,16 +39,16 @@ class Layout(Section):
 
 
 def lay_out(inputs: PlanInputs, model: Model, scale: float = 1.0) -> Layout:
-    """Returns the smallest cluster: shards by memory, nodes by memory, by CPU, and one a copy.
+    """Returns the smallest cluster that meets the requirements on memory, CPU and copies.
 
-    Every search asks all shards, so more shards cost CPU: there are only as many as memory asks for (times
-    shards_per_node, once there are several nodes). Nodes that CPU asks for beyond that hold further copies.
+    Every search queries all shards, so more shards cost CPU: memory determines their number (times shards_per_node if
+    there are several nodes). Additional nodes required by CPU hold further copies.
 
     Args:
-        scale: bytes are so many times what the model says; for the ends of the error bar.
+        scale: factor on the bytes of the model, for the ends of the error bar.
 
     Raises:
-        ConfigError: no shard fits into a node.
+        ConfigError: no shard fits into the memory of a node.
     """
     usable = inputs.node_ram_gb * GB * inputs.ram_share
 
@@ -64,7 +64,7 @@ def lay_out(inputs: PlanInputs, model: Model, scale: float = 1.0) -> Layout:
         if shards_of(most) > inputs.items:
             raise ConfigError(
                 f"--node-ram-gb {inputs.node_ram_gb:g}: not even an empty shard fits into {usable / GB:,.3f} GB, the "
-                f"share of it that --ram-share {inputs.ram_share:g} plans with: give larger nodes"
+                f"fraction --ram-share {inputs.ram_share:g} of it: give larger nodes"
             )
         most *= 2
     groups = _least(lambda count: on_node(count) <= usable, most)
@@ -91,8 +91,8 @@ def lay_out(inputs: PlanInputs, model: Model, scale: float = 1.0) -> Layout:
 
 
 def shard_memory(inputs: PlanInputs, model: Model, items: int) -> float:
-    """Returns the bytes that a copy of a shard needs in memory, in all generations: (float vectors, or in their place
-    the quantized ones) + graph + payload index + rest."""
+    """Returns the bytes that a copy of a shard needs in memory for all generations: vectors (quantized if there is
+    quantization, else float) + graph + payload index + rest."""
     vectors = vector_bytes(items, inputs.dim)
     if inputs.chosen != "none":
         vectors = quantized_bytes(items, inputs.dim, inputs.chosen)
@@ -102,7 +102,7 @@ def shard_memory(inputs: PlanInputs, model: Model, items: int) -> float:
 
 
 def _least(fits: Callable[[int], bool], most: int) -> int:
-    """Returns the least count from 1 to `most` that fits; `most` does."""
+    """Returns the smallest count from 1 to `most` for which `fits` holds; it holds for `most`."""
     low, high = 1, most
     while low < high:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""The model fitted to measured points: what the engine takes in bytes and in core seconds."""
+"""The cost model of the engine, fitted to measured points: bytes and core seconds."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cirray.config.section import Section
 
 
 class Model(Section):
-    """What the points say of the engine.
+    """Coefficients of the engine's cost.
 
     Attributes:
         fill: see `graph_bytes`.
-        index_item: payload-index bytes an item and indexed attribute.
-        memory_fixed, memory_item: bytes a shard, and bytes an item, that no other term speaks of.
+        index_item: bytes of the payload index per item and indexed attribute.
+        memory_fixed, memory_item: remaining bytes of memory per shard, and per item.
         disk_fixed, disk_item: the same on disk.
-        search: (a, b): core seconds a query = log2(items) x (a + b dim).
-        build: (a, b): core seconds an item = (1 + linked) x log2(items) x (a + b dim).
-        scan: core seconds a query, item and dimension, where there is no graph.
-        upload: (a, b): seconds an item = a + b dim.
-        ef: the ef_search that the points were measured with.
-        tail95, tail99: 95th and 99th percentile of a query's time over its mean core time.
+        search: (a, b): core seconds per query = log2(items) x (a + b dim).
+        build: (a, b): core seconds per item = (1 + linked) x log2(items) x (a + b dim).
+        scan: core seconds per query, item and dimension, without a graph.
+        upload: (a, b): seconds per item = a + b dim.
+        ef: the ef_search of the measured points.
+        tail95, tail99: 95th and 99th percentile of the query time / mean core time of a query.
     """
 
     fill: float
@@ -52,38 +52,40 @@ class Model(Section):
         return self.index_item * items * indexed
 
     def memory_rest(self, items: int, shards: int = 1) -> float:
-        """Returns the bytes of memory of ids, versions, bookkeeping and mapped pages."""
+        """Returns the remaining bytes of memory: ids, versions, bookkeeping and mapped pages."""
         return self.memory_fixed * shards + self.memory_item * items
 
     def disk_rest(self, items: int, shards: int = 1) -> float:
-        """Returns the same on disk."""
+        """Returns the remaining bytes on disk: ids, versions and bookkeeping."""
         return self.disk_fixed * shards + self.disk_item * items
 
     def search_core_s(self, items: int, dim: int, ef: int, threshold_kb: int) -> float:
-        """Returns core seconds a query in one shard: log2(items) x (a + b dim) x ef / measured ef; without a graph
-        items x dim x c."""
+        """Returns the core seconds of a query in one shard.
+
+        log2(items) x (a + b dim) x ef / measured ef; without a graph items x dim x scan.
+        """
         if not has_graph(items, dim, threshold_kb):
             return self.scan * items * dim
         return math.log2(items) * (self.search[0] + self.search[1] * dim) * ef / self.ef
 
     def build_core_s(self, items: int, dim: int, threshold_kb: int, linked: int) -> float:
-        """Returns core seconds to build one shard's graph: items x (1 + linked) x log2(items) x (a + b dim)."""
+        """Returns the core seconds to build one shard's graph: items x (1 + linked) x log2(items) x (a + b dim)."""
         if not has_graph(items, dim, threshold_kb):
             return 0.0
         return items * (1 + linked) * math.log2(items) * (self.build[0] + self.build[1] * dim)
 
     def point_memory(self, point: Point) -> float:
-        """Returns the memory predicted for a measured point, whose process maps floats and quantized vectors."""
+        """Returns the predicted memory of a measured point, whose process maps float and quantized vectors."""
         return self.memory_rest(point.items) + _known_memory(point, self.fill, self.index_item)
 
     def point_disk(self, point: Point) -> float:
-        """Returns the bytes on disk predicted for a measured point."""
+        """Returns the predicted bytes on disk of a measured point."""
         payload = payload_disk_bytes(point.items, point.payload_bytes)
         return self.disk_rest(point.items) + payload + _known_memory(point, self.fill, self.index_item)
 
 
 def fit_model(points: Sequence[Point]) -> Model:
-    """Fits the model to points, by least squares of relative errors; bytes to those without quantization."""
+    """Fits the model by least squares of relative errors, to the points without quantization."""
     plain = [point for point in points if point.quantization == "none"]
     graphs = [point for point in plain if point.has_graph]
     scans = [point for point in plain if not point.has_graph] or graphs
@@ -120,8 +122,10 @@ def fit_model(points: Sequence[Point]) -> Model:
 
 
 def fit_two(rows: Sequence[tuple[float, float, float, float]]) -> tuple[float, float]:
-    """Returns a, b >= 0 that make sum(((a x + b y - z) / weight)^2) least, for rows (x, y, z, weight). Where the rows
-    do not tell a from b, b alone carries it."""
+    """Returns a, b >= 0 that minimise sum(((a x + b y - z) / weight)^2) over rows (x, y, z, weight).
+
+    If x and y are collinear, a is 0.
+    """
     scaled = [(x / w, y / w, z / w) for x, y, z, w in rows]
     xx, xy, yy = (sum(row[i] * row[j] for row in scaled) for i, j in ((0, 0), (0, 1), (1, 1)))
     xz, yz = (sum(row[i] * row[2] for row in scaled) for i in (0, 1))
@@ -142,5 +146,5 @@ def _known_memory(point: Point, fill: float, index_item: float) -> float:
 
 
 def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
+    numbers = list(values)
+    return sum(numbers) / len(numbers)

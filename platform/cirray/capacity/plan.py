@@ -1,4 +1,4 @@
-"""The plan: all figures with the error bar, and notes on what they leave out."""
+"""The plan: all figures with the error bar, and notes on their limits."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from cirray.capacity.serving import recall_figure, serving_figures
 from cirray.capacity.sizes import disk_figures, memory_figures
 from cirray.config.section import Section
 
-# The published anchor: 1M x 1536, int8 and rescoring, 8 CPUs, ef 64: 1,235 requests/s from 100 threads.
+# Qdrant's published benchmark: 1M x 1536, int8 and rescoring, 8 CPUs, ef 64: 1,235 requests/s from 100 threads.
 ANCHOR_ITEMS, ANCHOR_DIM, ANCHOR_EF, ANCHOR_CORE_S = 1_000_000, 1536, 64, 8 / 1235
 SOURCES = {
-    "measured": "on this project's machine, two busy cores, times good to about 2x: benchmarks/bench_edge.py, and a "
-    "bare Ray Serve application for the ingress rate",
-    "vendor": "Qdrant's documentation and published benchmark; not checked here",
-    "formula": "follows from its formula and the numbers above it",
-    "assumed": "a default of ours that nobody measured: replace it by a number of your own",
+    "measured": "on two shared cores, times accurate to a factor of about 2: benchmarks/bench_edge.py, and a bare Ray "
+    "Serve application for the ingress rate",
+    "vendor": "Qdrant's documentation and published benchmark; not verified here",
+    "formula": "computed by its formula from the numbers above it",
+    "assumed": "a default that was not measured: replace it by your own number",
     "given": "from the command line",
 }
 
 
 class Plan(Section):
-    """A complete answer."""
+    """A complete plan."""
 
     inputs: PlanInputs
     quantization: Quantization
@@ -41,15 +41,15 @@ class Plan(Section):
     sources: dict[str, str] = SOURCES
 
     def value(self, key: str) -> float:
-        """Returns the number of a figure."""
+        """Returns the value of the figure `key`."""
         return next(figure.value for figure in self.figures if figure.key == key)
 
 
 def make_plan(inputs: PlanInputs, measured: Points) -> Plan:
-    """Returns the plan.
+    """Computes the plan.
 
     Raises:
-        ConfigError: no shard fits into a node.
+        ConfigError: no shard fits into the memory of a node.
     """
     points = measured.points
     model = fit_model(points)
@@ -62,11 +62,11 @@ def make_plan(inputs: PlanInputs, measured: Points) -> Plan:
     cluster = cluster_figures(inputs, model, layout, bar)
     building = building_figures(inputs, model, layout)
     serving = serving_figures(inputs, model, layout)
-    found = (*_with_bar(memory + disk, bar), *cluster, *building, *serving, recall_figure(inputs, points))
+    figures = (*_with_bar(memory + disk, bar), *cluster, *building, *serving, recall_figure(inputs, points))
     plan = Plan(
         inputs=inputs,
         quantization=inputs.chosen,
-        figures=found,
+        figures=figures,
         checks=tuple(checks),
         error_bar=bar,
         notes=(),
@@ -76,14 +76,14 @@ def make_plan(inputs: PlanInputs, measured: Points) -> Plan:
 
 
 def _factor(inputs: PlanInputs, points: Sequence[Point]) -> float:
-    """Returns how many times outside of what was measured the plan is: in items, times in width."""
+    """Returns the extrapolation factor of the plan: that of the items x that of the width."""
     items = inputs.items / max(point.items for point in points)
     widths = [point.dim for point in points]
     return max(1.0, items) * max(1.0, inputs.dim / max(widths), min(widths) / inputs.dim)
 
 
 def _with_bar(figures: Iterable[Figure], bar: ErrorBar) -> list[Figure]:
-    """Adds the error bar to bytes that were estimated."""
+    """Adds the error bar to the estimated bytes."""
     low, high = max(0.0, 1 - bar.relative), 1 + bar.relative
     return [
         figure.model_copy(update={"low": figure.value * low, "high": figure.value * high})
@@ -94,48 +94,50 @@ def _with_bar(figures: Iterable[Figure], bar: ErrorBar) -> list[Figure]:
 
 
 def _notes(plan: Plan, model: Model, layout: Layout) -> list[str]:
-    """Returns what somebody must know who reads the figures: wishes that are not met, first."""
+    """Returns the notes on the figures; unmet requirements come first."""
     inputs, value = plan.inputs, plan.value
     notes = []
     if value("recall") < inputs.recall:
         notes.append(
-            f"RECALL: {value('recall'):.2f} was seen with {plan.quantization}, and {inputs.recall:g} is wanted: raise "
-            f"--ef-search (index.hnsw.ef_search) or take a milder --quantization, and measure on your own features"
+            f"RECALL: {value('recall'):.2f} was measured with {plan.quantization}, but {inputs.recall:g} is required: "
+            f"raise --ef-search (index.hnsw.ef_search) or use a more precise --quantization, and measure on your "
+            f"own features"
         )
     if value("p95_ms") > inputs.p95_ms:
         parts = {name: value(f"{name}_p95_ms") for name in ("ingress", "encoder", "search")}
         slowest = max(parts, key=lambda name: parts[name])
         advice = {
             "ingress": "lower --utilisation, for more replicas",
-            "encoder": "encoders that are faster (--encoder-rate: a GPU, a smaller tower), or a lower --utilisation",
+            "encoder": "faster encoders (--encoder-rate: a GPU, a smaller tower), or a lower --utilisation",
             "search": "fewer shards (larger nodes), a lower --ef-search, or quantization",
         }
         notes.append(
-            f"P95: up to {value('p95_ms'):,.0f} ms, and {inputs.p95_ms:g} ms are wanted; most of it, "
+            f"P95: up to {value('p95_ms'):,.0f} ms, but {inputs.p95_ms:g} ms are required; most of it, "
             f"{parts[slowest]:,.0f} ms, in the {slowest}: {advice[slowest]}"
         )
     if inputs.generations > 1:
-        alone = lay_out(inputs.model_copy(update={"generations": 1}), model).nodes
+        nodes_in_place = lay_out(inputs.model_copy(update={"generations": 1}), model).nodes
         notes.append(
-            f"jobs/index.py builds beside what is published, so {inputs.generations} generations are in memory at its "
-            f"end; with --generations 1 (items only put and deleted in place) {alone:,} nodes do in place of "
-            f"{layout.nodes:,}"
+            f"jobs/index.py builds a new generation while the published one serves, so {inputs.generations} "
+            f"generations are in memory at its end; with --generations 1 (items only added and deleted in place) "
+            f"{nodes_in_place:,} nodes suffice instead of {layout.nodes:,}"
         )
     if inputs.linked is None and inputs.indexed and has_graph(layout.shard_items, inputs.dim, inputs.threshold_kb):
-        few = lay_out(inputs.model_copy(update={"linked": 0}), model).nodes
+        nodes_without_links = lay_out(inputs.model_copy(update={"linked": 0}), model).nodes
         notes.append(
-            f"all {inputs.indexed} indexed attributes are taken to get links of their own, which is the upper end: "
-            f"{few:,} nodes if none does (--linked 0)"
+            f"all {inputs.indexed} indexed attributes are assumed to get additional links, the upper bound: "
+            f"{nodes_without_links:,} nodes if none does (--linked 0)"
         )
     if plan.quantization != "none":
         notes.append(
-            f"build with --index.quantization {plan.quantization}; searches of it are taken to cost what floats do"
+            f"build with --index.quantization {plan.quantization}; its searches are assumed to cost as much as those "
+            f"of floats"
         )
     measured = max(point.items for point in plan.measured.points)
     if layout.shard_items > measured:
         notes.append(
             f"a shard has {layout.shard_items / measured:,.1f} times the items of the largest measured index; a "
-            f"cluster was not measured at all"
+            f"cluster was not measured"
         )
     if any(point.m != inputs.m for point in plan.measured.points):
         notes.append(
@@ -143,12 +145,12 @@ def _notes(plan: Plan, model: Model, layout: Layout) -> list[str]:
         )
     if layout.nodes < 3:
         notes.append(
-            f"{layout.nodes} node(s) hold it, or one machine with the embedded index; Qdrant advises three nodes or "
-            f"more where a node may fail (vendor)"
+            f"{layout.nodes} node(s) suffice, or one machine with the embedded index; Qdrant recommends three nodes or "
+            f"more for fault tolerance (vendor)"
         )
-    ours = model.search_core_s(ANCHOR_ITEMS, ANCHOR_DIM, ANCHOR_EF, 0)
+    predicted = model.search_core_s(ANCHOR_ITEMS, ANCHOR_DIM, ANCHOR_EF, 0)
     notes.append(
         f"against the vendor's benchmark (1M x 1536, int8, ef 64, 8 CPUs: {1000 * ANCHOR_CORE_S:.1f} core-ms a query), "
-        f"the formula of CPU says {1000 * ours:.1f}"
+        f"the CPU formula predicts {1000 * predicted:.1f}"
     )
     return notes

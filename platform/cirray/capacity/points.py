@@ -1,4 +1,4 @@
-"""Points that were measured with `benchmarks/bench_edge.py`: ours lie beside this module."""
+"""Points measured with `benchmarks/bench_edge.py`; the default ones are in capacity_points.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cirray.storage.files import read_json
 
 
 class Point(Section):
-    """One measured size of the embedded index; see `benchmarks/bench_edge.py` for how each number is taken."""
+    """One measured size of the embedded index; see `benchmarks/bench_edge.py` for the measurement."""
 
     items: Positive
     dim: Positive
@@ -46,12 +46,12 @@ class Point(Section):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Display name."""
         return f"{self.items:,} x {self.dim}" + ("" if self.quantization == "none" else f" {self.quantization}")
 
     @property
     def has_graph(self) -> bool:
-        """Whether it was large enough for a graph."""
+        """Whether the index was large enough for a graph."""
         return has_graph(self.items, self.dim, self.threshold_kb)
 
 
@@ -65,7 +65,7 @@ class Points(Section):
     points: tuple[Point, ...]
 
     @model_validator(mode="after")
-    def _are_enough(self) -> Points:
+    def _has_enough_points(self) -> Points:
         plain = [point for point in self.points if point.quantization == "none"]
         if sum(point.has_graph for point in plain) < 2 or len(plain) < 3:
             raise ValueError("needs three sizes without quantization, two of them large enough for a graph")
@@ -73,10 +73,10 @@ class Points(Section):
 
 
 def read_points(path: Path | None = None) -> Points:
-    """Reads measured points: ours, or another file of `benchmarks/bench_edge.py --write`.
+    """Reads measured points from a file of `benchmarks/bench_edge.py --write`; None reads the default points.
 
     Raises:
-        ConfigError: it cannot be read, or holds too few.
+        ConfigError: the file is missing or invalid, or has too few points.
     """
     try:
         if path is not None:
@@ -86,4 +86,4 @@ def read_points(path: Path | None = None) -> Points:
     except FileNotFoundError:
         raise ConfigError(f"--points {path} does not exist: see docs/capacity.md for how to measure") from None
     except (ValidationError, ValueError) as error:
-        raise ConfigError(f"--points {path} holds no measured points: {error}") from None
+        raise ConfigError(f"--points {path} is not a file of measured points: {error}") from None

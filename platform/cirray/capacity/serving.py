@@ -1,4 +1,4 @@
-"""The figures of Ray Serve, of what a search takes, and of how good it is."""
+"""Figures of Ray Serve, search latency and recall."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cirray.capacity.points import Point
 from cirray.config.serving import Serving
 
 HOURS_A_MONTH = 730.0
-# Recall@10 at 100,000 items where no point of ours says it; int8 before rescoring, so a lower bound.
+# Recall@10 at 100,000 items, used without a measured point; int8 without rescoring, so a lower bound.
 RECALL = {"int8": 0.97, "binary": 0.90}
 
 
 def serving_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Figure]:
-    """Returns the figures of replicas, of waiting, and of a month."""
+    """Returns the figures of replicas, latency, and hours per month."""
     sheet = Sheet("Ray Serve")
     given = inputs.model_fields_set
     rate, busy = inputs.ingress_rate, inputs.utilisation
@@ -27,7 +27,7 @@ def serving_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Fi
     basis: Basis = "given" if "ingress_rate" in given else "measured"
     written = f"qps / ({rate:g} a second x {busy:g})"
     if basis == "measured":
-        written += "; a bare ingress with one call of an encoder did that, so it is an upper end"
+        written += "; measured on a bare ingress with one encoder call, so an upper bound"
     sheet.add("ingress_replicas", "ingress replicas", ingress, "replicas", written, basis)
     asked = inputs.qps * inputs.encoder_share
     encoder = math.ceil(asked / (inputs.encoder_rate * busy))
@@ -50,7 +50,7 @@ def serving_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Fi
     searching = 1000 * each * tail / (1 - layout.cores / (layout.nodes * inputs.node_cpus))
     written = f"CPU of a query x {tail:.2f} (measured {name} / mean) / (1 - use of the cores)"
     sheet.add("search_p95_ms", "p95 in the index", searching, "ms", written, "measured")
-    written = "the sum: more than the p95 of the whole, as not all are slow at once"
+    written = "the sum, an upper bound: rarely are all parts slow at once"
     sheet.add("p95_ms", "p95 of a search, at most", waits + coding + searching, "ms", written, "formula")
     sheet.section = f"a month of {HOURS_A_MONTH:g} hours"
     sheet.add("node_hours", "Qdrant", layout.nodes * HOURS_A_MONTH, "node-hours", "nodes x 730", "formula")
@@ -62,13 +62,13 @@ def serving_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Fi
 
 
 def recall_figure(inputs: PlanInputs, points: Sequence[Point]) -> Figure:
-    """Returns the recall@10 that was seen at the measured size that is nearest."""
+    """Returns the recall@10 measured at the nearest size."""
     same = [point for point in points if point.quantization == inputs.chosen and point.has_graph]
     if same:
         nearest = min(same, key=lambda point: (abs(math.log(point.items / inputs.items)), abs(point.dim - inputs.dim)))
-        value, formula = nearest.recall_at_10, f"seen at {nearest.name}, ef {nearest.ef_search}, random features"
+        value, formula = nearest.recall_at_10, f"measured at {nearest.name}, ef {nearest.ef_search}, random features"
     else:
-        value, formula = RECALL[inputs.chosen], "seen at 100,000 items; grows with oversampling, falls with items"
+        value, formula = RECALL[inputs.chosen], "measured at 100,000 items; grows with oversampling, falls with items"
     return Figure(
         section="quality",
         name="recall@10 against exact search",

@@ -1,4 +1,4 @@
-"""The figures of memory and disk."""
+"""Figures of memory and disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cirray.capacity.model import Model
 
 
 def memory_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Figure]:
-    """Returns the figures of one copy of one generation, then of all."""
+    """Returns the memory of one copy of one generation, then of the cluster."""
     items, dim, m = inputs.items, inputs.dim, inputs.m
     shards, each = layout.shards, layout.shard_items
     graph = shards * model.graph(each, inputs)
@@ -26,7 +26,7 @@ def memory_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Fig
     )
     kinds: tuple[Quantization, ...] = ("none", "int8", "binary")
     vectors = {kind: quantized_bytes(items, dim, kind) or vector_bytes(items, dim) for kind in kinds}
-    all_of_it = layout.shard_memory * shards * inputs.replicas
+    cluster_memory = layout.shard_memory * shards * inputs.replicas
     sheet = Sheet("memory, one copy of one generation")
     sheet.add("float_vectors", "vectors, float32", vectors["none"], "bytes", "items x dim x 4", "formula")
     sheet.add("int8_vectors", "vectors, int8", vectors["int8"], "bytes", "items x (dim + 4)", "formula")
@@ -37,7 +37,7 @@ def memory_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Fig
     sheet.add("graph", "HNSW graph, packed links", graph, "bytes", drawn, "measured")
     sheet.add(
         "graph_bound",
-        "(plain links, none of attributes)",
+        "(unpacked, without attribute links)",
         graph_bound(items, m),
         "bytes",
         "items x links(m) x 4",
@@ -54,15 +54,15 @@ def memory_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Fig
     written = "items x dim x 4 x 1.5 (vectors, indexes, temporary segments)"
     sheet.add("memory_vendor", "(Qdrant's rule of thumb)", vendor_bytes(items, dim), "bytes", written, "vendor")
     written = f"total, {inputs.chosen} x {inputs.generations} generations x {inputs.replicas} copies"
-    sheet.add("memory_needed", "needed in the cluster", all_of_it, "bytes", written, "measured")
+    sheet.add("memory_needed", "needed in the cluster", cluster_memory, "bytes", written, "measured")
     mapped = 0.0 if inputs.chosen == "none" else vectors["none"]
-    written = "float vectors, read for rescoring; in memory only as far as the page cache goes"
+    written = "float vectors, read for rescoring; in memory only as far as the page cache allows"
     sheet.add("on_disk_vectors", "of one copy, on disk only", mapped, "bytes", written, "formula")
     return sheet.figures
 
 
 def disk_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Figure]:
-    """Returns the figures of one copy of one generation, of a snapshot, then of all."""
+    """Returns the disk space of one copy of one generation, of a snapshot, then of the cluster."""
     items, dim, shards = inputs.items, inputs.dim, layout.shards
     parts = {
         "vectors, float32": (vector_bytes(items, dim), "items x dim x 4", "formula"),
@@ -91,13 +91,11 @@ def disk_figures(inputs: PlanInputs, model: Model, layout: Layout) -> list[Figur
     one = sum(value for value, _, _ in parts.values())
     sheet.add("disk_generation", "one copy of one generation", one, "bytes", "the sum of these", "measured")
     sheet.add(
-        "snapshot", "one snapshot of all shards", one, "bytes", "one copy of one generation, not packed", "measured"
+        "snapshot", "one snapshot of all shards", one, "bytes", "one copy of one generation, uncompressed", "measured"
     )
     times = inputs.generations + 1
     total = one * layout.copies * times + one
-    written = (
-        f"one copy x {layout.copies} copies x ({inputs.generations} generations + 1 for segments that are rebuilt) "
-    )
+    written = f"one copy x {layout.copies} copies x ({inputs.generations} generations + 1 for segments being rebuilt) "
     sheet.add("disk_total", "needed in the cluster", total, "bytes", f"{written}+ one snapshot", "measured")
     sheet.add("disk_node", "needed on each node", total / layout.nodes, "bytes", "the same / nodes", "measured")
     return sheet.figures

@@ -1,4 +1,4 @@
-"""What people and programs see of a plan."""
+"""Output of a plan as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from cirray.capacity.plan import Plan
 
 
 def as_json(plan: Plan) -> str:
-    """Returns all of a plan as JSON."""
+    """Returns the complete plan as JSON."""
     return json.dumps(plan.model_dump(mode="json"), indent=2)
 
 
 def as_text(plan: Plan) -> str:
-    """Returns a plan for people: aligned, with units, each number with its formula and its basis."""
+    """Returns the plan as aligned text: each number with its unit, error bar, basis and formula."""
     inputs = plan.inputs
     lines = [
         f"{inputs.items:,} items x {inputs.dim} dimensions, {inputs.qps:,g} searches a second, {inputs.replicas} "
@@ -34,11 +34,11 @@ def as_text(plan: Plan) -> str:
         lines.append(f"  {check.point:<20}{''.join(cells)}")
     bar = plan.error_bar
     lines += [
-        "  - = no formula, or as many coefficients as points: nothing is tested",
+        "  - = no formula, or as many coefficients as points: no test",
         f"  error bar of bytes: +-{bar.relative:.1%} = max({bar.worst:.1%} at a point, {bar.held_out:.1%} at the "
         f"largest when predicted from the others, {bar.unseen:.1%} before the formula was changed to fit)",
-        f"  x max(1, log10({bar.factor:,.0f})): the plan is {bar.factor:,.0f} times what was measured; as it is up to "
-        f"10 times, one more for each further factor of 10",
+        f"  x max(1, log10({bar.factor:,.0f})): the plan is {bar.factor:,.0f} times the measured size; unchanged up to "
+        f"10 times, once more per further factor of 10",
     ]
     lines += ["", "notes", *(f"  - {note}" for note in plan.notes)]
     lines += ["", "basis", *(f"  {name:<10}{text}" for name, text in plan.sources.items())]
@@ -55,7 +55,7 @@ def _line(figure: Figure) -> str:
 
 
 def _shown(value: float, unit: str, like: float | None = None) -> tuple[str, str]:
-    """Returns a number and its unit as printed; bytes in the unit that suits `like`."""
+    """Formats a number and its unit; bytes in the unit that suits `like`, or else `value`."""
     if unit != "bytes":
         whole = unit in ("nodes", "shards", "items", "copies", "replicas")
         return (f"{value:,.0f}" if whole else _digits(value)), unit

@@ -1,17 +1,20 @@
-"""The HTTP interface in types: what the service takes and answers, and what `cirray.client` sends and gets.
+"""Requests and answers of the HTTP API as types, shared by the service and `cirray.client`.
 
 Version 1 lives below /v1. Errors are RFC 9457 problems.
 """
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     StringConstraints,
     WithJsonSchema,
     model_validator,
@@ -26,15 +29,37 @@ MAX_OFFSET = 10_000
 MAX_REFINEMENTS = 8
 MAX_BATCH = 64
 MAX_ATTRIBUTES = 64
-# Base64 of the greatest upload that the configuration allows (100 MB); the service's own limit is usually lower.
-MAX_BASE64 = 140_000_000
+# Above the largest upload that the configuration allows (100 MB); the limit of a service is usually lower.
+MAX_PICTURE_BYTES = 105_000_000
+
+
+def _from_base64(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        raise ValueError("is not base64: send the picture file's bytes in base64") from None
+
+
+def _to_base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
 
 # No control characters: an id goes into URLs, file names of reports and terminals.
 ItemId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Sentence = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"\S")]
 Title = Annotated[str, StringConstraints(max_length=1000)]
-Base64 = Annotated[str, StringConstraints(min_length=1, max_length=MAX_BASE64)]
-Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+# The bytes of a picture file; base64 in JSON.
+PictureFile = Annotated[
+    bytes,
+    Field(min_length=1, max_length=MAX_PICTURE_BYTES),
+    BeforeValidator(_from_base64),
+    PlainSerializer(_to_base64, when_used="json"),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 4 * MAX_PICTURE_BYTES // 3}),
+]
+ImageNumber = Annotated[int, Field(ge=0, le=10_000)]
+TextWeight = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Value = bool | Integer | Real | Text | Annotated[list[Text], Field(max_length=64)]
 Attributes = Annotated[
     dict[Annotated[str, StringConstraints(pattern=ATTRIBUTE)], Value], Field(max_length=MAX_ATTRIBUTES)
@@ -42,13 +67,13 @@ Attributes = Annotated[
 
 
 class Request(BaseModel):
-    """Base of what is sent: unknown fields are refused, so that a typing error is not ignored."""
+    """Base of all requests. Unknown fields are errors, so that a misspelt field is not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Answer(BaseModel):
-    """Base of what is answered: a client ignores fields that a newer service adds."""
+    """Base of all answers. A client ignores fields that a newer service adds."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -56,38 +81,51 @@ class Answer(BaseModel):
 class Reference(Request):
     """The reference image: an item of the catalog, or a picture."""
 
-    id: ItemId | None = Field(None, description="an item of the catalog; its stored feature is used")
-    image: Base64 | None = Field(None, description="a picture file, base64")
+    id: ItemId | None = Field(None, description="id of a catalog item; its stored feature is used")
+    image_number: ImageNumber = Field(0, description="which picture of the item; 0 is the main one")
+    image: PictureFile | None = Field(None, description="a picture file, base64")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Reference:
         if (self.id is None) == (self.image is None):
             raise ValueError("give either id or image")
+        if self.image_number and self.id is None:
+            raise ValueError("image_number belongs to an id: leave it out")
         return self
 
 
-class SearchRequest(Request):
-    """A query. Reference and text: composed retrieval. Reference alone: similar items. Text alone: text search."""
+class SearchFields(Request):
+    """All of a search except its reference image."""
 
-    reference: Reference | None = Field(None, description="what to start from")
-    text: Sentence | None = Field(None, description="the relative caption: what shall be different")
+    text: Sentence | None = Field(None, description="the relative caption: what should be different")
     refinements: list[Sentence] = Field(
         default_factory=list,
         max_length=MAX_REFINEMENTS,
         description="further changes to the same reference, oldest first, as in a conversation",
     )
-    text_weight: Share | None = Field(
+    text_weight: TextWeight | None = Field(
         None,
         validation_alias=AliasChoices("text_weight", "weight"),
-        description="weight of the text against the reference, 0 to 1, in place of the one that the model chooses",
+        description="weight of the text against the reference, 0 to 1; replaces the weight that the model chooses",
     )
     filter: Filter = Field(default_factory=Filter, description="attribute -> value, [values], {gte, lt, ...}, {not}")
     limit: int = Field(20, ge=1, le=MAX_LIMIT)
     offset: int = Field(0, ge=0, le=MAX_OFFSET)
-    include_reference: bool = Field(False, description="whether the reference item may be among the hits")
+    include_reference: bool = Field(False, description="whether the reference's product may be among the hits")
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The changes, oldest first."""
+        return (self.text, *self.refinements) if self.text is not None else ()
+
+
+class SearchRequest(SearchFields):
+    """A query. Reference and text: composed retrieval. Reference alone: similar items. Text alone: text search."""
+
+    reference: Reference | None = Field(None, description="the reference image")
 
     @model_validator(mode="after")
-    def _asks_something(self) -> SearchRequest:
+    def _has_a_query(self) -> SearchRequest:
         if self.reference is None and self.text is None:
             raise ValueError("give a reference, a text, or both")
         if self.refinements and self.text is None:
@@ -96,44 +134,42 @@ class SearchRequest(Request):
             raise ValueError("text_weight balances a reference and a text: give both, or leave it out")
         return self
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The changes, oldest first."""
-        return (self.text, *self.refinements) if self.text is not None else ()
-
 
 class ItemAnswer(Answer):
-    """An item of the catalog. `image` is the path of its thumbnail below the service's address."""
+    """An item of the catalog. Paths are below the service's address, and may have a query string."""
 
     id: str
     title: str
     attributes: dict[str, Any]
-    image: str
+    image: str = Field(description="path of its main picture's thumbnail; in a hit, of the picture that matches best")
+    images: list[str] = Field(default_factory=list, description="paths of the thumbnails of all its pictures, in order")
+    group: str = Field("", description="id of its product, which may have further items: variants")
 
 
 class HitAnswer(ItemAnswer):
-    """An item and its cosine similarity to the query feature."""
+    """The best item and picture of a product, and its cosine similarity to the query feature."""
 
     score: float
+    image_number: int = Field(0, description="which picture matches best; 0 is the main one")
 
 
 class Timings(Answer):
-    """Milliseconds of each part of a search."""
+    """Duration of each part of a search in milliseconds."""
 
-    read: float = Field(description="request read and picture decoded")
-    reference: float = Field(description="stored feature of the reference item fetched")
-    encode: float = Field(description="towers and Combiner, with the way to them and the wait for a batch")
-    search: float
+    read: float = Field(description="reads the request and decodes its picture")
+    reference: float = Field(description="fetches the stored feature of the reference item")
+    encode: float = Field(description="runs towers and combining function, including transport and batching")
+    search: float = Field(description="searches the index")
     total: float
 
 
 class SearchAnswer(Answer):
-    """What a search found."""
+    """The hits of a search, best first, and how it was done."""
 
     hits: list[HitAnswer]
     text_weight: float | None = Field(
         description="weight of the text in the query feature (the paper's lambda), chosen by the model or set by "
-        "the request; null if the model has none"
+        "the request; null if the model has none, and for a query of one part"
     )
     kind: Literal["composed", "similar", "text"]
     generation: str
@@ -142,15 +178,15 @@ class SearchAnswer(Answer):
 
 
 class ItemPage(Answer):
-    """Some items; `cursor` gets the next ones."""
+    """One page of items."""
 
     items: list[ItemAnswer]
-    cursor: str | None
-    total: int = Field(description="items that fit the filter")
+    cursor: str | None = Field(description="gets the next page; null on the last one")
+    total: int = Field(description="number of items that match the filter")
 
 
 class AttributeAnswer(Answer):
-    """An attribute that can be filtered by."""
+    """An attribute that filters can use."""
 
     name: str
     kind: Literal["keyword", "number", "bool"]
@@ -160,9 +196,9 @@ class AttributeAnswer(Answer):
 
 
 class ModelAnswer(Answer):
-    """What is being served."""
+    """The served model and catalog."""
 
-    name: str = Field(description="what the catalog is called")
+    name: str = Field(description="name of the catalog")
     model: str
     backbone: str
     combining: Annotated[str, WithJsonSchema({"type": "string", "enum": list(COMBINING_FUNCTIONS)})]
@@ -174,13 +210,13 @@ class ModelAnswer(Answer):
     attributes: list[AttributeAnswer]
     writable: bool = Field(description="whether items can be put and deleted over HTTP")
     key_needed: bool = Field(description="whether reading needs the API key")
-    notices: list[str] = Field(description="what an operator should know, such as a refused bundle")
+    notices: list[str] = Field(description="messages for the operator, such as a refused bundle")
 
 
 class ItemWrite(Request):
     """An item to put."""
 
-    image: Base64 = Field(description="the picture file, base64")
+    image: PictureFile = Field(description="the picture file, base64")
     title: Title = ""
     attributes: Attributes = Field(default_factory=dict)
 
@@ -192,29 +228,29 @@ class ItemPut(ItemWrite):
 
 
 class BatchWrite(Request):
-    """Items to put and ids to delete, done in this order."""
+    """Items to put and ids to delete, in this order."""
 
     put: list[ItemPut] = Field(default_factory=list, max_length=MAX_BATCH)
     delete: list[ItemId] = Field(default_factory=list, max_length=1024)
 
     @model_validator(mode="after")
-    def _does_something(self) -> BatchWrite:
+    def _is_not_empty(self) -> BatchWrite:
         if not self.put and not self.delete:
             raise ValueError("give put, delete, or both")
         return self
 
 
 class WriteAnswer(Answer):
-    """What a write changed."""
+    """Number of items put and deleted."""
 
     put: int
     deleted: int
 
 
 class Feedback(Request):
-    """Which item somebody chose for a query."""
+    """The item that a person chose for a query."""
 
-    reference: ItemId | None = Field(None, description="the reference item's id; null for an uploaded picture")
+    reference: ItemId | None = Field(None, description="id of the reference item; null for an uploaded picture")
     texts: list[Sentence] = Field(default_factory=list, max_length=MAX_REFINEMENTS + 1)
     chosen: ItemId
     generation: Annotated[str, StringConstraints(max_length=64)] | None = None
@@ -227,17 +263,17 @@ class Feedback(Request):
 
 
 class FeedbackAnswer(Answer):
-    """The feedback's own id; it is on disk."""
+    """The feedback is stored."""
 
-    id: str
+    id: str = Field(description="id of the feedback")
 
 
 class Problem(Answer):
-    """An error, after RFC 9457 (application/problem+json)."""
+    """An error as in RFC 9457 (application/problem+json)."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
     instance: str | None = None
-    errors: list[dict[str, Any]] | None = Field(None, description="each wrong field: where and what")
+    errors: list[dict[str, Any]] | None = Field(None, description="one entry per wrong field: where and what")

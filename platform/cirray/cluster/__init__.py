@@ -1,1 +1,1 @@
-"""Ray: the session, the distributed worker, the device."""
+"""Ray: session, distributed worker, progress board, device choice."""

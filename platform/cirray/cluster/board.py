@@ -1,29 +1,28 @@
 """The progress board: a small Ray actor on the driver's node.
 
-Worker 0 posts its progress there without waiting, and the driver reads it. Rows of metrics.jsonl are written through it
-too, since that file is on the driver's node.
+Worker 0 posts its progress there without blocking, and the driver reads it. The board also writes the rows of
+metrics.jsonl, because that file is on the driver's node.
 """
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cirray.storage.location import Remote
 from cirray.storage.metrics_log import MetricsLog
 
 POST_EVERY_S = 0.5
 
 
 class _Board:
-    """Holds the latest state that worker 0 posted."""
+    """Stores the latest state that worker 0 posted, and writes the metrics log of its stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: MetricsLog) -> None:
         self.state: dict[str, Any] = {}
+        self.log = log
 
     def post(self, state: dict[str, Any]) -> None:
         self.state = state
@@ -31,51 +30,43 @@ class _Board:
     def read(self) -> dict[str, Any]:
         return self.state
 
-    def append(self, path: str, place: str, stage: str, row: dict[str, Any]) -> None:
-        MetricsLog(Path(path), stage).append(row)
-        if place:
-            Remote(place).put(Path(path), Path(path).name)
+    def append(self, row: dict[str, Any]) -> None:
+        self.log.append(row)
 
-    def rewind(self, path: str, place: str, stage: str, epoch: int) -> None:
-        MetricsLog(Path(path), stage).rewind(epoch)
+    def rewind(self, epoch: int) -> None:
+        self.log.rewind(epoch)
 
 
-def new_board() -> ray.actor.ActorHandle:
-    """Starts a board on the driver's own node, whose files it writes; it ends with the driver."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote()
+def new_board(log: MetricsLog) -> ray.actor.ActorHandle:
+    """Starts a board on the driver's node, which writes `log`; it ends with the driver."""
+    this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=this_node)(_Board).remote(log)
 
 
 class BoardLog:
-    """A `MetricsLog` in a file of the driver's node, written from a worker of any node. A row is kept on return.
+    """The board's `MetricsLog`, for a worker on any node. On return, a row is on disk, and uploaded to a URI."""
 
-    Args:
-        path: the file.
-        place: URI that the file is kept at too, "" if it is no mirror's.
-    """
-
-    def __init__(self, board: ray.actor.ActorHandle, path: str, place: str, stage: str) -> None:
+    def __init__(self, board: ray.actor.ActorHandle) -> None:
         self._board = board
-        self._where = (path, place, stage)
 
     def append(self, row: dict[str, Any]) -> None:
         """See `MetricsLog`."""
-        ray.get(self._board.append.remote(*self._where, row))
+        ray.get(self._board.append.remote(row))
 
     def rewind(self, epoch: int) -> None:
         """See `MetricsLog`."""
-        ray.get(self._board.rewind.remote(*self._where, epoch))
+        ray.get(self._board.rewind.remote(epoch))
 
 
 class Poster:
-    """Worker 0's end of the board: posts at most twice a second."""
+    """Posts worker 0's progress to the board, at most twice a second."""
 
     def __init__(self, board: ray.actor.ActorHandle | None) -> None:
         self.board = board
         self.last = 0.0
 
     def due(self) -> bool:
-        """Whether it is time to post again; reading a loss from a GPU costs a wait, so ask first."""
+        """Whether it is time to post again. Check first: reading the loss from a GPU synchronizes."""
         return self.board is not None and time.monotonic() - self.last >= POST_EVERY_S
 
     def post(self, state: dict[str, Any]) -> None:
@@ -86,6 +77,6 @@ class Poster:
 
 
 def read_board(board: ray.actor.ActorHandle) -> dict[str, Any]:
-    """Returns the state that was posted last; {} if there is none."""
+    """Returns the latest posted state; {} if there is none."""
     state: dict[str, Any] = ray.get(board.read.remote())
     return state

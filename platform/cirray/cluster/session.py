@@ -1,4 +1,4 @@
-"""Connects to Ray: the cluster that RAY_ADDRESS names (a submitted job has it set), or a local one."""
+"""Connects to Ray: to the cluster at RAY_ADDRESS (set in a submitted job), or to a new local instance."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from cirray.console.log import log
 
 
 def connect(workers: int, *packages: Path) -> None:
-    """Joins or starts Ray, so that cirray can be imported on every node. Does nothing when already connected.
+    """Connects to a Ray cluster or starts a local Ray, with cirray importable on every node.
+
+    Does nothing if already connected. The workers' output goes to Ray's log folder only.
 
     Args:
-        workers: CPUs that a local Ray has at least.
+        workers: minimum number of CPUs of a local Ray, so that more workers than cores are slow instead of stuck.
         packages: folders of further packages that workers import.
-
-    Workers' own output stays in Ray's log folder: what a person needs to know, the driver says. A local Ray gets at
-    least as many CPUs as there are workers: more workers than cores is slow, not stuck.
     """
     if ray.is_initialized():
         return
@@ -37,14 +36,14 @@ def connect(workers: int, *packages: Path) -> None:
         _share_import_path(package.parent)
     cores = max(os.cpu_count() or 1, workers)
     log(f"starting Ray on this machine with {cores} CPUs")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody reclaims this machine under us
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # reports wait for it, and small epochs are short
-    # "local": never another Ray that happens to run here; a cluster is joined by RAY_ADDRESS only.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a local machine is not preemptible
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # each report waits for a check; epochs are short
+    # "local" never connects to another Ray on this machine; only RAY_ADDRESS does.
     ray.init("local", num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
 
 
 def _share_import_path(folder: Path) -> None:
-    """Local workers inherit the environment: they find cirray where this process found it."""
+    """Adds a folder to PYTHONPATH, which local workers inherit."""
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     if str(folder) not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *paths])

@@ -1,7 +1,7 @@
-"""One training worker: its rank and device, what it exchanges with the others, and what it reports.
+"""A distributed training worker: rank, device, collective operations, checkpoints and reports.
 
-The only module that knows Ray Train's worker side; model code and losses know neither Ray nor ranks. Outside a Ray
-Train worker, `Worker.single()` gives the same interface to a single process.
+This is the only module that uses Ray Train inside a worker; model code and losses depend neither on Ray nor on ranks.
+Outside a Ray Train worker, `Worker.single()` offers the same interface to a single process.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cirray.config.compute import Compute
 
 
 class Worker:
-    """A member of the group that trains together.
+    """A member of a group of workers that train one model.
 
     Attributes:
-        rank, world: this worker's number and how many there are.
-        device: where its tensors live.
-        keeps_checkpoints: whether anybody takes them.
-        send: who gets the metrics where nobody takes checkpoints.
+        rank, world: this worker's rank and the number of workers.
+        device: device of its tensors.
+        keeps_checkpoints: whether `report` passes metrics and checkpoints to Ray Train.
+        send: receives the metrics of `report` if `keeps_checkpoints` is false; None discards them.
     """
 
     def __init__(
@@ -38,49 +38,51 @@ class Worker:
         world: int,
         device: torch.device,
         compute: Compute,
-        send: Callable[[dict[str, Any]], None] | None = None,
         keeps_checkpoints: bool = False,
     ) -> None:
         self.rank = rank
         self.world = world
         self.device = device
         self._precision = compute.precision
-        self.send = send
+        self.send: Callable[[dict[str, Any]], None] | None = None
         self.keeps_checkpoints = keeps_checkpoints
 
     @classmethod
     def current(cls, compute: Compute, keeps_checkpoints: bool = True) -> Worker:
-        """Returns the Ray Train worker that this process is."""
+        """Returns the worker of this process, which Ray Train has started."""
         from ray import train
         from ray.train.torch import get_device
 
         context, device = train.get_context(), get_device()
-        cores = (os.cpu_count() or 1) // context.get_local_world_size()  # this node's, shared with its other workers
+        cores = (os.cpu_count() or 1) // context.get_local_world_size()  # the node's workers share its cores
         torch.set_num_threads(compute.threads or max(1, cores))
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # NCCL exchanges objects through the current device
+            torch.cuda.set_device(device)  # NCCL broadcasts objects through the current device
         return cls(
             context.get_world_rank(), context.get_world_size(), device, compute, keeps_checkpoints=keeps_checkpoints
         )
 
     @classmethod
-    def single(cls, compute: Compute | None = None) -> Worker:
-        """Returns a group of one, without Ray: reports go nowhere."""
-        return cls(0, 1, torch.device("cpu"), compute or Compute())
+    def single(cls) -> Worker:
+        """Returns the only worker of a group of one on the CPU, without Ray. Its reports are discarded."""
+        return cls(0, 1, torch.device("cpu"), Compute())
 
     @classmethod
     def trial(cls, compute: Compute, device: torch.device) -> Worker:
-        """Returns a group of one with one CPU thread, of many that run side by side; it keeps no checkpoints."""
+        """Returns the only worker of a trial, with one CPU thread by default, because trials run in parallel.
+
+        It keeps no checkpoints.
+        """
         torch.set_num_threads(compute.threads or 1)
         return cls(0, 1, device, compute)
 
     def share(self, count: int) -> slice:
-        """Returns which of `count` examples of a global batch are this worker's; the last workers may get fewer."""
+        """Returns this worker's slice of the `count` examples of a global batch; the last workers may get fewer."""
         start, stop = self._bounds(self.rank, count)
         return slice(start, stop)
 
     def shares(self, count: int) -> list[int]:
-        """Returns how many of `count` examples each worker has."""
+        """Returns the number of examples of each worker, by rank, in a global batch of `count`."""
         return [stop - start for start, stop in (self._bounds(rank, count) for rank in range(self.world))]
 
     def _bounds(self, rank: int, count: int) -> tuple[int, int]:
@@ -88,7 +90,13 @@ class Worker:
         return min(rank * each, count), min((rank + 1) * each, count)
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
-        """Concatenates every worker's rows [counts[rank], d] in rank order; gradients flow back to their worker."""
+        """Concatenates the rows [counts[rank], d] of all workers in rank order.
+
+        Gradients flow back to the worker that contributed the rows.
+
+        Returns:
+            [sum(counts), d], on every worker.
+        """
         if self.world == 1:
             return rows
         padded = F.pad(rows, (0, 0, 0, max(counts) - rows.shape[0]))
@@ -96,9 +104,9 @@ class Worker:
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Adds up the gradients of all workers, in one flat exchange.
+        """Sums the gradients of all workers, in one all-reduce of a flat tensor.
 
-        Each worker's loss is already its share of the global mean, so the sum is the gradient of the whole batch.
+        Each worker's loss is its part of the global mean, so the sum is the gradient of the whole batch.
         """
         if self.world == 1:
             return
@@ -113,14 +121,14 @@ class Worker:
             gradient.copy_(part.view_as(gradient))
 
     def sum(self, value: Tensor) -> Tensor:
-        """Adds up a tensor over all workers."""
+        """Returns the sum of a tensor over all workers, in the same shape and without gradient."""
         value = value.detach().clone()
         if self.world > 1:
             dist.all_reduce(value)
         return value
 
-    def agree(self, value: Any) -> Any:
-        """Returns worker 0's value on every worker, so that all take the same decisions."""
+    def broadcast(self, value: Any) -> Any:
+        """Returns worker 0's value on every worker, so that all make the same decisions."""
         if self.world == 1:
             return value
         box = [value]
@@ -128,14 +136,14 @@ class Worker:
         return box[0]
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Returns the context that `compute.precision` asks for."""
+        """Returns the autocast context of `compute.precision`."""
         if self._precision == "fp32":
             return nullcontext()
         dtype = torch.bfloat16 if self._precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
     def checkpoint(self) -> Path | None:
-        """Returns a local folder with the latest checkpoint to resume from, or None at a fresh start."""
+        """Returns a local folder with the latest checkpoint to resume from; None if there is none."""
         if not self.keeps_checkpoints:
             return None
         from ray import train
@@ -144,7 +152,7 @@ class Worker:
         return Path(latest.to_directory(tempfile.mkdtemp(prefix="cirray-resume-"))) if latest else None
 
     def report(self, metrics: dict[str, Any], folder: Path | None) -> None:
-        """Reports metrics with the checkpoint in `folder` (worker 0's only), uploaded while training goes on."""
+        """Reports metrics, and worker 0's checkpoint in `folder`, which is uploaded while training continues."""
         if not self.keeps_checkpoints:
             if self.send is not None:
                 self.send(metrics)

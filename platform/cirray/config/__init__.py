@@ -1,1 +1,1 @@
-"""The configuration: schema, recipes, command line."""
+"""The configuration: sections by owner, the configuration of each command, recipes, command line."""

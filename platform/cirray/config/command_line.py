@@ -1,26 +1,26 @@
-"""`--dotted.name value` arguments, for every job alike."""
+"""Parses `--dotted.name value` arguments, and runs commands."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
 
-from cirray.config.recipe import fields
 from cirray.errors import CirrayError, ConfigError
 
-STOPPED = 130  # what shells say of a command that Ctrl-C ended
+STOPPED = 130  # exit status after Ctrl-C, as in shells
+HELP = {"--help", "-h"}
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """Reads `--a.b value`, `--a.b=value` and bare `--flag` (true); dashes in names may stand for underscores.
+    """Parses `--a.b value`, `--a.b=value` and bare `--flag` (true). Names may use dashes instead of underscores.
 
-    Values are read as YAML scalars or lists, so `1e-4`, `true`, `null` and `[dress, shirt]` mean what they say.
+    Values are YAML scalars or lists: `1e-4`, `true`, `null`, `[dress, shirt]`.
 
     Raises:
-        ConfigError: an argument without dashes where a name was expected, or a name given twice.
+        ConfigError: a value without an option, or an option given twice.
     """
     values: dict[str, Any] = {}
     rest = list(argv)
@@ -45,38 +45,29 @@ def _value(text: str) -> Any:
         return text
     if isinstance(value, str):
         try:
-            return float(value)  # YAML 1.1 takes 1e-4 for a string
+            return float(value)  # in YAML 1.1, 1e-4 is a string
         except ValueError:
             return text
     return value if value is None or isinstance(value, (bool, int, float, list)) else text
 
 
-def check_names(values: Mapping[str, Any], *known: str) -> None:
-    """Raises ConfigError if there is an argument that a job without configuration fields does not have."""
-    unknown = values.keys() - set(known)
-    if unknown:
-        there = ", ".join(f"--{name.replace('_', '-')}" for name in known)
-        raise ConfigError(f"unknown argument --{min(unknown)}: there are {there}")
+def main(run: Callable[[Sequence[str]], None], usage: Callable[[Sequence[str]], str]) -> None:
+    """Runs a command, or prints its help if --help or no argument is given. Exits with status 2 on a CirrayError.
 
-
-def field_help() -> str:
-    """Returns one line a configuration field: name, default, meaning."""
-    lines = ["Every field of the configuration (--name value):"]
-    lines += [f"  --{name} (default {default!r})  {text}".rstrip() for name, default, text in fields()]
-    return "\n".join(lines)
-
-
-def main(run: Callable[[Sequence[str]], None], usage: str) -> None:
-    """Runs a job: prints `usage` and all fields on --help; tells our errors and Ctrl-C without a traceback."""
+    Args:
+        run: runs the command with its arguments.
+        usage: returns the help, given the arguments other than --help.
+    """
     argv = sys.argv[1:]
-    if not argv or "--help" in argv or "-h" in argv:
-        print(f"{usage.strip()}\n\n{field_help()}")
-        raise SystemExit(0 if argv else 2)
     try:
-        run(argv)
+        if argv and not HELP & set(argv):
+            run(argv)
+            return
+        print(usage([argument for argument in argv if argument not in HELP]))
     except CirrayError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("\nstopped: the same command takes it up again", file=sys.stderr)
+        print("\nstopped: run the same command again to resume", file=sys.stderr)
         raise SystemExit(STOPPED) from None
+    raise SystemExit(0 if argv else 2)

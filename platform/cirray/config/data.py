@@ -1,7 +1,8 @@
-"""Which data, and how pictures become pixels."""
+"""The dataset, and the preprocessing of images."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -9,32 +10,30 @@ from pydantic import Field, model_validator
 from cirray.config.registry import DATA_FORMATS, one_of
 from cirray.config.section import Fraction, Section
 
+Color = Literal["srgb", "as-stored"]
+
 
 class Data(Section):
-    """Which triplets and pictures."""
+    """The dataset: triplets and images."""
 
-    format: Annotated[str, *one_of(DATA_FORMATS)] = Field("triplets", description="layout of the dataset")
-    root: str = Field("", description="folder or URI that holds the data")
-    categories: tuple[str, ...] = Field(
-        ("dress", "shirt", "toptee"), description="FashionIQ only: the categories to read"
-    )
+    format: Annotated[str, *one_of(DATA_FORMATS)] = Field("triplets", description="dataset format")
+    root: str = Field("", description="folder or URI of the dataset")
+    categories: tuple[str, ...] = Field(("dress", "shirt", "toptee"), description="FashionIQ only: categories to read")
     gallery: Literal["split", "val-split"] = Field(
         "split",
-        description="FashionIQ only: rank in the whole split file (the standard), or in the union of the split's "
-        "references and targets (VAL split: easier, numbers are not comparable)",
+        description="FashionIQ only: split = the whole split file (the standard); val-split = the union of the split's "
+        "references and targets (easier; numbers are not comparable)",
     )
     selection: Literal["default", "arithmetic", "harmonic", "geometric", "headline"] = Field(
         "default",
-        description="CIRR only: how its recalls make the one number that picks the best epoch; default = headline",
+        description="CIRR only: aggregate of recalls that selects the best epoch; default = headline",
     )
     holdout: Fraction = Field(
         0.0,
-        description="share of the train triplets held back to pick the best epoch (and by tuning to pick the best "
-        "trial); 0 = val picks it, as the field does",
+        description="fraction of the train triplets held out to select the best epoch (in tuning, the best trial); "
+        "0 = val selects it, as is usual",
     )
-    skip_bad: bool = Field(
-        False, description="leave broken pictures and triplets out and list them, instead of stopping"
-    )
+    skip_bad: bool = Field(False, description="skip and report unusable images and triplets instead of failing")
 
     @model_validator(mode="after")
     def _categories_are_named(self) -> Data:
@@ -44,17 +43,30 @@ class Data(Section):
 
 
 class Preprocess(Section):
-    """From a picture file to the pixels of the image tower (paper section 4.1: TargetPad, ratio 1.25)."""
+    """Preprocessing of images for the image tower (paper section 4.1: TargetPad, ratio 1.25)."""
 
     pad: Literal["target", "square", "none"] = Field("target", description="padding before resize and centre crop")
-    ratio: float = Field(1.25, ge=1.0, description="TargetPad: the greatest long/short side ratio left as it is")
-    background: Literal["white", "black"] = Field("white", description="what transparent pictures are laid on")
+    ratio: float = Field(1.25, ge=1.0, description="target padding: images up to this aspect ratio are not padded")
+    background: Literal["white", "black"] = Field("white", description="background of transparent images")
     convert: Literal["first", "last"] = Field(
         "first",
-        description="first = turned as EXIF says, laid on the background and made RGB before all else; last = made RGB "
-        "after the crop, as CLIP4Cir does, which knows neither EXIF nor transparency",
+        description="first = apply EXIF rotation, background and RGB conversion before everything else; last = convert "
+        "to RGB after the crop and ignore EXIF and transparency, as CLIP4Cir does",
+    )
+    color: Color = Field(
+        "srgb",
+        description="srgb = convert pictures with an embedded color profile to sRGB; as-stored = ignore profiles, as "
+        "CLIP4Cir does, and as convert last does anyway",
     )
 
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> Preprocess:
+        """Returns the preprocessing in a manifest; one from before `color` has the colors as stored."""
+        return cls.model_validate({"color": "as-stored", **values})
+
     def identity(self) -> dict[str, Any]:
-        """Returns what fingerprints are made of; a field that came later is left out where it changes nothing."""
-        return self.model_dump(exclude={"convert"} if self.convert == "first" else None)
+        """Returns the fields that fingerprints hash; newer fields are omitted where they change nothing."""
+        values = self.model_dump(exclude={"convert"} if self.convert == "first" else None)
+        if self.convert == "last" or self.color == "as-stored":
+            del values["color"]
+        return values

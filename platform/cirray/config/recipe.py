@@ -1,21 +1,27 @@
-"""Recipes: named complete configurations, with overrides by dotted name.
+"""Recipes: named configurations, with overrides by dotted name.
 
-A recipe is a YAML file of the fields that differ from the defaults, or from the recipe that it `extends`. `load_recipe`
-completes and validates it."""
+A recipe is a YAML file with the fields that differ from the defaults, or from the recipe that it `extends`.
+`load_recipe` completes and validates it for one command, and ignores fields that belong to other commands.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cirray.config.schema import Config
+from cirray.config.commands import COMMANDS, owners
+from cirray.config.fields import field_names, is_section, leaves, merged, put, with_current_names
+from cirray.config.section import Configuration
+from cirray.config.unknown import check_field
 from cirray.errors import ConfigError
+
+C = TypeVar("C", bound=Configuration)
 
 
 def recipe_names() -> list[str]:
@@ -24,53 +30,76 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Builds the complete configuration of a recipe with dotted overrides applied.
+def load_recipe(root: type[C], name: str, overrides: Mapping[str, Any] | None = None) -> C:
+    """Builds the complete configuration of a command: a recipe, with dotted overrides applied.
 
     Args:
-        name: a recipe of ours, or the path of a YAML file (such as a run's own `config.yaml`).
-        overrides: dotted field name -> value, `{"stage1.optimisation.lr": 1e-5}`.
+        root: the command's configuration, such as TrainConfig.
+        name: name of a recipe, or path of a YAML file (such as a run's `config.yaml`).
+        overrides: dotted field name -> value, such as `{"stage1.optimisation.lr": 1e-5}`.
 
     Raises:
-        ConfigError: no such recipe, an unknown field (with the nearest known one), or a wrong value.
+        ConfigError: the recipe does not exist, a field is unknown (the message suggests the nearest one), or a value
+            is wrong.
     """
-    settings = _resolve_recipe(name)
-    settings["recipe"] = settings.get("recipe", name) if _is_file(name) else name
-    for dotted in _leaves(settings):
-        check_field(dotted)
-    for dotted, value in (overrides or {}).items():
-        check_field(dotted)
-        _put(settings, dotted.split("."), value)
-    try:
-        return Config.model_validate(settings)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, f"recipe {name}")) from None
+    settings = own_fields(root, _resolve_recipe(name))
+    if "recipe" in root.model_fields:
+        settings["recipe"] = settings.get("recipe", name) if _is_file(name) else name
+    for dotted, _ in leaves(settings):
+        check_field(root, dotted)
+    return _built(root, settings, overrides or {}, f"recipe {name}")
 
 
-def overridden(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """Returns a configuration with some fields, by dotted name, changed.
+def overridden(config: C, overrides: Mapping[str, Any]) -> C:
+    """Returns a configuration with the given fields replaced.
+
+    Args:
+        overrides: dotted field name -> value.
 
     Raises:
-        ConfigError: an unknown field (with the nearest known one), or a wrong value.
+        ConfigError: a field is unknown (the message suggests the nearest one), or a value is wrong.
     """
-    settings = config.model_dump()
+    return _built(type(config), config.model_dump(), overrides, "these settings")
+
+
+def own_fields(root: type[Configuration], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a file's settings without the fields that only other commands have, under their current names.
+
+    Fields that no command has are kept, so that validation reports them.
+    """
+    return _kept(root, _with_current_names(settings), "")
+
+
+def _kept(root: type[Configuration], settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in settings.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            inner = _kept(root, value, f"{dotted}.")
+            if inner:
+                kept[key] = inner
+        elif dotted in field_names(root) or is_section(dotted, root) or not owners(dotted):
+            kept[key] = value
+    return kept
+
+
+def completed(root: type[C], settings: Mapping[str, Any]) -> C:
+    """Validates settings; missing fields get the defaults that `root` declares for their section.
+
+    Raises:
+        ValidationError: a field is unknown, or a value is wrong.
+    """
+    return root.model_validate(merged(root().model_dump(), settings))
+
+
+def _built(root: type[C], settings: dict[str, Any], overrides: Mapping[str, Any], where: str) -> C:
     for dotted, value in overrides.items():
-        check_field(dotted)
-        _put(settings, dotted.split("."), value)
+        check_field(root, dotted)
+        put(settings, dotted, value)
     try:
-        return Config.model_validate(settings)
+        return completed(root, settings)
     except ValidationError as error:
-        raise ConfigError(_explain(error, "these settings")) from None
-
-
-def fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Yields (dotted name, default, description) of every field, depth first."""
-    for name, field in section.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from fields(annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field.default, field.description or ""
+        raise ConfigError(_explain(error, where)) from None
 
 
 def _is_file(name: str) -> bool:
@@ -78,22 +107,21 @@ def _is_file(name: str) -> bool:
 
 
 def _resolve_recipe(name: str, inner: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Reads a recipe on top of the one that it `extends`."""
+    """Returns a recipe's settings merged over those of the recipe that it `extends`."""
     if name in inner:
         raise ConfigError(f"recipe {name} extends itself: {' -> '.join([*inner, name])}")
-    settings = _read_recipe(name)
+    settings = _with_current_names(_read_recipe(name))  # before merging, which would keep former and current name
     base = settings.pop("extends", None)
     if base is None:
         return settings
-    return _merged(_resolve_recipe(str(base), (*inner, name)), settings)
+    return merged(_resolve_recipe(str(base), (*inner, name)), settings)
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if nested else value
-    return merged
+def _with_current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    current = dict(settings)
+    for root in COMMANDS.values():
+        current = with_current_names(root, current)
+    return current
 
 
 def _read_recipe(name: str) -> dict[str, Any]:
@@ -116,37 +144,6 @@ def _read_recipe(name: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ConfigError(f"recipe {name} must be a mapping of fields, not a {type(settings).__name__}")
     return settings
-
-
-def check_field(dotted: str) -> None:
-    """Raises ConfigError, which names the nearest field, if there is no configuration field of this name."""
-    known = [name for name, _, _ in fields()]
-    if dotted in known:
-        return
-    if any(name.startswith(f"{dotted}.") for name in known):
-        raise ConfigError(
-            f"{dotted} is a section, not a field: give one of its fields, such as "
-            f"{next(name for name in known if name.startswith(dotted + '.'))}"
-        )
-    section, _, leaf = dotted.rpartition(".")
-    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf and name.startswith(section.split(".")[0])]
-    near = same_leaf[:1] or difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"no configuration field is named {dotted}.{hint}")
-
-
-def _put(settings: dict[str, Any], path: list[str], value: Any) -> None:
-    for part in path[:-1]:
-        settings = settings.setdefault(part, {})
-    settings[path[-1]] = value
-
-
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
 
 
 def _explain(error: ValidationError, where: str) -> str:

@@ -1,4 +1,4 @@
-"""Configuration choices that are the modules of a package: a new module is a new choice, listed nowhere else."""
+"""Configuration choices found as modules: adding a module to the package adds the choice."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def module_names(*folder: str) -> tuple[str, ...]:
-    """Returns the sorted names of the public modules below a folder of cirray, without importing them.
+    """Returns the sorted names of the public modules in a folder of cirray, without importing them.
 
     Args:
-        folder: path below the package, such as "models", "combining".
+        folder: path parts relative to the cirray package, such as "models", "combining".
     """
-    found = iter_modules([str(_PACKAGE.joinpath(*folder))])
-    return tuple(sorted(module.name for module in found if not module.name.startswith("_")))
+    modules = iter_modules([str(_PACKAGE.joinpath(*folder))])
+    return tuple(sorted(module.name for module in modules if not module.name.startswith("_")))
 
 
 def one_of(names: tuple[str, ...]) -> tuple[AfterValidator, WithJsonSchema]:
-    """Returns the annotations of a text field that takes one of `names`: its validator and its JSON schema."""
+    """Returns the annotations of a string field restricted to `names`: a validator and a JSON schema."""
 
     def check(value: str) -> str:
         if value not in names:
@@ -34,3 +34,4 @@ def one_of(names: tuple[str, ...]) -> tuple[AfterValidator, WithJsonSchema]:
 
 COMBINING_FUNCTIONS = module_names("models", "combining")
 DATA_FORMATS = module_names("data", "formats")
+CATALOG_PRESETS = tuple(sorted(path.stem for path in _PACKAGE.joinpath("data", "catalog", "presets").glob("*.yaml")))

@@ -1,10 +1,11 @@
-"""The base of all configuration sections."""
+"""Base classes of configuration sections and of the commands' configurations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
@@ -14,10 +15,10 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, no unknown fields, defaults validated too.
+    """Base class of all sections: immutable, rejects unknown fields, validates defaults.
 
     Attributes:
-        former_names: former field name -> today's, so that files written by older versions still load.
+        former_names: former field name -> current one, so that files written by older versions still load.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
@@ -25,7 +26,23 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _take_former_names(cls, values: Any) -> Any:
+    def _rename_former_fields(cls, values: Any) -> Any:
         if not isinstance(values, Mapping) or not cls.former_names.keys() & values.keys():
             return values
         return {cls.former_names.get(name, name): value for name, value in values.items()}
+
+
+class Configuration(Section):
+    """Base class of a command's configuration: sections and top-level fields. Every field has a default."""
+
+    def to_yaml(self) -> str:
+        """Returns the complete configuration as YAML, in declaration order."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class JobConfig(Configuration):
+    """The fields of every job on a Ray cluster."""
+
+    output: str = Field("", description="folder or URI for the results")
+    store: str = Field("", description="feature store, folder or URI; empty = $CIRRAY_HOME/store or ~/.cache/...")
+    workers: Positive = Field(1, description="Ray workers, each with one CPU or GPU")

@@ -1,4 +1,4 @@
-"""The three training stages."""
+"""The three training stages, and the configuration of a training run."""
 
 from __future__ import annotations
 
@@ -6,40 +6,38 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from cirray.config.backbone import Backbone
+from cirray.config.compute import Compute, Embedding
+from cirray.config.data import Data, Preprocess
 from cirray.config.registry import COMBINING_FUNCTIONS, one_of
-from cirray.config.section import Fraction, Positive, Section
+from cirray.config.section import Fraction, JobConfig, Positive, Section
 
 
 class ContrastiveLoss(Section):
     """The contrastive loss (paper equation 1) of one stage."""
 
-    temperature: float = Field(0.01, gt=0.0, description="the cosine is divided by this; 0.01 = the paper's scale 100")
-    learn_temperature: bool = Field(False, description="make the temperature a parameter that starts there")
-    mask_duplicates: bool = Field(
-        False, description="do not count another copy of a query's own target in the batch as its negative"
-    )
+    temperature: float = Field(0.01, gt=0.0, description="divisor of the cosine similarity; 0.01 in the paper")
+    learn_temperature: bool = Field(False, description="train the temperature, initialised with that value")
+    mask_duplicates: bool = Field(False, description="exclude duplicates of a query's target from its negatives")
 
 
 class BatchLoss(ContrastiveLoss):
-    """The loss of stage 1, where the images of a batch are at hand, its references too."""
+    """The loss of stage 1, with in-batch negatives."""
 
     negatives: Literal["batch", "references"] = Field(
         "batch",
-        description="what a query is told from: the targets of its batch (the paper), or its reference images too "
-        "(which masks duplicates)",
+        description="batch = the batch's targets (the paper); references = its reference images too, with duplicates "
+        "masked",
     )
 
 
 class GalleryLoss(ContrastiveLoss):
-    """The loss against frozen targets, where every image of the gallery may be a negative for nothing."""
+    """The loss of stage 2. Image features are frozen, so every gallery image can be a negative without encoding it."""
 
     negatives: Literal["batch", "gallery"] = Field(
-        "batch",
-        description="what a query is told from: the targets of its batch (the paper), or the whole train gallery",
+        "batch", description="batch = the batch's targets (the paper); gallery = the whole train gallery"
     )
-    hard: int = Field(
-        0, ge=0, description="so many wrong images that rank best for a query join its negatives, mined every epoch"
-    )
+    hard: int = Field(0, ge=0, description="mined hard negatives per query, refreshed every epoch; 0 disables")
 
     @model_validator(mode="after")
     def _gallery_has_all(self) -> GalleryLoss:
@@ -49,42 +47,46 @@ class GalleryLoss(ContrastiveLoss):
 
 
 class Optimisation(Section):
-    """How one stage is optimised. `batch_size` is global: the sum over all workers."""
+    """The optimisation of one stage. `batch_size` is global: the sum over all workers."""
 
-    optimizer: Literal["adam", "adamw"] = "adamw"
-    lr: float = Field(2e-6, gt=0.0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-7, gt=0.0)
-    weight_decay: float = Field(0.01, ge=0.0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup: Fraction = Field(0.0, description="share of all steps with a linearly rising learning rate")
-    clip_norm: float | None = Field(None, gt=0.0, description="greatest gradient norm; none = no clipping")
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimizer")
+    lr: float = Field(2e-6, gt=0.0, description="peak learning rate")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's decay rates of the first and second moment")
+    eps: float = Field(1e-7, gt=0.0, description="Adam's epsilon")
+    weight_decay: float = Field(0.01, ge=0.0, description="weight decay; never applied to the temperature")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="learning rate schedule after the warm-up")
+    warmup: Fraction = Field(0.0, description="linear learning rate warm-up, as a fraction of all steps")
+    clip_norm: float | None = Field(None, gt=0.0, description="maximum gradient norm; null = no clipping")
     ema: float | None = Field(
-        None, gt=0.0, lt=1.0, description="decay a step of the moving average of weights that is kept; none = the last"
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="decay per step of an exponential moving average of the weights, which is evaluated and saved; "
+        "null = none",
     )
-    batch_size: Positive = Field(512, description="triplets a step, over all workers")
+    batch_size: Positive = Field(512, description="triplets per step, over all workers")
     chunk: Positive | None = Field(
         None,
-        description="triplets a worker holds activations for at a time; the loss still sees the whole global batch "
-        "(cached gradients). None = all of the worker's share at once",
+        description="triplets per forward pass of a worker; cached gradients keep the loss of the whole batch; null = "
+        "the worker's whole share",
     )
-    epochs: Positive = 300
-    patience: Positive | None = Field(None, description="stop after so many validations without a better one")
-    validate_every: Positive = Field(1, description="epochs from one validation and checkpoint to the next")
-    drop_last: bool = Field(False, description="drop the last incomplete batch of an epoch (the paper does)")
+    epochs: Positive = Field(300, description="maximum number of epochs")
+    patience: Positive | None = Field(None, description="stop after this many validations without improvement")
+    validate_every: Positive = Field(1, description="epochs between validations; each writes a checkpoint")
+    drop_last: bool = Field(False, description="drop the last, incomplete batch of an epoch, as in the paper")
 
 
 class Stage0(Section):
-    """Stage 0 (ours): contrastive image-title training, for catalogs no public CLIP knows."""
+    """Stage 0 (not in the paper): contrastive image-title training from random weights."""
 
     former_names: ClassVar = {"contrast": "loss"}
 
-    enabled: bool = False
+    enabled: bool = Field(False, description="train this stage")
     loss: ContrastiveLoss = ContrastiveLoss(temperature=0.07, learn_temperature=True, mask_duplicates=True)
     optimisation: Optimisation = Optimisation(
         lr=1e-3, weight_decay=0.1, eps=1e-8, betas=(0.9, 0.98), schedule="cosine", warmup=0.1, epochs=30
     )
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
 
 
 class Stage1(Section):
@@ -92,8 +94,8 @@ class Stage1(Section):
 
     former_names: ClassVar = {"contrast": "loss"}
 
-    enabled: bool = True
-    encoder: Literal["text", "image", "both"] = Field("text", description="which tower is trained")
+    enabled: bool = Field(True, description="train this stage")
+    encoder: Literal["text", "image", "both"] = Field("text", description="tower to train")
     loss: BatchLoss = BatchLoss()
     optimisation: Optimisation = Optimisation()
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
@@ -101,22 +103,22 @@ class Stage1(Section):
         1.0,
         gt=0.0,
         le=1.0,
-        description="share of the fine-tuned weights in the kept ones, the rest being the start's; 1 = the paper, less "
-        "keeps more of what the start knew (WiSE-FT, Wortsman et al., 2022)",
+        description="weight of the fine-tuned weights in their average with the initial ones (WiSE-FT, Wortsman et "
+        "al., 2022); 1 = fine-tuned weights only (the paper)",
     )
 
 
 class CombiningSettings(Section):
-    """The combining function of stage 2. Each function reads the fields that it knows."""
+    """The combining function of stage 2. Each function uses the fields that it needs."""
 
     former_names: ClassVar = {"dropout_balance": "dropout_text_weight"}
 
-    function: Annotated[str, *one_of(COMBINING_FUNCTIONS)] = Field("combiner", description="which function")
+    function: Annotated[str, *one_of(COMBINING_FUNCTIONS)] = Field("combiner", description="combining function")
     projection: Positive = Field(2560, description="p: width of the two projections")
     hidden: Positive = Field(5120, description="h: width of the hidden layers")
-    dropout_projection: Fraction = 0.5
-    dropout_output: Fraction = 0.5
-    dropout_text_weight: Fraction = Field(0.5, description="dropout of the branch that gives lambda")
+    dropout_projection: Fraction = Field(0.5, description="dropout rate after the projections")
+    dropout_output: Fraction = Field(0.5, description="dropout rate in the output branch")
+    dropout_text_weight: Fraction = Field(0.5, description="dropout rate in the branch that predicts the text weight")
 
 
 class Stage2(Section):
@@ -124,7 +126,35 @@ class Stage2(Section):
 
     former_names: ClassVar = {"contrast": "loss"}
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="train this stage")
     combining: CombiningSettings = CombiningSettings()
     loss: GalleryLoss = GalleryLoss()
     optimisation: Optimisation = Optimisation(optimizer="adam", lr=2e-5, eps=1e-8, weight_decay=0.0, batch_size=4096)
+
+
+class TrainConfig(JobConfig):
+    """The configuration of a training run."""
+
+    recipe: str = Field("custom", description="name of the recipe that the configuration started from")
+    seed: int = Field(0, ge=0, lt=2**31, description="random seed")
+    ablation: bool = Field(False, description="also train stage 2 without stage 1, for the paper's four-row table")
+    data: Data = Data()
+    preprocess: Preprocess = Preprocess()
+    backbone: Backbone = Backbone()
+    stage0: Stage0 = Stage0()
+    stage1: Stage1 = Stage1()
+    stage2: Stage2 = Stage2()
+    embed: Embedding = Embedding()
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _batches_are_shared(self) -> TrainConfig:
+        for name in ("stage0", "stage1", "stage2"):
+            stage = getattr(self, name)
+            batch = stage.optimisation.batch_size
+            if stage.enabled and batch < self.workers:
+                raise ValueError(
+                    f"{name}.optimisation.batch_size is {batch}, less than the number of workers ({self.workers}): "
+                    f"raise it or lower workers"
+                )
+        return self

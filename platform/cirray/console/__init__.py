@@ -1,1 +1,1 @@
-"""What a person at the terminal sees: log lines, progress bars, the live training line."""
+"""Terminal output: log lines, progress bars, live training progress."""

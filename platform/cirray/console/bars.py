@@ -10,7 +10,7 @@ LOG_EVERY_S = 10.0
 
 
 def bar(total: int, label: str, unit: str) -> tqdm:
-    """Opens a bar of `total` units; a context manager with `update`."""
+    """Opens a progress bar of `total` units. Use it as a context manager; `update()` advances it."""
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,

@@ -1,4 +1,4 @@
-"""Log lines for the person at the terminal, on stderr."""
+"""Log lines on stderr."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import sys
 
 
 def log(text: str) -> None:
-    """Prints one line on stderr at once."""
+    """Prints one line on stderr and flushes it."""
     print(text, file=sys.stderr, flush=True)

@@ -13,8 +13,8 @@ REFRESH_S = 0.5
 LOG_EVERY_S = 15.0
 
 
-def line(state: dict[str, Any], label: str) -> str:
-    """Formats one state for people: `stage 1  epoch 3/10  loss 1.234  R 55.1  820 triplets/s  ETA 0:42`."""
+def format_line(state: dict[str, Any], label: str) -> str:
+    """Formats a progress state: `stage 1   30 %  epoch 3/10  loss 1.234  best 55.10  820 triplets/s  ETA 0:42`."""
     done, total = state["step"], max(1, state["steps"])
     parts = [
         label,
@@ -36,14 +36,14 @@ def _minutes(seconds: float) -> str:
 
 
 @contextmanager
-def shown(read: Callable[[], dict[str, Any]], label: str, out: TextIO = sys.stderr) -> Iterator[None]:
-    """Draws a state while the block runs: in place on a terminal, a line every `LOG_EVERY_S` seconds elsewhere.
+def live_progress(read: Callable[[], dict[str, Any]], label: str) -> Iterator[None]:
+    """Shows progress while the block runs: one line redrawn on a terminal, else a new line every `LOG_EVERY_S` seconds.
 
     Args:
-        read: returns the latest state (see `line`), {} as long as there is none.
+        read: returns the latest state (see `format_line`), {} before the first one.
     """
     stop = threading.Event()
-    thread = threading.Thread(target=_draw, args=(read, label, out, stop), daemon=True)
+    thread = threading.Thread(target=_draw, args=(read, label, sys.stderr, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -59,7 +59,7 @@ def _draw(read: Callable[[], dict[str, Any]], label: str, out: TextIO, stop: thr
         state = read()
         if not state:
             continue
-        text = line(state, label)
+        text = format_line(state, label)
         if terminal:
             out.write("\r" + text.ljust(width))
             width = len(text)

@@ -1,20 +1,20 @@
-"""Catalog items: the length of an id, and what is known of their attributes."""
+"""Limits of item ids, and summaries of the attributes of a catalog."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-# Characters of an item id.
+# Maximum number of characters of an item id.
 MAX_ID = 512
 
 
 class Attribute(BaseModel):
-    """What is known of one attribute of a catalog, for people who filter by it.
+    """Summary of one catalog attribute: the values to filter by.
 
     Attributes:
         kind: keyword (text), number or bool.
-        values: the most frequent values and how many items have them; empty for numbers.
-        minimum, maximum: of numbers.
+        values: the most frequent values with their number of items; empty for numbers.
+        minimum, maximum: range of a number attribute; None for other kinds.
     """
 
     model_config = ConfigDict(frozen=True)

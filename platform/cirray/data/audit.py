@@ -1,7 +1,7 @@
-"""Checks every picture before work starts, so that a broken one does not stop it hours later.
+"""Decodes every picture up front, so that a broken file fails the run at its start and not hours later.
 
-A good file is remembered by its path or URI, size and modification time: a second check of the same files reads none
-of them. With a feature store at a URI this is remembered there: a second machine reads none of them either.
+Valid files are cached by path or URI, size and modification time, and are not read again while these stay the same. The
+cache is kept with the feature store; a store at a URI shares it between machines.
 """
 
 from __future__ import annotations
@@ -12,96 +12,87 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import PIL
 
 from cirray.console.bars import bar
-from cirray.data.images import (
-    Background,
-    Picture,
-    PictureError,
-    RemotePicture,
-    decode_rgb,
-    read_bytes,
-    reading_threads,
-)
+from cirray.data.images import Background, PictureError, decode_rgb, read_bytes, reading_threads
 from cirray.data.records import Problem
-from cirray.storage.files import write_text
-from cirray.storage.location import Remote, Stamp, is_remote
+from cirray.storage.location import Location
+from cirray.storage.tree import File, RemoteFile, file_stamp
 
 CACHE_NAME = "pictures.json"
 SAVE_EVERY_S = 60.0
 _CHUNK = 2048
 
 # absolute path or URI -> (bytes, modification time in ns, SHA-256)
-_Known = dict[str, tuple[int, int, str]]
+_Cache = dict[str, tuple[int, int, str]]
 
 
 def audit_pictures(
-    images: Mapping[str, Picture], sources: Mapping[str, str], cache: Path | str, background: Background
+    images: Mapping[str, File], sources: Mapping[str, str], cache: Location, background: Background
 ) -> tuple[dict[str, str], list[Problem]]:
     """Decodes every picture completely and hashes its bytes.
 
     Args:
         images: id -> picture file.
-        sources: id -> where it is listed.
-        cache: folder or URI in which good files are remembered (made if needed).
-        background: what transparent pictures are laid on.
+        sources: id -> where the id is listed, such as "catalog.jsonl:12".
+        cache: location of the cache of valid files; created if missing.
+        background: colour behind transparent pixels.
 
     Returns:
-        (contents, problems): SHA-256 (hex) of each good picture by id; and one problem for each other id, in
-        the order of `images`, with the place where it is listed.
+        (contents, problems): SHA-256 (hex) of each valid picture by id; and one problem for each other id, in
+        the order of `images`, located at its entry of `sources`.
 
     Raises:
         LocationError: a URI cannot be reached.
     """
-    known = _load(cache)
+    cached = _load(cache)
     files = {path: _key(path) for path in images.values()}
-    good = {path: known[key][2] for path, key in files.items() if key in known and known[key][:2] == _stamp(path)}
+    good = {
+        path: cached[key][2] for path, key in files.items() if key in cached and cached[key][:2] == file_stamp(path)
+    }
     to_check = [path for path in files if path not in good]
-    wrong: dict[Picture, str] = {}
+    failures: dict[File, str] = {}
     if to_check:
-        good.update(_check_all(to_check, background, cache, wrong))
+        good.update(_audit(to_check, background, cache, failures))
     contents = {identifier: good[path] for identifier, path in images.items() if path in good}
     problems = [
-        Problem(sources[identifier], f"picture of {identifier!r}: {path}: {wrong[path]}")
+        Problem(sources[identifier], f"picture of {identifier!r}: {path}: {failures[path]}")
         for identifier, path in images.items()
-        if path in wrong
+        if path in failures
     ]
     return contents, problems
 
 
-def _check_all(
-    paths: list[Picture], background: Background, cache: Path | str, wrong: dict[Picture, str]
-) -> dict[Picture, str]:
-    """Returns the SHA-256 of the good files of `paths`, and fills `wrong` with what is wrong with the others.
+def _audit(paths: list[File], background: Background, cache: Location, failures: dict[File, str]) -> dict[File, str]:
+    """Returns the SHA-256 of the valid files of `paths`, and adds an error text for each other file to `failures`.
 
-    What was found is kept now and then, and when it is interrupted: a check of very many files survives a kill.
+    The cache is saved every `SAVE_EVERY_S` seconds and on exit, so an interrupted audit continues where it stopped.
     """
 
-    def check(path: Picture) -> tuple[int, int, str] | str:
+    def check(path: File) -> tuple[int, int, str] | str:
         try:
-            stamp = _stamp(path)  # before reading: a later change then shows in the next check
+            stamp = file_stamp(path)  # before reading, so that a change during the read invalidates the entry
             content = read_bytes(path)
             decode_rgb(content, str(path), background)
         except PictureError as error:
             return error.what
         return (*stamp, hashlib.sha256(content).hexdigest()) if stamp else "changed while it was read"
 
-    good: dict[Picture, str] = {}
-    fresh: _Known = {}
+    good: dict[File, str] = {}
+    fresh: _Cache = {}
     saved = time.monotonic()
     threads = reading_threads(paths, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool, bar(len(paths), "checking pictures", "files") as shown:
         try:
             for start in range(0, len(paths), _CHUNK):
-                chunk = paths[start : start + _CHUNK]  # not all at once: each waiting file costs memory
+                chunk = paths[start : start + _CHUNK]  # in chunks: every queued file costs memory
                 for path, result in zip(chunk, pool.map(check, chunk), strict=True):
                     shown.update()
                     if isinstance(result, str):
-                        wrong[path] = result
+                        failures[path] = result
                     else:
                         good[path] = result[2]
                         fresh[_key(path)] = result
@@ -113,25 +104,15 @@ def _check_all(
     return good
 
 
-def _key(path: Picture) -> str:
-    return str(path) if isinstance(path, RemotePicture) else os.fspath(path.absolute())
+def _key(path: File) -> str:
+    return str(path) if isinstance(path, RemoteFile) else os.fspath(path.absolute())
 
 
-def _stamp(path: Picture) -> Stamp | None:
-    if isinstance(path, RemotePicture):
-        return path.stamp
+def _load(cache: Location) -> _Cache:
+    """Returns the cached valid files; {} if the cache is missing, damaged or written with another Pillow version."""
     try:
-        status = path.stat()
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def _load(cache: Path | str) -> _Known:
-    """Returns the good files known so far; {} if the cache is missing, damaged or of another Pillow."""
-    try:
-        value = json.loads(_content(cache))
-        if value["pillow"] != PIL.__version__:  # another Pillow may not read what this one does
+        value = json.loads(cache.read(CACHE_NAME) or b"")
+        if value["pillow"] != PIL.__version__:  # other Pillow versions decode other files
             return {}
         return {str(path): _entry(entry) for path, entry in value["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -145,17 +126,7 @@ def _entry(entry: Any) -> tuple[int, int, str]:
     return size, modified, digest
 
 
-def _content(cache: Path | str) -> bytes:
-    if is_remote(cache):
-        return Remote(str(cache)).read(CACHE_NAME) or b""
-    return (Path(cache) / CACHE_NAME).read_bytes()
-
-
-def _save(cache: Path | str, fresh: _Known) -> None:
-    """Adds to the cache. Of two processes at once each writes a complete file; one may forget the other's."""
-    files = {**_load(cache), **fresh}  # read again: another process may have added to it meanwhile
-    content = json.dumps({"pillow": PIL.__version__, "files": files})
-    if is_remote(cache):
-        Remote(str(cache)).write(CACHE_NAME, content.encode())
-    else:
-        write_text(Path(cache) / CACHE_NAME, content)
+def _save(cache: Location, fresh: _Cache) -> None:
+    """Adds entries to the cache. Writes are atomic; of two concurrent writers the last one wins."""
+    files = {**_load(cache), **fresh}  # re-read: another process may have added entries
+    cache.write(CACHE_NAME, json.dumps({"pillow": PIL.__version__, "files": files}).encode())

@@ -1,37 +1,36 @@
 """The caption rules: from the annotated captions of a triplet to the texts that are encoded.
 
 Source: section "FashionIQ captions" of CLIP4Cir (public code of Baldrati et al., CVPRW 2022), generalised
-from two captions to any number. A dataset with one caption a triplet (CIRR) uses it as it is.
+from two captions to any number. A single caption (CIRR) is used unchanged.
 """
 
 from __future__ import annotations
 
 import string
 
-# The paper's code strips ".?, "; tabs, line ends and no-break spaces around a caption mean as little.
+# The paper's code strips ".?, ". Tabs, line ends and no-break spaces are stripped as well.
 _TRIMMED = ".?," + string.whitespace + "\u00a0"
 
 
 def clean(caption: str) -> str:
-    """Returns the caption without the full stops, question marks, commas and whitespace around it."""
+    """Strips full stops, question marks, commas and whitespace from both ends of a caption."""
     return caption.strip(_TRIMMED)
 
 
 def is_empty(caption: str) -> bool:
-    """Returns whether nothing of the caption is left after `clean`, such as "" and ".\""""
+    """Whether `clean` leaves nothing of the caption, such as "" and ".\""""
     return not clean(caption)
 
 
 def without_empty(captions: tuple[str, ...]) -> tuple[str, ...]:
-    """Drops the empty captions of a triplet that was annotated with several.
+    """Drops the empty captions of a triplet.
 
-    FashionIQ has 16 triplets in train and val with one caption that is empty (15) or just "." (1); the other
-    caption is kept alone. Where a single one is left of several it is stored cleaned and capitalised, which
-    is what it would be in the variants of its complete neighbours: a triplet with a single caption is used as
-    it is.
+    In FashionIQ, 16 triplets of train and val have one caption that is empty (15) or just "." (1); the other one is
+    kept. If exactly one of several captions remains, it is cleaned and capitalised here, as `training_captions` does
+    for several captions but not for one.
 
     Returns:
-        the captions that are not empty; () if all are.
+        The captions that are not empty; () if all are.
     """
     kept = tuple(caption for caption in captions if not is_empty(caption))
     if len(kept) == 1 and len(captions) > 1:
@@ -42,10 +41,9 @@ def without_empty(captions: tuple[str, ...]) -> tuple[str, ...]:
 def training_captions(captions: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the equally likely training texts of a triplet.
 
-    One caption: itself, only without whitespace around it. Two, "a" and "b": ("A and b", "B and a", "A",
-    "B").
-    More: all in order, all in reverse, each alone. Each caption is cleaned; the first of a text is
-    capitalised (`str.capitalize`, which lower-cases its rest, as in the paper's code).
+    One caption: itself, stripped of whitespace. Two, "a" and "b": ("A and b", "B and a", "A", "B"). More: all in
+    order, all in reverse order, and each alone. With several, each caption is cleaned, and the first caption of a
+    text is capitalised (`str.capitalize`, which lower-cases the remainder, as in the paper's code).
 
     Raises:
         ValueError: there is no caption.
@@ -59,7 +57,11 @@ def training_captions(captions: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def query_caption(captions: tuple[str, ...]) -> str:
-    """Returns the text of a triplet in validation and test: always all captions in order, "A and b"."""
+    """Returns the text of a triplet in validation and test: all captions in order, "A and b".
+
+    Raises:
+        ValueError: there is no caption.
+    """
     return training_captions(captions)[0]
 
 

@@ -1,11 +1,11 @@
-"""Filters on an item's attributes, as users write them and as every part of cirray passes them on.
+"""Attribute filters, in the syntax of the API.
 
     {"category": "dress"}                          equals
     {"colour": ["red", "orange"]}                  any of
     {"price": {"gte": 20, "lt": 50}}               range
     {"colour": {"not": "black"}}                   not (a value, or any of a list)
 
-All attributes of a filter must fit. An attribute that an item lacks equals nothing and lies in no range.
+All conditions of a filter must match. A missing attribute equals no value and is in no range.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ ATTRIBUTE = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
 MAX_VALUES = 100
 MAX_CONDITIONS = 16
 MAX_TEXT = 200
-# Integers beyond this are not exact as the 64-bit floats that ranges are compared with.
+# Larger integers are not exact as 64-bit floats, which Qdrant compares ranges as.
 MAX_NUMBER = 2**53
 
 
 def _no_integer(value: Any) -> Any:
-    """Pydantic's strict floats take integers too, so those beyond MAX_NUMBER would come in here."""
+    """Rejects integers, which Pydantic's strict floats accept: they must pass the MAX_NUMBER check of `Integer`."""
     if isinstance(value, int) and not isinstance(value, bool):
-        raise ValueError(f"integers reach from -{MAX_NUMBER} to {MAX_NUMBER}")
+        raise ValueError(f"integers must be from -{MAX_NUMBER} to {MAX_NUMBER}")
     return value
 
 
@@ -49,7 +49,7 @@ Values = Annotated[list[Scalar], Field(min_length=1, max_length=MAX_VALUES)]
 
 
 class Bounds(BaseModel):
-    """A range of numbers, or what a value must not be."""
+    """A range of numbers, an excluded value or excluded values, or both."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -60,7 +60,7 @@ class Bounds(BaseModel):
     excluded: Scalar | Values | None = Field(None, alias="not")
 
     @model_validator(mode="after")
-    def _says_something(self) -> Bounds:
+    def _is_not_empty(self) -> Bounds:
         if not self.model_fields_set or all(getattr(self, name) is None for name in self.model_fields_set):
             raise ValueError("give at least one of gt, gte, lt, lte, not")
         return self
@@ -75,7 +75,7 @@ Condition = Scalar | Values | Bounds
 
 
 class Filter(RootModel[dict[Annotated[str, Field(pattern=ATTRIBUTE)], Condition]]):
-    """Attribute -> condition; see the module."""
+    """Attribute name -> condition; see the module docstring."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,8 +1,8 @@
-"""Holds a part of the train triplets back, so that what is chosen is not chosen on what is reported.
+"""Selection split: train triplets held out for model selection, so that val is only reported.
 
-Triplets that share images are near-copies of one question: they stay on one side. Triplets are held back by connected
-components of the graph reference - target; where one component holds most of them (a catalog whose triplets chain
-through it all), by reference image. Of each category the same share is held back: recall is averaged over them.
+Triplets that share images are near-duplicates and stay in the same split: whole connected components of the
+reference-target graph are held out, or whole reference images if one component holds more than half of a category. The
+same fraction of each category is held out, as recall is averaged over categories.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _GIANT = 0.5
 
 
 def hold_back(dataset: Dataset, share: float, seed: int) -> Dataset:
-    """Returns the dataset with about `share` of each category's train triplets in a split of their own, "selection".
+    """Moves about `share` of each category's train triplets to a new split "selection".
 
-    The new split is ranked in the galleries of train. The same seed holds the same triplets back.
+    The new split is ranked among the galleries of train. The draw depends on the seed alone.
 
     Raises:
-        ConfigError: a category would be empty on one side.
+        ConfigError: a category would have no triplets in one of the two splits.
     """
     train = dataset.splits["train"]
     random = np.random.default_rng([seed, 0x5E1EC7])
@@ -42,7 +42,7 @@ def hold_back(dataset: Dataset, share: float, seed: int) -> Dataset:
 
 
 def _draw(triplets: Sequence[Triplet], category: str, share: float, random: np.random.Generator) -> set[int]:
-    """Draws about `share` of a category's triplets; returns their rows."""
+    """Draws whole groups up to about `share` of a category's triplets; returns their rows."""
     rows = [row for row, triplet in enumerate(triplets) if triplet.category == category]
     groups = _groups([triplets[row] for row in rows])
     sizes = Counter(groups)
@@ -55,14 +55,14 @@ def _draw(triplets: Sequence[Triplet], category: str, share: float, random: np.r
         count += sizes[group]
     if not 0 < count < len(rows):
         raise ConfigError(
-            f"data.holdout {share} leaves {len(rows) - count} triplets of category {category} to train on and {count} "
-            f"to select on, of {len(rows)}: change it, or add triplets"
+            f"data.holdout {share} leaves {len(rows) - count} training and {count} selection triplets of the "
+            f"{len(rows)} of category {category}: change it, or add triplets"
         )
     return {row for row, group in zip(rows, groups, strict=True) if group in drawn}
 
 
 def _groups(triplets: Sequence[Triplet]) -> list[int]:
-    """Returns a group number for each triplet."""
+    """Returns the group number of each triplet: its connected component, or its reference image."""
     parents: dict[str, str] = {}
 
     def root(image: str) -> str:

@@ -1,14 +1,14 @@
-"""From a picture file to the pixels of the image tower.
+"""Picture files to the input pixels of the image tower.
 
-`open_rgb` makes any picture three 8-bit channels; `pixels` pads, resizes and crops it; `file_pixels` does both, in the
-order that `preprocess.convert` says. The rules are those of CLIP4Cir (TargetPad, SquarePad) and of torchvision's Resize
-and CenterCrop on PIL images, to the pixel, without torch.
+`open_rgb` decodes any picture to 8-bit sRGB; `pixels` pads, resizes and crops; `file_pixels` does both, in the order
+set by `preprocess.convert` and with the colours of `preprocess.color`. The result equals that of CLIP4Cir (TargetPad,
+SquarePad) and of torchvision's Resize and CenterCrop on PIL images, pixel by pixel, without importing torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -16,50 +16,39 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cirray.config.data import Preprocess
+from cirray.config.data import Color, Preprocess
+from cirray.data.color import to_srgb
+from cirray.data.orientation import upright
+from cirray.data.salvage import Salvaged, salvage
 from cirray.errors import DataError
-from cirray.storage.location import Remote, Stamp, is_remote
+from cirray.storage.location import Location, is_uri
+from cirray.storage.tree import File
 
 Background = Literal["white", "black"]
 Result = TypeVar("Result")
 
-# Where Pillow itself starts to warn of a decompression bomb.
+# Pillow's own threshold for decompression-bomb warnings.
 MAX_PIXELS = 89_478_485
-# Padding makes a picture nearly as high as it is long, and resizing without padding makes it as many times
-# longer than the model's input as it is longer than high: few pixels in the file may become very many here.
+# Padding makes a picture nearly square, and resizing without padding keeps its aspect ratio: a small but very elongated
+# file may need a very large intermediate image.
 MAX_SIDE = 16_384
 MAX_RATIO = 100
-# Picture formats only: Pillow also opens formats that start other programs (EPS) or have no fixed size.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-# Most of the time that an object store takes for a picture is waiting.
+# Formats with a signature, a size in the header, and a decoder inside this process. Not EPS, which runs Ghostscript;
+# not ICO, ICNS and FITS, whose real size shows only when they are decoded. "JPEG" includes MPO.
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF", "JPEG2000", "PSD", "QOI", "DDS", "DIB"),
+    *("PCX", "DCX", "SGI", "SUN", "MSP", "XBM", "XPM", "FLI", "PCD"),
+)
+# Reads from an object store are mostly latency, so many of them overlap.
 REMOTE_THREADS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class RemotePicture:
-    """A picture file at a URI; it stays there, and is read by whoever decodes it.
-
-    Attributes:
-        uri: where it is; also what it is as text.
-        stamp: as its folder's listing told it; None if it was not listed.
-    """
-
-    uri: str
-    stamp: Stamp | None
-
-    def __str__(self) -> str:
-        return self.uri
-
-
-Picture = Path | RemotePicture
-
-
 class PictureError(DataError):
-    """A file is not a picture that can be used.
+    """A picture is missing, unreadable, or outside the size limits.
 
     Attributes:
-        where: the file, or what else names the picture.
-        what: what is wrong with it.
+        where: the file, or another name of the picture.
+        what: the problem.
     """
 
     def __init__(self, where: str, what: str) -> None:
@@ -71,39 +60,59 @@ class PictureError(DataError):
         return f"{self.where}: {self.what}"
 
 
-def open_rgb(picture: Picture | str, background: Background) -> Image.Image:
-    """Opens a picture file and decodes it completely.
+def picture_suffixes() -> frozenset[str]:
+    """Returns the suffixes of picture files, in lower case, such as ".jpg"."""
+    _register_formats()
+    known = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, kind in known if kind in FORMATS or kind == "MPO")
+
+
+@cache
+def _register_formats() -> None:
+    """Lets Pillow open HEIF. Called before decoding: importing this module changes nothing in Pillow."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+
+
+def open_rgb(picture: File | str, background: Background) -> Image.Image:
+    """Reads a picture file and decodes it completely.
 
     Args:
-        picture: the file: a path, or a URI as an index or a feature store's filler knows it.
-        background: what transparent pictures are laid on.
+        picture: the file; a text is its path or URI.
+        background: colour behind transparent pixels.
 
     Returns:
-        An RGB image, turned as its EXIF orientation says.
+        An RGB image, rotated by its EXIF orientation, its colours converted to sRGB.
 
     Raises:
-        PictureError: no such file, an empty or truncated one, not a picture, or too large a picture.
+        PictureError: the file is missing, empty, truncated, not a picture, or too large.
         LocationError: its URI cannot be reached.
     """
     return decode_rgb(read_bytes(picture), str(picture), background)
 
 
-def read_bytes(picture: Picture | str) -> bytes:
-    """Returns the content of a file; raises as `open_rgb`."""
+def read_bytes(picture: File | str) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+        PictureError: the file is missing, empty, or not a regular file.
+        LocationError: its URI cannot be reached.
+    """
     where = str(picture)
-    content = _read_remote(where) if is_remote(where) else _read_local(Path(where))
+    content = _read_remote(where) if is_uri(where) else _read_local(Path(where))
     if not content:
         raise PictureError(where, "is empty (0 bytes)")
     return content
 
 
-def reading_threads(pictures: Iterable[Picture | str], local: int) -> int:
-    """Returns how many threads should read pictures: `local`, or more where some are at a URI."""
-    return REMOTE_THREADS if any(is_remote(str(picture)) for picture in pictures) else local
+def reading_threads(pictures: Iterable[File | str], local: int) -> int:
+    """Returns the number of threads to read pictures with: `local`, or REMOTE_THREADS if any is at a URI."""
+    return REMOTE_THREADS if any(is_uri(str(picture)) for picture in pictures) else local
 
 
 def _read_remote(uri: str) -> bytes:
-    content = Remote(uri).read("")
+    content = Location.parse(uri).read("")
     if content is None:
         raise PictureError(uri, "does not exist")
     return content
@@ -122,25 +131,38 @@ def _read_local(path: Path) -> bytes:
         raise PictureError(str(path), f"cannot be read ({error})") from None
 
 
-def decode_rgb(content: bytes, where: str, background: Background, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decodes the bytes of a picture file; see `open_rgb`.
+def decode_rgb(content: bytes, where: str, background: Background) -> Image.Image:
+    """Decodes the bytes of a picture file to an upright RGB image; see `open_rgb`.
 
     Args:
         content: the bytes of the file.
-        where: names the picture in errors.
-        background: what transparent pictures are laid on.
-        max_pixels: of a picture that is decoded; a small file may hold very many.
+        where: name of the picture in error messages.
+        background: colour behind transparent pixels.
+
+    Raises:
+        PictureError: not a picture in a known format, damaged, or too large.
     """
-    return _decoded(content, where, max_pixels, lambda image: to_rgb(ImageOps.exif_transpose(image), background))
+    return _decoded(content, where, MAX_PIXELS, lambda image: to_rgb(upright(image), background, "srgb"))
+
+
+def has_picture_header(picture: File) -> bool:
+    """Whether a file exists and starts like a picture; its pixels are not decoded.
+
+    Raises:
+        LocationError: its URI cannot be reached.
+    """
+    _register_formats()
+    try:
+        with Image.open(BytesIO(read_bytes(picture)), formats=FORMATS):
+            return True
+    except Exception:  # as in `_decoded`
+        return False
 
 
 def _decoded(content: bytes, where: str, max_pixels: int, use: Callable[[Image.Image], Result]) -> Result:
-    """Returns what `use` makes of the completely decoded picture, whatever its mode."""
+    """Decodes a picture completely, in its own mode, and returns `use` of it; maps all failures to PictureError."""
     try:
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
-            _check_size(where, *image.size, max_pixels)
-            image.load()
-            return use(image)
+        return use(_loaded(content, where, max_pixels))
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -151,36 +173,79 @@ def _decoded(content: bytes, where: str, max_pixels: int, use: Callable[[Image.I
         raise PictureError(where, f"cannot be decoded ({error or type(error).__name__})") from None
 
 
-def file_pixels(picture: Picture | str, size: int, preprocess: Preprocess) -> np.ndarray:
-    """Returns the pixels of a picture file, uint8 [3, size, size]; raises as `open_rgb` does."""
+def _loaded(content: bytes, where: str, max_pixels: int) -> Image.Image:
+    """Decodes a picture; what Pillow refuses a second time without unneeded metadata."""
+    try:
+        return _decode(content, where, max_pixels)
+    except (PictureError, Image.DecompressionBombError):
+        raise
+    except Exception:  # as in `_decoded`
+        salvaged = salvage(content)
+        if salvaged is None:
+            raise
+    return _decode_salvaged(salvaged, where, max_pixels)
+
+
+def _decode_salvaged(salvaged: Salvaged, where: str, max_pixels: int) -> Image.Image:
+    image, *others = (_decode(variant, where, max_pixels) for variant in salvaged.variants)
+    if any(other.tobytes() != image.tobytes() for other in others):
+        raise PictureError(where, "cannot be decoded (image file is truncated)")
+    if salvaged.profile:
+        image.info["icc_profile"] = salvaged.profile
+    return image
+
+
+def _decode(content: bytes, where: str, max_pixels: int) -> Image.Image:
+    _register_formats()
+    image = Image.open(BytesIO(content), formats=FORMATS)
+    _check_size(where, *image.size, max_pixels)
+    image.load()
+    return image
+
+
+def file_pixels(picture: File | str, size: int, preprocess: Preprocess) -> np.ndarray:
+    """Returns the preprocessed pixels of a picture file, uint8 [3, size, size]. Raises the errors of `open_rgb`."""
     return content_pixels(read_bytes(picture), str(picture), size, preprocess)
 
 
 def content_pixels(
     content: bytes, where: str, size: int, preprocess: Preprocess, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """Returns the pixels of the bytes of a picture file; arguments as in `decode_rgb` and `pixels`."""
+    """Returns the preprocessed pixels of a file's bytes, uint8 [3, size, size].
+
+    Arguments as in `decode_rgb` and `pixels`.
+
+    Args:
+        max_pixels: limit on width x height, checked before decoding.
+
+    Raises:
+        PictureError: not a picture in a known format, damaged, or too large.
+    """
     return _decoded(content, where, max_pixels, lambda image: image_pixels(image, size, preprocess))
 
 
 def image_pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.ndarray:
-    """Returns the pixels of an opened picture of any mode."""
+    """Returns the preprocessed pixels of a PIL image of any mode, uint8 [3, size, size].
+
+    Raises:
+        ValueError: floating-point pixels, if `preprocess.convert` is "first".
+    """
     if preprocess.convert == "first":
-        image = to_rgb(ImageOps.exif_transpose(image), preprocess.background)
+        image = to_rgb(upright(image), preprocess.background, preprocess.color)
     return pixels(image, size, preprocess)
 
 
 def pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.ndarray:
     """Pads, resizes and crops a picture to the square input of the image tower.
 
-    Padding as `preprocess.pad` says; bicubic resize of the short side to `size`, the long side to
+    Pads by `preprocess.pad`; bicubic resize of the short side to `size`, the long side to
     int(size * long / short); centre crop. Identical to torchvision's Resize(size, BICUBIC) and
     CenterCrop(size).
 
     Args:
-        image: an RGB image (`open_rgb`); one of another mode is padded, resized and cropped in it and then made RGB.
-        size: side of the result.
-        preprocess: padding and its ratio.
+        image: an RGB image (`open_rgb`); an image of another mode is converted to RGB after the crop.
+        size: side of the result, in pixels.
+        preprocess: padding mode and ratio.
 
     Returns:
         uint8 [3, size, size], not normalised.
@@ -190,14 +255,14 @@ def pixels(image: Image.Image, size: int, preprocess: Preprocess) -> np.ndarray:
     elif preprocess.pad == "square":
         image = square_pad(image)
     cropped = _centre_crop(_resize_short_side(image, size), size)
-    cropped.info.pop("transparency", None)  # nothing is made of it here, and Pillow would warn of some kinds
+    cropped.info.pop("transparency", None)  # ignored, as by torchvision; Pillow warns of some kinds
     return np.ascontiguousarray(np.asarray(cropped.convert("RGB")).transpose(2, 0, 1))
 
 
 def target_pad(image: Image.Image, ratio: float) -> Image.Image:
     """Pads the short side with zeros so that long/short is at most about `ratio` (CLIP4Cir's TargetPad).
 
-    A picture with long/short < ratio is returned as it is. Else each end of a side gets
+    A picture with long/short < ratio is returned unchanged. Otherwise each end of a side gets
     max(int((long / ratio - side) / 2), 0) zeros.
     """
     width, height = image.size
@@ -227,7 +292,7 @@ def _resize_short_side(image: Image.Image, size: int) -> Image.Image:
 
 def _centre_crop(image: Image.Image, size: int) -> Image.Image:
     width, height = image.size
-    # Python's round (half to even), which is torchvision's rule
+    # Python's round (half to even), as in torchvision
     left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
 
@@ -241,19 +306,34 @@ def _check_size(where: str, width: int, height: int, max_pixels: int) -> None:
         raise PictureError(where, f"has {width:,} x {height:,} pixels, one side over {MAX_RATIO} times the other")
 
 
-def to_rgb(image: Image.Image, background: Background) -> Image.Image:
-    """Makes a decoded picture of any mode three 8-bit channels; transparency is laid on `background`.
+def to_rgb(image: Image.Image, background: Background, color: Color) -> Image.Image:
+    """Converts a decoded picture of any mode to 8-bit RGB, composited on `background` if it has transparency.
+
+    Args:
+        image: the picture.
+        background: colour behind transparent pixels.
+        color: "srgb" = convert by an embedded profile, "as-stored" = ignore it.
 
     Raises:
-        ValueError: floating-point pixels, whose range is not known.
+        ValueError: floating-point pixels, whose range is unknown.
     """
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        # Pillow clips these to 8 bits in some versions: keep the high byte of the 16 instead
-        gray = np.clip(np.asarray(image).astype(np.int64), 0, 0xFFFF) >> 8
-        return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range")
+    image = _eight_bits(image)
+    if color == "srgb":
+        image = to_srgb(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, background), layer).convert("RGB")
     return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    # some Pillow versions clip these to 8 bits: keep the high byte instead
+    high = np.clip(np.asarray(image).astype(np.int64), 0, 0xFFFF) >> 8
+    gray = Image.fromarray(high.astype(np.uint8))
+    if "icc_profile" in image.info:
+        gray.info["icc_profile"] = image.info["icc_profile"]
+    return gray

@@ -1,7 +1,7 @@
-"""JSON files in, values with their place out; what is wrong is noted, not raised.
+"""Reads JSON files into records with positions; problems are collected, not raised.
 
-A place is "file:line" in JSON Lines files, "file entry i" (counted from 0) in a file that is one JSON array,
-and "file entry key" in one JSON object. Files are named relative to the dataset's root.
+A position is "file:line" in a JSON Lines file, "file entry i" (from 0) in a file that is one JSON array, and
+"file entry key" in a file that is one JSON object. File names are relative to the dataset's root.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from cirray.data.records import Problem, with_problems
-from cirray.data.tree import open_tree
+from cirray.storage.location import Location
+from cirray.storage.tree import open_tree
 
 _SHOWN = 200
 
 
 class Record:
-    """One JSON object. A method that cannot return what it was asked for notes why and returns None."""
+    """One JSON object. Accessors that return None for an invalid value note the problem first."""
 
     def __init__(self, where: str, values: Mapping[str, Any], problems: list[Problem]) -> None:
         self.where = where
@@ -30,11 +31,11 @@ class Record:
         self._problems.append(Problem(self.where, what))
 
     def has(self, key: str) -> bool:
-        """Returns whether the key is there with something else than null."""
+        """Whether the key exists and is not null."""
         return self._values.get(key) is not None
 
     def text(self, key: str) -> str | None:
-        """Returns a non-empty string."""
+        """Returns the non-empty string under a key."""
         if key not in self._values:
             self.note(f"{key} is missing")
             return None
@@ -44,16 +45,24 @@ class Record:
             return None
         return value
 
-    def known_id(self, key: str, known: Container[str] | None, listed_in: str) -> str | None:
-        """Returns an image id that is in `known` (None: not checked), the ids of the file `listed_in`."""
-        identifier = self.text(key)
+    def id(self, key: str) -> str | None:
+        """Returns the id under a key: a non-empty string, or an integer as text."""
+        value = self._values.get(key)
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else self.text(key)
+
+    def known_id(self, key: str, known: Container[str] | None, listed_in: str, integers: bool = False) -> str | None:
+        """Returns the image id under a key; it must be in `known` (unless None), the ids of the file `listed_in`.
+
+        With `integers` an integer is taken as text.
+        """
+        identifier = self.id(key) if integers else self.text(key)
         if identifier is None or known is None or identifier in known:
             return identifier
         self.note(f"{key} {_short(identifier)} is not in {listed_in}")
         return None
 
     def texts(self, key: str, single: bool = False) -> tuple[str, ...] | None:
-        """Returns a list of at least one string, be it empty; with `single` a lone string also counts."""
+        """Returns the list of one or more strings under a key; strings may be empty. `single` allows a bare string."""
         if key not in self._values:
             self.note(f"{key} is missing")
             return None
@@ -77,33 +86,33 @@ class Record:
         return Record(self.where, value, self._problems)
 
     def items(self) -> Iterator[tuple[str, Any]]:
-        """Yields all keys and values."""
+        """Yields all (key, value) pairs."""
         yield from self._values.items()
 
     def label(self, key: str) -> str:
-        """Returns a string that may be missing; "" then, or if it is something else."""
+        """Returns the string under an optional key; "" if it is missing or not a string."""
         value = self._values.get(key)
         return value if isinstance(value, str) else ""
 
     def value(self, key: str) -> Any:
-        """Returns the value under a key as it is; None if there is none."""
+        """Returns the raw value under a key; None if it is missing."""
         return self._values.get(key)
 
 
 class Source:
-    """The JSON files of one dataset. A file that cannot be read is noted, and is None or has no records.
+    """The JSON files of one dataset. An unreadable file is added to `fatal`, and reads as None or without records.
 
     Args:
-        root: the dataset's folder or URI.
+        root: the dataset's location.
 
     Attributes:
-        tree: the files.
-        root: absolute path of the dataset's folder, or of its URI's mirror.
-        problems: what is wrong with single records.
-        fatal: files that are missing or not readable as a whole.
+        tree: the file tree.
+        root: absolute path of the dataset's folder, or of the local mirror of its URI.
+        problems: problems of single records.
+        fatal: files that are missing or unreadable as a whole.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: Location) -> None:
         self.tree = open_tree(root)
         self.root = self.tree.root
         self.problems: list[Problem] = []
@@ -114,15 +123,15 @@ class Source:
         return path.relative_to(self.root).as_posix()
 
     def note(self, where: str, what: str) -> None:
-        """Notes a problem that can be left out."""
+        """Notes a problem of a single record."""
         self.problems.append(Problem(where, what))
 
     def is_array(self, path: Path) -> bool:
-        """Whether a file's text begins like a JSON array."""
+        """Whether a file's text starts with "["."""
         return (self._text(path) or "").lstrip().startswith("[")
 
     def array(self, path: Path) -> list[tuple[str, Any]] | None:
-        """Returns (place, value) of each item of a file that is one JSON array."""
+        """Returns (position, value) of each item of a file that is one JSON array; None if it is not."""
         value = self._document(path)
         if value is None:
             return None
@@ -132,14 +141,14 @@ class Source:
         return [(f"{self.name(path)} entry {i}", item) for i, item in enumerate(value)]
 
     def table(self, path: Path) -> dict[str, Any] | None:
-        """Returns a file that is one JSON object. A key that is there twice is noted; the first counts."""
+        """Returns the content of a file that is one JSON object, else None; the first of duplicate keys counts."""
         name = self.name(path)
 
         def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             values: dict[str, Any] = {}
             for key, value in pairs:
                 if key in values:
-                    self.note(f"{name} entry {key}", "is there twice")
+                    self.note(f"{name} entry {key}", "appears twice")
                 values.setdefault(key, value)
             return values
 
@@ -168,7 +177,7 @@ class Source:
             except json.JSONDecodeError as error:
                 self.note(where, f"not JSON: {error.msg} at column {error.colno}")
                 continue
-            except (RecursionError, ValueError) as error:  # too deep, or a number of too many digits
+            except (RecursionError, ValueError) as error:  # nested too deeply, or a number with too many digits
                 self.note(where, f"not usable JSON: {error}")
                 continue
             if isinstance(value, dict):
@@ -192,12 +201,12 @@ class Source:
             self.fatal.append(Problem(name, f"not usable JSON: {error}"))
             return None
         if value is None:
-            self.fatal.append(Problem(name, "holds nothing but null"))
+            self.fatal.append(Problem(name, "contains only null"))
         return value
 
     def _text(self, path: Path) -> str | None:
         try:
-            # Editors on Windows put a byte order mark first.
+            # utf-8-sig: editors on Windows write a byte order mark.
             return self.tree.local(path).read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             problem = Problem(self.name(path), f"the file is missing ({self.tree.where(path)})")
@@ -205,21 +214,21 @@ class Source:
             problem = Problem(self.name(path), f"not UTF-8: {error.reason} at byte {error.start}")
         except OSError as error:
             problem = Problem(self.name(path), f"cannot be read: {error.strerror}")
-        if problem not in self.fatal:  # a file may be asked for twice: what it is, and what is in it
+        if problem not in self.fatal:  # `is_array` and the reader both read the file
             self.fatal.append(problem)
         return None
 
 
 def leaves_root(path: str) -> bool:
-    """Returns whether a path from an annotation file is absolute or climbs out with "..".
+    """Whether a path from an annotation file is absolute or contains "..".
 
-    Symbolic links are followed: picture folders are often links to a larger disk.
+    Symbolic links may leave the root: picture folders are often links to a larger disk.
     """
     return PurePath(path).is_absolute() or ".." in PurePosixPath(path.replace("\\", "/")).parts
 
 
-def listing(where: str, problems: Sequence[Problem], remedy: str) -> str:
-    """Returns the message that tells all problems of the files in `where` at once."""
+def problem_report(where: str, problems: Sequence[Problem], remedy: str) -> str:
+    """Returns an error message with the problems of the files in `where`."""
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     return with_problems(f"{count} in {where} (lines are counted from 1, entries from 0): {remedy}", problems, _SHOWN)
 

@@ -1,4 +1,4 @@
-"""The records that all datasets are read into."""
+"""The common representation of all datasets: triplets, splits, protocols."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cirray.data.images import Picture
+from cirray.storage.tree import File
 
 
 @dataclass(frozen=True, slots=True)
 class Triplet:
-    """A reference image, what is wanted instead, and the target image.
+    """A reference image, relative captions and a target image.
 
     Attributes:
         reference: id of the reference image.
-        captions: the relative captions as annotated; at least one, and none empty (but for one query of CIRR's test
-            split, whose submission needs every pair).
-        target: id of the target image; None where a test split keeps it secret.
+        captions: the relative captions as annotated, at least one; none is empty, except one query of CIRR's test
+            split, which is kept because a submission needs every pair.
+        target: id of the target image; None if a test split does not publish it.
         category: FashionIQ category; "all" elsewhere.
         pair_id: CIRR's pair id; "" elsewhere.
-        subset: CIRR's image set without the reference: five ids, fewer where `skip_bad` left some out; () elsewhere.
-        relation: what is changed, where the data says so ("colour"); nothing but the embedding study looks at it.
+        subset: CIRR's image set without the reference: five ids, fewer if `skip_bad` removed some; () elsewhere.
+        relation: the kind of change, such as "colour", if annotated; used only by the embedding study.
     """
 
     reference: str
@@ -35,7 +35,7 @@ class Triplet:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The triplets of one split and, for each category, the ids they are ranked among."""
+    """The triplets of one split, and the gallery (image ids) of each category."""
 
     name: str
     triplets: tuple[Triplet, ...]
@@ -50,11 +50,11 @@ class Protocol:
     """How a dataset is scored.
 
     Attributes:
-        name: says which protocol a number used; printed beside every number.
-        exclude_reference: whether a query's own reference is removed from its ranking (CIRR) or not (FashionIQ).
+        name: describes the protocol, with the number of images if `skip_bad` left some out; printed with every score.
+        exclude_reference: whether a query's reference image is removed from its ranking (CIRR) or not (FashionIQ).
         ks: the K of R@K.
-        subset_ks: the K of R_subset@K; () where there are no subsets.
-        selection: which number of the validation picks the best epoch.
+        subset_ks: the K of R_subset@K; () without subsets.
+        selection: the validation score that selects the best epoch.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with the input: where, and what was expected."""
+    """One problem of the input: its position, and what was expected."""
 
     where: str
     what: str
@@ -76,7 +76,7 @@ class Problem:
 
 
 def with_problems(head: str, problems: Sequence[Problem], most: int) -> str:
-    """Returns a text of `head`, the first `most` problems, a line each, and how many more there are."""
+    """Returns `head`, the first `most` problems on a line each, and the number of omitted ones."""
     lines = [head, *(f"  {problem}" for problem in problems[:most])]
     lines += [f"  and {len(problems) - most} more"] if len(problems) > most else []
     return "\n".join(lines)
@@ -84,20 +84,20 @@ def with_problems(head: str, problems: Sequence[Problem], most: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Everything that training and evaluation need to know of a dataset.
+    """A validated dataset.
 
     Attributes:
         name: dataset name, such as "fashioniq".
         images: id -> picture file.
         contents: id -> SHA-256 (hex) of the picture file's bytes.
-        titles: id -> title, for those images that have one.
+        titles: id -> title, of the images that have one.
         splits: split name ("train", "val", "test") -> split.
-        protocol: how it is scored.
-        skipped: what was left out with `data.skip_bad`.
+        protocol: how the dataset is scored.
+        skipped: problems that `data.skip_bad` left out.
     """
 
     name: str
-    images: Mapping[str, Picture]
+    images: Mapping[str, File]
     contents: Mapping[str, str]
     titles: Mapping[str, str]
     splits: Mapping[str, Split]

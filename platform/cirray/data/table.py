@@ -1,6 +1,6 @@
-"""A dataset's triplets as row numbers of one image table: what training and evaluation compute on.
+"""A split as tensors of row numbers, the input of training and evaluation.
 
-Row r of the image table is the image `ids[r]`, everywhere.
+Row r of the image table is the r-th image of `Dataset.images`, in every module.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from cirray.data.records import Dataset, Split
 
 @dataclass(frozen=True, slots=True)
 class TripletTable:
-    """One split. T triplets, V caption strings in all.
+    """One split. T triplets, V distinct caption strings.
 
     Attributes:
-        reference, target: int64 [T], rows of the image table; -1 for a secret target.
+        reference, target: int64 [T], rows of the image table; -1 for an unpublished target.
         captions: the distinct caption strings, V of them.
-        variants: for each triplet the rows of `captions` that training draws from.
-        query: int64 [T], the row of `captions` that validation uses.
-        categories: category -> (int64 triplet rows, int64 image rows of its gallery); one without triplets is left out,
-            it has no recall to average over.
-        subset: int64 [T, 5] image rows of CIRR's image set; [T, 0] where there are none; -1 pads.
-        gallery: int64 [N], all images of the split's galleries but those that only triplets of another split name.
+        variants: for each triplet the rows of `captions` that training samples from.
+        query: int64 [T], the row of `captions` used in validation.
+        categories: category -> (int64 [Tc] rows of its triplets, int64 [Nc] image rows of its gallery); categories
+            without triplets are left out.
+        subset: int64 [T, 5], image rows of CIRR's image sets, padded with -1; [T, 0] without image sets.
+        gallery: int64 [N], the images of the split's galleries, except those that only other splits' triplets use.
     """
 
     reference: Tensor
@@ -44,7 +44,7 @@ class TripletTable:
 
 
 def build_table(dataset: Dataset, split: str) -> TripletTable:
-    """Turns a split of `dataset` into row numbers; images are numbered in the order of `dataset.images`."""
+    """Converts a split of `dataset` to row numbers; images are numbered in the order of `dataset.images`."""
     rows = {image: row for row, image in enumerate(dataset.images)}
     part = dataset.splits[split]
     captions: dict[str, int] = {}
@@ -64,30 +64,30 @@ def build_table(dataset: Dataset, split: str) -> TripletTable:
         query=torch.tensor(queries, dtype=torch.long),
         categories=_categories(part, rows),
         subset=_subsets(part, rows),
-        gallery=torch.tensor([rows[image] for image in _own_gallery(dataset, split)], dtype=torch.long),
+        gallery=torch.tensor([rows[image] for image in _split_gallery(dataset, split)], dtype=torch.long),
     )
 
 
-def _own_gallery(dataset: Dataset, split: str) -> list[str]:
-    """Returns the images of a split's galleries, each once. One that another split asks for is not for training."""
-    named = {name: _named(part) for name, part in dataset.splits.items()}
-    others = set().union(*(images for name, images in named.items() if name != split)) - named[split]
+def _split_gallery(dataset: Dataset, split: str) -> list[str]:
+    """Returns the distinct images of a split's galleries, except those that only other splits' triplets use."""
+    used = {name: _used_images(part) for name, part in dataset.splits.items()}
+    others = set().union(*(images for name, images in used.items() if name != split)) - used[split]
     members = [image for gallery in dataset.splits[split].galleries.values() for image in gallery]
     return [image for image in dict.fromkeys(members) if image not in others]
 
 
-def _named(split: Split) -> set[str]:
+def _used_images(split: Split) -> set[str]:
     return {image for triplet in split.triplets for image in (triplet.reference, triplet.target) if image is not None}
 
 
 def _categories(split: Split, rows: Mapping[str, int]) -> dict[str, tuple[Tensor, Tensor]]:
-    found = {}
+    tables = {}
     for category, gallery in split.galleries.items():
         members = [row for row, triplet in enumerate(split.triplets) if triplet.category == category]
         images = [rows[image] for image in gallery]
         if members:
-            found[category] = (torch.tensor(members, dtype=torch.long), torch.tensor(images, dtype=torch.long))
-    return found
+            tables[category] = (torch.tensor(members, dtype=torch.long), torch.tensor(images, dtype=torch.long))
+    return tables
 
 
 def _subsets(split: Split, rows: Mapping[str, int]) -> Tensor:

@@ -1,1 +1,1 @@
-"""The demo catalog: small drawn garments in the FashionIQ layout, the same bytes for the same seed."""
+"""The demo catalog: synthetic garment pictures in the FashionIQ layout, deterministic for a seed."""

@@ -1,4 +1,4 @@
-"""What a demo garment is: its attributes, their vocabularies, and the sampling of distinct garments."""
+"""Garments: their attributes and vocabularies, and sampling of distinct garments."""
 
 from __future__ import annotations
 
@@ -37,23 +37,22 @@ LENGTHS: dict[Category, tuple[Length, ...]] = {  # from the shortest to the long
 Attribute = Literal["colour", "sleeve", "neckline", "length", "pattern", "logo"]
 ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
 
-# Every plain shirt and top exists with and without a logo, so a logo is drawn on a third of the plain ones
-# rather than on half of them: shops sell more without.
+# Share of plain shirts and tops with a logo: less than half, as in shops.
 _LOGO_SHARE = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
 class Garment:
-    """One garment, wholly described by its attributes: two equal garments differ only in their photograph.
+    """One garment. Equal garments may differ only in their rendering.
 
     Attributes:
         category: FashionIQ category.
         colour: main colour.
         sleeve: sleeve length.
-        neckline: shape of the neckline or collar; `NECKLINES` says which a category has.
-        length: length of the hem; `LENGTHS` says which a category has.
-        pattern: print of the cloth.
-        logo: whether an emblem is printed on the chest; only on plain shirts and tops.
+        neckline: shape of the neckline or collar, one of the category's `NECKLINES`.
+        length: length of the garment, one of the category's `LENGTHS`.
+        pattern: print of the fabric.
+        logo: whether there is a logo on the chest; only on plain shirts and tops.
     """
 
     category: Category
@@ -74,12 +73,12 @@ class Garment:
 
 
 def can_have_logo(category: Category, neckline: Neckline, pattern: Pattern) -> bool:
-    """Whether such a garment may carry a logo: plain shirts and tops, unless a fold lies over the chest."""
+    """Whether such a garment may have a logo: plain shirts and tops without a ruffle on the chest."""
     return category != "dress" and neckline != "off-shoulder" and pattern == "plain"
 
 
 def values(category: Category, attribute: Attribute) -> tuple[str, ...]:
-    """The vocabulary of an attribute in a category (not of the logo), in natural order if any."""
+    """The values of an attribute (except the logo) in a category, in natural order if there is one."""
     by_attribute: dict[str, tuple[str, ...]] = {
         "colour": COLOURS,
         "sleeve": SLEEVES,
@@ -91,9 +90,9 @@ def values(category: Category, attribute: Attribute) -> tuple[str, ...]:
 
 
 def differences(reference: Garment, target: Garment) -> tuple[Attribute, ...]:
-    """The attributes a caption must speak of to lead from `reference` to `target`.
+    """The attributes that a relative caption from `reference` to `target` must mention.
 
-    A logo that goes because the target is no longer plain is no difference of its own: the pattern says it.
+    A logo that disappears because the target cannot have one is implied by the other changes and not included.
     """
     changed: list[Attribute] = [a for a in ATTRIBUTES if getattr(reference, a) != getattr(target, a)]
     if "logo" in changed and not can_have_logo(target.category, target.neckline, target.pattern):
@@ -102,7 +101,7 @@ def differences(reference: Garment, target: Garment) -> tuple[Attribute, ...]:
 
 
 def sample_garment(category: Category, rng: np.random.Generator) -> Garment:
-    """A garment drawn at random; two of five are plain, as in a shop."""
+    """A random garment; 40 % are plain, as in a shop."""
     pattern: Pattern = "plain" if rng.random() < 0.4 else PATTERNS[1 + rng.integers(len(PATTERNS) - 1)]
     neckline = NECKLINES[category][rng.integers(len(NECKLINES[category]))]
     sleeves = SLEEVES[1:] if neckline == "off-shoulder" else SLEEVES
@@ -118,7 +117,7 @@ def sample_garment(category: Category, rng: np.random.Generator) -> Garment:
 
 
 def variants(garment: Garment, attribute: Attribute) -> tuple[Garment, ...]:
-    """All garments that differ from `garment` in that attribute only (and in the logo if that must go)."""
+    """All garments that differ from `garment` in that attribute only (and in the logo if they cannot have it)."""
     options = (True, False) if attribute == "logo" else values(garment.category, attribute)
     found = []
     for option in options:
@@ -128,13 +127,13 @@ def variants(garment: Garment, attribute: Attribute) -> tuple[Garment, ...]:
             changes["logo"] = False
         try:
             found.append(replace(garment, **changes))  # type: ignore[arg-type]
-        except ValueError:  # there is no such garment, as a sleeveless off-shoulder top
+        except ValueError:  # an invalid combination, such as a sleeveless off-shoulder top
             continue
     return tuple(variant for variant in found if variant != garment)
 
 
 def sample_family(category: Category, rng: np.random.Generator, size: int) -> list[Garment]:
-    """A garment and its variants, as a shop's product line: its members differ in a few attributes."""
+    """A product line: a garment and variants of it, which differ in a few attributes."""
     family = [sample_garment(category, rng)]
     while len(family) < size:
         # The attribute first, then its value: otherwise most variants would be new colours.
@@ -148,19 +147,19 @@ def sample_family(category: Category, rng: np.random.Generator, size: int) -> li
 def sample_distinct(
     category: Category, count: int, rng: np.random.Generator, exclude: frozenset[Garment] = frozenset()
 ) -> list[Garment]:
-    """`count` garments, no two alike and none of `exclude`, in families of three to six, shuffled.
+    """`count` distinct garments, none of them in `exclude`, from product lines of three to six, shuffled.
 
     Args:
         category: FashionIQ category.
-        count: how many; well below the 2,000 or so that there are.
-        rng: source of all choices.
-        exclude: garments that must not occur, for example those of the other split.
+        count: number of garments; a category has about 2,000.
+        rng: random generator.
+        exclude: garments that must not occur, such as those of the other split.
 
     Raises:
-        ValueError: there are not that many.
+        ValueError: there are not enough distinct garments.
     """
     rounds = 0
-    found: dict[Garment, None] = {}  # a dict keeps the order; a set's would change from run to run
+    found: dict[Garment, None] = {}  # a dict: the order of a set is not deterministic
     while len(found) < count:
         rounds += 1
         if rounds > 100 + count:

@@ -1,4 +1,7 @@
-"""A square photograph to paint on: masks with smooth edges, fabric over fabric, a studio background."""
+"""The raster canvas: antialiased masks, alpha compositing, shadows and the studio background.
+
+Shapes: masks are float32 [SIZE, SIZE] from 0 to 1, colours float32 [SIZE, SIZE, 3] from 0 to 255.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,21 @@ from PIL import Image, ImageDraw, ImageFilter
 
 Array = np.ndarray
 
-SIZE = 192  # pixels a side; square, so that a model's centre crop cuts nothing off
-_SUPERSAMPLING = 3  # masks only: colour and shading vary slowly enough to be computed once a pixel
+SIZE = 192  # pixels per side; square, so that a centre crop keeps the whole picture
+_SUPERSAMPLING = 3  # of masks; colour and shading vary slowly enough to need none
 PIXEL = 1 / SIZE
 
 
 class Canvas:
     """A picture under construction, and the garment coordinates of its pixels.
 
-    Garment coordinates: x from -0.5 to 0.5 with the wearer's middle at 0, y from 0 (top) to 1. The pose
-    (a slight shift, turn and scale) lies between them and the pixels.
+    Garment coordinates: x from -0.5 to 0.5 with the centre line at 0, y from 0 (top) to 1. The pose (a slight shift,
+    rotation and scale) maps them to pixels.
 
     Attributes:
-        x: x of each pixel.
-        y: y of each pixel.
-        rgb: colours so far, 0 to 255, meaningless where `alpha` is 0.
-        alpha: coverage so far, 0 to 1.
+        x, y: garment coordinates of each pixel, float32 [SIZE, SIZE].
+        rgb: colours painted so far, undefined where `alpha` is 0.
+        alpha: coverage so far, float32 [SIZE, SIZE].
     """
 
     def __init__(self, shift: tuple[float, float], turn: float, scale: float) -> None:
@@ -50,7 +52,7 @@ class Canvas:
         return Image.new("L", (SIZE * _SUPERSAMPLING, SIZE * _SUPERSAMPLING))
 
     def polygon(self, *outlines: Array) -> Array:
-        """The coverage, 0 to 1, of the union of closed outlines."""
+        """The mask of the union of closed outlines, each [P, 2]."""
         large = self._blank()
         pen = ImageDraw.Draw(large)
         for outline in outlines:
@@ -58,7 +60,7 @@ class Canvas:
         return _shrink(large)
 
     def stroke(self, width: float, *paths: Array, dashes: bool = False) -> Array:
-        """The coverage of lines along `paths`; with `dashes`, of every other segment of them."""
+        """The mask of lines along `paths`, each [P, 2]; with `dashes`, of every other segment."""
         large = self._blank()
         pen = ImageDraw.Draw(large)
         thick = max(1, round(width * self._scale * SIZE * _SUPERSAMPLING))
@@ -70,7 +72,7 @@ class Canvas:
         return _shrink(large)
 
     def discs(self, radius: float, centres: Iterable[tuple[float, float]]) -> Array:
-        """The coverage of filled circles."""
+        """The mask of filled circles."""
         large = self._blank()
         pen = ImageDraw.Draw(large)
         reach = radius * self._scale * SIZE * _SUPERSAMPLING
@@ -78,13 +80,13 @@ class Canvas:
             pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=255)
         return _shrink(large)
 
-    def paint(self, mask: Array, colour: Array | tuple[int, int, int], opacity: float = 1.0) -> None:
-        """Lay a colour over what is there; or many, in the shape of the whole canvas or of `box(mask)`."""
+    def paint(self, mask: Array, colour: Array | tuple[int, int, int]) -> None:
+        """Composite one colour, or colours in the shape of the canvas or of `box(mask)`, over the canvas."""
         colours = np.asarray(colour, np.float32)
         box = self.box(mask)
         if colours.ndim == 3 and colours.shape[:2] == mask.shape:
             colours = colours[box]
-        cover, below = mask[box] * np.float32(opacity), self.alpha[box]
+        cover, below = mask[box], self.alpha[box]
         total = cover + below * (1 - cover)
         share = (cover / np.maximum(total, 1e-6))[..., None]
         rgb = self.rgb[box]
@@ -92,13 +94,13 @@ class Canvas:
         self.alpha[box] = total
 
     def darken(self, mask: Array, amount: float) -> None:
-        """Darken what is there, by `amount` where the mask is 1; it adds no coverage."""
+        """Darken the canvas by `amount` x mask; the coverage is unchanged."""
         box = self.box(mask)
         self.rgb[box] *= (1 - np.float32(amount) * mask[box])[..., None]
 
     @staticmethod
     def box(mask: Array, margin: int = 0) -> tuple[slice, slice]:
-        """The window that holds all of a mask, and a margin: working inside it saves most of the time."""
+        """The bounding box of a mask plus a margin in pixels; working inside it is much faster."""
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not len(rows):
             return slice(0, 0), slice(0, 0)
@@ -106,11 +108,11 @@ class Canvas:
         return slice(top, rows[-1] + 1 + margin), slice(left, columns[-1] + 1 + margin)
 
     def cast(self, mask: Array, amount: float, blur: float = 2.5, drop: int = 2) -> None:
-        """Darken what is there by the soft shadow of a piece that is about to be painted on it."""
+        """Darken the canvas by the soft shadow of a piece that will be painted next; `blur` and `drop` in pixels."""
         self.darken(_moved(blurred(mask, blur), drop, 0) * self.alpha, amount)
 
     def photograph(self, rng: np.random.Generator) -> Image.Image:
-        """The finished picture: the garment on a near-white studio background, with its shadow."""
+        """The finished RGB picture: the garment with its shadow on a near-white studio background."""
         warmth = rng.uniform(-1.5, 1.5)
         steps = np.linspace(-1, 1, SIZE, dtype=np.float32)
         vignette = steps[None, :] ** 2 * 4 + np.maximum(steps[:, None], 0) ** 2 * 7 + steps[:, None] ** 2 * 2
@@ -127,7 +129,7 @@ def _shrink(large: Image.Image) -> Array:
 
 
 def _moved(mask: Array, down: int, right: int) -> Array:
-    """The mask shifted by whole pixels; what leaves the picture does not come back on the other side."""
+    """The mask shifted by whole pixels, without wrapping around."""
     moved = np.zeros_like(mask)
     moved[down:, right:] = mask[: SIZE - down, : SIZE - right]
     return moved
@@ -137,11 +139,13 @@ def blurred(mask: Array, radius: float) -> Array:
     """A soft-edged copy of a mask; `radius` in pixels."""
     image = Image.fromarray(np.clip(mask * 255, 0, 255).astype(np.uint8), "L")
     box = ImageFilter.BoxBlur(radius / 2)
-    soft = image.reduce(2).filter(box).filter(box)  # at half the size: four times cheaper, and nobody can tell
+    soft = (
+        image.reduce(2).filter(box).filter(box)
+    )  # at half resolution: four times faster, without a visible difference
     return np.asarray(soft.resize(image.size, Image.Resampling.BILINEAR), np.float32) / 255
 
 
 def smooth_noise(rng: np.random.Generator, rows: int, columns: int) -> Array:
-    """Smooth random hills over the picture, about -1 to 1; few rows make long vertical ones."""
+    """Smooth noise, about -1 to 1, interpolated from a grid of rows x columns; float32 [SIZE, SIZE]."""
     coarse = rng.uniform(-1, 1, (rows, columns)).astype(np.float32)
     return np.asarray(Image.fromarray(coarse, "F").resize((SIZE, SIZE), Image.Resampling.BICUBIC))

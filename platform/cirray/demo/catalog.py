@@ -21,14 +21,14 @@ from cirray.demo.drawing import draw
 from cirray.demo.phrases import relative_captions, title
 from cirray.errors import DataError
 
-VERSION = 1  # raise it whenever the same seed gives other bytes
+VERSION = 1  # increase it whenever the bytes for a seed change
 SplitName = Literal["train", "val"]
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 _MANIFEST = "manifest.json"
-# How many attributes a triplet changes, and how often.
+# Number of changed attributes -> share of triplets.
 _CHANGES = {1: 0.45, 2: 0.4, 3: 0.15}
-# Below this a pool's start costs more than it saves.
+# Number of pictures from which a process pool is faster.
 POOL_FROM = 200
 
 _README = """Demo catalog of cirray: generated, not photographed.
@@ -42,13 +42,13 @@ No data of FashionIQ is contained. Scores on this catalog say nothing about scor
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large a catalog is, per category.
+    """Size of the catalog, per category.
 
     Attributes:
         train: images of the train split.
         val: images of the val split.
-        train_triplets: triplets of the train split, at most as many as there are.
-        val_triplets: triplets of the val split, at most as many as there are.
+        train_triplets: maximum number of triplets of the train split.
+        val_triplets: maximum number of triplets of the val split.
     """
 
     train: int = 420
@@ -59,7 +59,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A garment of the catalog under its id."""
+    """A garment of the catalog with its id."""
 
     id: str
     garment: Garment
@@ -67,18 +67,16 @@ class Item:
 
 
 def write_catalog(root: Path, seed: int = 0, sizes: Sizes | None = None, workers: int | None = None) -> None:
-    """Write the catalog to `root`; do nothing if it is there already, with the same seed and sizes.
-
-    It is written beside `root` and renamed when it is complete, so `root` is never half a catalog.
+    """Write the catalog to `root`, atomically; does nothing if it already has this seed and size.
 
     Args:
-        root: folder to create; an empty one may exist.
-        seed: the same seed and sizes give the same bytes.
+        root: folder to create; an empty folder may exist.
+        seed: the files depend only on seed and sizes.
         sizes: images and triplets per category.
-        workers: processes to draw with; None for one a core, at most four. The bytes do not depend on it.
+        workers: number of drawing processes; None for one per core, at most four.
 
     Raises:
-        DataError: `root` holds something else.
+        DataError: `root` contains anything else.
     """
     sizes = sizes or Sizes()
     manifest = {"generator": "cirray.demo", "version": VERSION, "seed": seed, "sizes": asdict(sizes)}
@@ -89,7 +87,7 @@ def write_catalog(root: Path, seed: int = 0, sizes: Sizes | None = None, workers
     try:
         _write(draft, seed, sizes, workers)
         _dump(draft / _MANIFEST, manifest)
-        draft.chmod(0o755)  # mkdtemp's folders are closed to everyone else
+        draft.chmod(0o755)  # mkdtemp creates 0o700
         draft.replace(root)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -110,8 +108,8 @@ def _is_complete(root: Path, manifest: dict[str, object]) -> bool:
         return True
     other = "another demo catalog" if isinstance(found, dict) and "generator" in found else "something else"
     raise DataError(
-        f"{root} holds {other}, and the demo catalog is never written over anything. "
-        f"Name a folder that does not exist, or remove this one and run again. "
+        f"{root} contains {other} and is not overwritten: give a folder that does not exist, or remove this one and "
+        f"run again. "
         f"Expected in {path.name}: {json.dumps(manifest)}"
     )
 
@@ -138,10 +136,10 @@ def _write(root: Path, seed: int, sizes: Sizes, workers: int | None) -> None:
 
 
 def sample_items(category: Category, seed: int, sizes: Sizes) -> list[Item]:
-    """The items of a category, all distinct; no garment of the val split occurs in the train split."""
+    """The items of a category, all distinct, also between the splits."""
     train = sample_distinct(category, sizes.train, _rng(seed, category, "train items"))
     val = sample_distinct(category, sizes.val, _rng(seed, category, "val items"), frozenset(train))
-    # An id says nothing about its split.
+    # Ids are shuffled: they do not reveal the split.
     numbers = _rng(seed, category, "ids").permutation(len(train) + len(val))
     ids = [f"{category[0].upper()}{number:05d}" for number in numbers]
     return [
@@ -151,7 +149,7 @@ def sample_items(category: Category, seed: int, sizes: Sizes) -> list[Item]:
 
 
 def _triplets(items: Sequence[Item], count: int, rng: np.random.Generator) -> list[dict[str, object]]:
-    """Triplets among the items, mostly of one or two changes; no pair twice."""
+    """Up to `count` triplets of distinct pairs of items, with one to three changed attributes (_CHANGES)."""
     pairs: dict[int, list[tuple[Item, Item]]] = {changes: [] for changes in _CHANGES}
     for reference in items:
         for target in items:
@@ -159,7 +157,7 @@ def _triplets(items: Sequence[Item], count: int, rng: np.random.Generator) -> li
             if reference is not target and changes in pairs:
                 pairs[changes].append((reference, target))
     chosen: list[tuple[Item, Item]] = []
-    missing = 0.0  # what one number of changes lacks, the next one makes up for
+    missing = 0.0  # shortage of one number of changes, added to the next
     for changes, share in _CHANGES.items():
         wanted = round(count * share + missing)
         taken = rng.permutation(len(pairs[changes]))[:wanted]
@@ -202,7 +200,7 @@ def _draw_one(job: tuple[Path, str, Garment, int]) -> None:
 
 
 def _rng(seed: int, *purpose: str) -> np.random.Generator:
-    """A stream of its own for each purpose, so that more items do not change those before them."""
+    """An independent random stream for each purpose, so that adding items does not change existing ones."""
     return np.random.default_rng([seed, *"/".join(purpose).encode()])
 
 

@@ -1,4 +1,4 @@
-"""Draws a garment as a product photograph."""
+"""Renders a garment as a product photograph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from cirray.demo import trims
 from cirray.demo.attributes import Garment
 from cirray.demo.canvas import Array, Canvas, blurred, smooth_noise
 from cirray.demo.fabrics import Cloth, lit, relief, shade_of
-from cirray.demo.silhouettes import BODIES, WAIST, Cut, SleeveCut, cut
+from cirray.demo.proportions import BODIES, WAIST
+from cirray.demo.silhouettes import Cut, SleeveCut, cut
 
 
 def draw(garment: Garment, rng: np.random.Generator) -> Image.Image:
@@ -19,7 +20,7 @@ def draw(garment: Garment, rng: np.random.Generator) -> Image.Image:
 
     Args:
         garment: what to draw.
-        rng: everything about the picture that the attributes leave open: pose, dye lot, folds, light.
+        rng: source of everything that the attributes do not determine: pose, exact colour, folds, light.
     """
     canvas = _pose(garment, rng)
     pieces = cut(garment, rng)
@@ -40,7 +41,7 @@ def draw(garment: Garment, rng: np.random.Generator) -> Image.Image:
 
 
 def _pose(garment: Garment, rng: np.random.Generator) -> Canvas:
-    """The camera: it follows short garments and comes a little nearer; length can still be seen."""
+    """The pose: zooms in slightly on short garments; their length stays recognisable."""
     body = BODIES[garment.category]
     top, bottom, lowest = body.neck[1], body.hems[garment.length], max(body.hems.values())
     zoom = body.zoom * ((lowest - top) / (bottom - top)) ** body.approach * float(rng.uniform(0.975, 1.02))
@@ -51,7 +52,7 @@ def _pose(garment: Garment, rng: np.random.Generator) -> Canvas:
 
 
 def _back(canvas: Canvas, garment: Garment, pieces: Cut, cloth: Cloth) -> None:
-    """The inside of the back, in shade behind the neckline."""
+    """The shaded inside of the back, behind the neckline."""
     inside = canvas.polygon(pieces.back)
     canvas.paint(inside, shade_of(cloth.base, 0.58))
     if garment.neckline != "off-shoulder":
@@ -74,12 +75,12 @@ def _sleeve(
     dx, dy = canvas.x[box] - float(sleeve.start[0]), canvas.y[box] - float(sleeve.start[1])
     along = dx * float(sleeve.along[0]) + dy * float(sleeve.along[1])
     across = dx * float(sleeve.across[0]) + dy * float(sleeve.across[1])
-    # Rings of folds where an elbow bends, slanted because the cloth hangs from the outer edge.
+    # Folds around the elbow, slanted because the fabric hangs from the outer edge.
     elbow = np.exp(-(((along - 0.5 * sleeve.length) / 0.13) ** 2))
     rings = np.sin(along * 62 + across * 26 + float(rng.uniform(0, 6)) + creases * 1.6) * elbow
     height = rings * (0.0008 + 0.004 * sleeve.length) + creases * 0.007
     middle = across / sleeve.width - 0.42
-    facing = math.copysign(0.16, sleeve.start[0]) * middle  # towards the lamp on the left
+    facing = math.copysign(0.16, sleeve.start[0]) * middle  # the light comes from the left
     light = 1.0 + facing - 0.62 * middle**2 + relief(height) + _edge(mask)[box]
     canvas.paint(mask, lit(cloth.at(across + height, along + 0.035 * middle**2), light))
     if garment.category == "shirt" and garment.sleeve == "long":
@@ -102,7 +103,7 @@ def _cuff(canvas: Canvas, sleeve: SleeveCut, mask: Array, cloth: Cloth) -> None:
 def _front(
     canvas: Canvas, garment: Garment, pieces: Cut, cloth: Cloth, creases: Array, rng: np.random.Generator
 ) -> Array:
-    """The body and, on a dress, the skirt; returns the unlit cloth for the pieces sewn on it."""
+    """Paints the body and, on a dress, the skirt; returns the unlit fabric colours for pieces sewn on."""
     mask = canvas.polygon(pieces.body)
     box = canvas.box(mask, margin=12)  # the margin is for the collar, which stands above the body
     x, y = canvas.x[box], canvas.y[box]
@@ -110,11 +111,11 @@ def _front(
     t = np.clip(x / half, -1.3, 1.3)
     folds = _skirt_folds if garment.category == "dress" else _body_folds
     height = folds(y, t, creases[box], rng)
-    # Stripes sag a little in the middle, as on a body seen from the front, and follow the folds.
+    # Stripes curve down in the middle, as on a body, and follow the folds.
     u, v = x + height * 1.2, y - 0.018 * (1 - t**2) + height * 0.7
     if garment.category == "dress":
         waist = float(np.interp(WAIST, pieces.side_y, pieces.side_x))
-        # The skirt is cut on the flare: its checks and flowers widen with it, but only a little.
+        # On a flared skirt the pattern widens slightly.
         u = np.where(y > WAIST, t * (0.8 * half + 0.2 * waist), u)
     colours, shaded = np.zeros_like(canvas.rgb), np.zeros_like(canvas.rgb)
     colours[box] = cloth.at(u, v)
@@ -147,7 +148,7 @@ def _finish_edges(canvas: Canvas, garment: Garment, pieces: Cut, mask: Array, cl
 
 
 def _body_folds(y: Array, t: Array, creases: Array, rng: np.random.Generator) -> Array:
-    """Long soft folds down the front, and drag lines from the armpits to the waist."""
+    """Height field of vertical folds on the front and of drag lines from the armpits to the waist."""
     lean = float(rng.uniform(-1, 1))
     drape = np.sin(t * 5.2 + creases * 1.5 + lean * 3 + (y - 0.5) * lean) * (y - 0.12) * 0.006
     reach = np.exp(-(((y - 0.4) / 0.1) ** 2)) * np.clip(np.abs(t) - 0.25, 0, 1)
@@ -156,7 +157,7 @@ def _body_folds(y: Array, t: Array, creases: Array, rng: np.random.Generator) ->
 
 
 def _skirt_folds(y: Array, t: Array, creases: Array, rng: np.random.Generator) -> Array:
-    """Folds that open from the waist of a dress down, and a calm bodice above."""
+    """Height field of a dress: folds that open downwards from the waist, and a flat bodice above."""
     fall = np.clip((y - WAIST) / 0.3, 0, 1.5)
     phase = float(rng.uniform(0, 6))
     count = float(rng.uniform(9.5, 12.5))
@@ -167,7 +168,7 @@ def _skirt_folds(y: Array, t: Array, creases: Array, rng: np.random.Generator) -
 
 
 def _ruffle(canvas: Canvas, outline: Array, cloth: Cloth, rng: np.random.Generator) -> None:
-    """The fold of an off-shoulder neckline, over chest and arms."""
+    """The ruffle of an off-shoulder neckline, across chest and arms."""
     mask = canvas.polygon(outline)
     gathers = np.sin(canvas.x * float(rng.uniform(70, 85)) + float(rng.uniform(0, 6))) * 0.0032
     canvas.cast(mask, 0.5, blur=3, drop=3)
@@ -177,12 +178,12 @@ def _ruffle(canvas: Canvas, outline: Array, cloth: Cloth, rng: np.random.Generat
 
 
 def _edge(mask: Array) -> Array:
-    """The cloth turns away from the lamp towards its edges."""
+    """Shading of the edges, where the fabric curves away from the light."""
     return (blurred(mask, 4) - 1) * 0.3
 
 
 def _denser(path: Array) -> Array:
-    """The path in steps short enough for single stitches."""
+    """Resamples a path to 61 points, the spacing of stitches."""
     at = np.linspace(0, len(path) - 1, 61)
     steps = np.arange(len(path))
     return np.c_[np.interp(at, steps, path[:, 0]), np.interp(at, steps, path[:, 1])]

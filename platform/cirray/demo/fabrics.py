@@ -1,4 +1,4 @@
-"""Cloth: the palette, the printed patterns, and how folds catch the light."""
+"""Fabrics: palette, printed patterns and lighting."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PALETTE: dict[Colour, Rgb] = {
     "white": (248, 247, 244),
 }
 
-# The second colour of stripes, dots and checks: it must stand out at 64 pixels, yet leave no doubt which
-# colour the garment has. Light cloth is printed dark, dark cloth light.
+# The second colour of stripes, dots and checks. It must be visible at 64 pixels and leave the main colour unambiguous:
+# dark on light fabric, light on dark fabric.
 ACCENTS: dict[Colour, Rgb] = {
     "red": (252, 244, 238),
     "orange": (255, 248, 236),
@@ -53,11 +53,11 @@ _PETALS: dict[Colour, tuple[Rgb, Rgb]] = {
     "black": ((248, 244, 240), (226, 88, 112)),
     "white": ((222, 72, 102), (240, 150, 100)),
 }
-_TABLE = 16  # flowers repeat only after this many cells
+_TABLE = 16  # period of the flowers, in cells
 
 
 def dyed(colour: Colour, rng: np.random.Generator) -> Rgb:
-    """The colour as this item's dye lot has it: a little lighter, darker, warmer or cooler."""
+    """The exact colour of one item: slightly lighter, darker, warmer or cooler than the palette's."""
     tone = rng.uniform(0.95, 1.04)
     warmth = rng.uniform(-5, 5)
     r, g, b = PALETTE[colour]
@@ -75,11 +75,11 @@ def _byte(value: float) -> int:
 
 
 class Cloth:
-    """The dyed and printed cloth of one garment, to be cut at any (u, v).
+    """The dyed and printed fabric of one garment.
 
     Attributes:
-        base: the dye.
-        accent: the second colour of its print.
+        base: the main colour.
+        accent: the second colour of the print.
     """
 
     def __init__(self, colour: Colour, pattern: Pattern, rng: np.random.Generator) -> None:
@@ -92,7 +92,7 @@ class Cloth:
         self._flowers = rng.uniform(-1, 1, (4, _TABLE, _TABLE)).astype(np.float32)
 
     def at(self, u: Array, v: Array) -> Array:
-        """The colours of the cloth at u (across) and v (down), in the canvas's unit of length."""
+        """The colours, float32 [H, W, 3], at u (across) and v (down) [H, W], in garment coordinates."""
         u = u / self._scale + float(self._origin[0])
         v = v / self._scale + float(self._origin[1])
         ground = np.empty((*u.shape, 3), np.float32)
@@ -123,7 +123,7 @@ class Cloth:
         x = (shifted - column - 0.5 - 0.1 * dx) * cell
         y = (v / cell - row - 0.5 - 0.1 * dy) * cell
         radius, angle = np.hypot(x, y), np.arctan2(y, x) + spin * math.pi
-        # Leaves are a two-petalled flower below the five-petalled one.
+        # Leaves are drawn as a two-petalled flower under the five-petalled one.
         leaf = _inside(radius, 0.054 * np.abs(np.cos(angle)) ** 1.5)
         petal = _inside(radius, 0.041 * (0.62 + 0.38 * np.abs(np.cos(2.5 * angle))))
         first, second = _PETALS[self._colour]
@@ -139,12 +139,12 @@ def _mix(ground: Array, colour: Rgb, amount: Array) -> Array:
 
 
 def _inside(distance: Array, radius: Array | np.float32) -> Array:
-    """1 within the radius, 0 outside, with an edge one pixel soft."""
+    """1 within the radius, 0 outside, with an antialiased edge of one pixel."""
     return np.clip((radius - distance) / PIXEL + 0.5, 0, 1)
 
 
 def _bands(position: Array, period: float, share: float) -> Array:
-    """1 on the bands, 0 between them, with edges one pixel soft."""
+    """1 on the bands, 0 between them, with antialiased edges of one pixel."""
     offset = np.abs((position / period) % 1 - 0.5) * period
     return _inside(offset, np.float32(share * period / 2))
 
@@ -158,9 +158,9 @@ def _dots(u: Array, v: Array) -> Array:
 
 
 def lit(colours: Array, light: Array) -> Array:
-    """Cloth under light: 1 is as dyed, below is shade, above is sheen.
+    """Applies light [H, W] to colours [H, W, 3]: below 1 darkens, above 1 adds white.
 
-    Sheen adds white instead of multiplying, so that folds show on black cloth as well.
+    Adding white instead of multiplying makes folds visible on black fabric.
     """
     sheen = np.maximum(light - 1, 0) * 0.55
     shade = np.minimum(light, 1) - sheen
@@ -168,6 +168,6 @@ def lit(colours: Array, light: Array) -> Array:
 
 
 def relief(height: Array) -> Array:
-    """The light that a height field, in the canvas's unit, adds or takes; the lamp is up on the left."""
+    """Change of light [H, W] by a height field [H, W] in garment coordinates, lit from the upper left."""
     down, right = np.gradient(height)
     return (right * 0.85 + down * 0.53) / PIXEL

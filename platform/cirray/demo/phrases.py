@@ -1,4 +1,4 @@
-"""Sentences about garments: titles that name all attributes, and relative captions that name what changes."""
+"""Generates titles, which name all attributes, and relative captions, which name the changed ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from cirray.demo.attributes import SLEEVES, Attribute, Garment, differences, values
 
-# How the value of an attribute is said. Each value has words that no other value of its category
-# has, so that a caption leaves no doubt about its target.
+# Phrases for the values of attributes. Phrases of different values of a category are distinct, so that captions are
+# unambiguous.
 _SLEEVE_WORDS: dict[str, tuple[str, ...]] = {
     "sleeveless": ("no sleeves",),
     "short": ("short sleeves",),
@@ -59,7 +59,7 @@ def _pick(options: tuple[str, ...] | list[str], rng: np.random.Generator) -> str
 
 
 def title(garment: Garment, rng: np.random.Generator) -> str:
-    """A shop's title that names every attribute: "red striped maxi dress with long sleeves and a v-neck"."""
+    """A product title that names every attribute: "red striped maxi dress with long sleeves and a v-neck"."""
     colour, noun = garment.colour, _NOUNS[garment.category]
     pattern = _pick(_PATTERN_ADJECTIVES[garment.pattern], rng)
     length = _pick(_LENGTH_ADJECTIVES[garment.length], rng)
@@ -83,14 +83,17 @@ def title(garment: Garment, rng: np.random.Generator) -> str:
 
 
 def relative_captions(reference: Garment, target: Garment, rng: np.random.Generator) -> tuple[str, str]:
-    """Two captions as FashionIQ's annotators write them.
+    """Two relative captions in the style of FashionIQ's annotators.
 
-    Together they tell every change; each one may leave some of them to the other.
+    Together they mention every change; each may omit some.
 
     Args:
-        reference: the garment of the query.
-        target: the garment wanted; of the same category, and not equal to `reference`.
+        reference: the reference garment.
+        target: the target garment; of the same category, and not equal to `reference`.
         rng: source of the wording.
+
+    Raises:
+        ValueError: the garments are equal or of different categories.
     """
     changed = list(differences(reference, target))
     if not changed or reference.category != target.category:
@@ -107,7 +110,7 @@ def relative_captions(reference: Garment, target: Garment, rng: np.random.Genera
 
 
 def _shares(changed: list[Attribute], rng: np.random.Generator) -> tuple[list[Attribute], list[Attribute]]:
-    """Which changes each caption tells: mostly all; sometimes one leaves some out, or they share them."""
+    """The changes that each caption mentions: usually all; sometimes one omits some, or the two split them."""
     order = [changed[i] for i in rng.permutation(len(changed))]
     again = [changed[i] for i in rng.permutation(len(changed))]
     if len(changed) == 1:
@@ -123,18 +126,18 @@ def _shares(changed: list[Attribute], rng: np.random.Generator) -> tuple[list[At
 
 
 def _caption(reference: Garment, target: Garment, attributes: list[Attribute], rng: np.random.Generator) -> str:
-    """One caption: a few fragments, each "is ..." or "has ...", joined without repeating the verb."""
+    """One caption: fragments "is ..." or "has ...", joined without repeating the verb."""
     fragments = [_fragment(reference, target, attribute, rng) for attribute in attributes]
     text, verb = "", ""
     for i, (next_verb, words) in enumerate(fragments):
         joint = "" if i == 0 else " and " if i == len(fragments) - 1 else ", "
         text += joint + (words if next_verb == verb else f"{next_verb} {words}")
         verb = next_verb
-    return _dress_up(text, rng)
+    return _restyle(text, rng)
 
 
-def _dress_up(text: str, rng: np.random.Generator) -> str:
-    """The habits of annotators: they drop the verb, or say first that the rest stays as it is."""
+def _restyle(text: str, rng: np.random.Generator) -> str:
+    """Varies the style as annotators do: drops the verb, or adds "same but" or "instead"."""
     draw = rng.random()
     bare = text.removeprefix("is ").removeprefix("has ")
     if draw < 0.12:
@@ -151,7 +154,7 @@ def _dress_up(text: str, rng: np.random.Generator) -> str:
 
 
 def _fragment(reference: Garment, target: Garment, attribute: Attribute, rng: np.random.Generator) -> tuple[str, str]:
-    """One change as a verb and its words."""
+    """One change as (verb, words)."""
     return {
         "colour": _colour,
         "sleeve": _sleeve,
@@ -176,7 +179,7 @@ def _sleeve(reference: Garment, target: Garment, rng: np.random.Generator) -> tu
     words = _pick(_SLEEVE_WORDS[new], rng)
     longer = SLEEVES.index(new) > SLEEVES.index(old)
     if old == "three-quarter" and new == "long" and rng.random() < 0.3:
-        return "has", "longer sleeves"  # only long ones are longer: no other target fits
+        return "has", "longer sleeves"  # unambiguous: only long sleeves are longer
     if rng.random() < 0.2 and old != "sleeveless":
         return "has", f"{'longer' if longer else 'shorter'} {words}"
     if rng.random() < 0.25:
@@ -197,7 +200,7 @@ def _length(reference: Garment, target: Garment, rng: np.random.Generator) -> tu
     order = values(target.category, "length")
     new, old = order.index(target.length), order.index(reference.length)
     relative = "longer" if new > old else "shorter"
-    # "longer" alone only where nothing else is longer: from the middle to an end of the scale.
+    # "longer" alone only from the middle length, where it is unambiguous.
     if old == 1 and rng.random() < 0.4:
         return "is", _pick((relative, f"{relative} in length", f"a bit {relative}"), rng)
     words = _pick(_LENGTH_ADJECTIVES[target.length], rng)

@@ -1,4 +1,4 @@
-"""The cut of a garment: outlines of body, neckline and sleeves, as points in garment coordinates."""
+"""Outlines of a garment: body, neckline, hem and sleeves, as points [P, 2] in garment coordinates."""
 
 from __future__ import annotations
 
@@ -7,89 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cirray.demo.attributes import Category, Garment, Length, Sleeve
+from cirray.demo.attributes import Garment, Sleeve
 from cirray.demo.canvas import Array
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """The proportions of a category, right half; x from the middle, y from the top.
-
-    Attributes:
-        neck: where neck and shoulder meet.
-        tip: where shoulder and sleeve meet.
-        side: the side seam from the armpit down, past the longest hem.
-        hems: y of the hem at each length.
-        arm: length of a long sleeve.
-        cuff: width of a long sleeve at the wrist.
-        zoom: how near the camera stands; the longest hem must fit.
-        approach: how much nearer it comes for a short hem: 0 not at all, 1 until it fills the height as well.
-    """
-
-    neck: Point
-    tip: Point
-    side: tuple[Point, ...]
-    hems: dict[Length, float]
-    arm: float
-    cuff: float
-    zoom: float
-    approach: float
-
-
-BODIES: dict[Category, Body] = {
-    "dress": Body(
-        neck=(0.068, 0.06),
-        tip=(0.142, 0.088),
-        side=(
-            (0.126, 0.205),
-            (0.112, 0.275),
-            (0.093, 0.345),
-            (0.132, 0.44),
-            (0.176, 0.6),
-            (0.212, 0.78),
-            (0.245, 1.0),
-        ),
-        hems={"mini": 0.585, "knee": 0.765, "maxi": 0.955},
-        arm=0.42,
-        cuff=0.05,
-        zoom=1.0,
-        approach=0.35,
-    ),
-    "shirt": Body(
-        neck=(0.074, 0.095),
-        tip=(0.208, 0.148),
-        side=((0.192, 0.315), (0.185, 0.46), (0.184, 0.6), (0.19, 0.75), (0.196, 1.0)),
-        hems={"cropped": 0.5, "regular": 0.68, "long": 0.86},
-        arm=0.55,
-        cuff=0.078,
-        zoom=1.12,
-        approach=0.1,
-    ),
-    "toptee": Body(
-        neck=(0.082, 0.1),
-        tip=(0.186, 0.142),
-        side=(
-            (0.17, 0.3),
-            (0.153, 0.38),
-            (0.146, 0.47),
-            (0.158, 0.56),
-            (0.168, 0.68),
-            (0.18, 0.83),
-            (0.19, 1.0),
-        ),
-        hems={"cropped": 0.46, "regular": 0.64, "long": 0.82},
-        arm=0.53,
-        cuff=0.06,
-        zoom=1.14,
-        approach=0.1,
-    ),
-}
-
-_ARM_SHARE: dict[Sleeve, float] = {"sleeveless": 0.0, "short": 0.34, "three-quarter": 0.66, "long": 1.0}
-_ARM_ANGLE: dict[Sleeve, float] = {"sleeveless": 0.0, "short": 30.0, "three-quarter": 21.0, "long": 15.5}
-WAIST = 0.345  # y of a dress's waist seam
+from cirray.demo.proportions import ARM_ANGLE, ARM_SHARE, BODIES, Body, Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +17,7 @@ class SleeveCut:
     """One sleeve.
 
     Attributes:
-        outline: the closed outline, reaching under the body.
+        outline: the closed outline, extending under the body.
         armhole: the seam between sleeve and body.
         cuff: the band at its end, a closed outline.
         end: the line of its opening, from the outer to the inner edge.
@@ -149,7 +69,7 @@ class Cut:
 
 
 def curve(points: tuple[Point, ...] | Array, steps: int = 8) -> Array:
-    """A smooth line through the points (Catmull-Rom)."""
+    """A Catmull-Rom spline through the points [P, 2], with `steps` points per segment."""
     p = np.asarray(points, np.float64)
     p = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
@@ -161,12 +81,12 @@ def curve(points: tuple[Point, ...] | Array, steps: int = 8) -> Array:
 
 
 def mirrored(points: Array) -> Array:
-    """The same line on the other side of the middle, walked the other way."""
+    """The line [P, 2] mirrored at the centre line, in reverse order."""
     return (points * np.array([-1.0, 1.0]))[::-1]
 
 
 def cut(garment: Garment, rng: np.random.Generator) -> Cut:
-    """Cut a garment, each one a little different in the hang of its sleeves and the swing of its hem."""
+    """The outlines of a garment, with random variation of its sleeves and hem."""
     body = BODIES[garment.category]
     side = curve(body.side)
     hem_y = body.hems[garment.length]
@@ -192,7 +112,7 @@ def cut(garment: Garment, rng: np.random.Generator) -> Cut:
 
 
 def _tip(garment: Garment, body: Body) -> Point:
-    """The shoulder tip: further in without sleeves, down on the arm off the shoulder."""
+    """The shoulder tip: further in without sleeves, lower on the arm for an off-shoulder neckline."""
     (neck_x, neck_y), (x, y) = body.neck, body.tip
     if garment.neckline == "off-shoulder":
         return (x * 0.99, y + 0.075)
@@ -218,7 +138,7 @@ def _neckline(garment: Garment, body: Body) -> tuple[Array, Array]:
     slope = (body.tip[1] - neck_y) / (body.tip[0] - neck_x)
     angle = np.linspace(-np.pi / 2, np.pi / 2, 25)
     across, round_ = np.sin(angle), np.cos(angle)
-    unit = body.tip[0] / 0.186  # dresses are drawn smaller, so that a maxi fits
+    unit = body.tip[0] / 0.186  # dresses are smaller, so that a maxi fits
     name = garment.neckline
     if name == "off-shoulder":
         y, x = body.tip[1] + 0.075, body.side[0][0] * 1.02
@@ -240,7 +160,7 @@ def _neckline(garment: Garment, body: Body) -> tuple[Array, Array]:
 
 
 def _hem(garment: Garment, half: float, y: float, rng: np.random.Generator) -> Array:
-    """The lower edge from right to left: a swinging skirt, a shirt's tail or a top's shallow arc."""
+    """The hem from right to left: a wavy skirt, a shirt tail or the shallow arc of a top."""
     t = np.linspace(1, -1, 41)
     if garment.category == "dress":
         sway = rng.uniform(0, 2 * np.pi)
@@ -273,13 +193,13 @@ def _sleeves(
 
 
 def _sleeve(sleeve: Sleeve, body: Body, tip: Point, shoulder: Array, tilt: float) -> SleeveCut:
-    share = _ARM_SHARE[sleeve]
-    angle = math.radians(_ARM_ANGLE[sleeve]) + tilt
+    share = ARM_SHARE[sleeve]
+    angle = math.radians(ARM_ANGLE[sleeve]) + tilt
     along = np.array([math.sin(angle), math.cos(angle)])
     across = np.array([-math.cos(angle), math.sin(angle)])
     start, pit = np.array(tip), np.array(body.side[0])
-    # Off the shoulder the sleeve starts lower on the arm and ends at the same place, but it must show below
-    # the ruffle, which hides its first part.
+    # With an off-shoulder neckline the sleeve starts lower and ends at the same point, but must be visible below the
+    # ruffle.
     length = max(body.arm * share - max(tip[1] - body.tip[1], 0), 0.3 * body.arm)
     width = float((pit - start) @ across) * 0.3 + (body.tip[0] - body.neck[0]) * 0.72
     end_width = width * 0.98 + (body.cuff - width) * share**0.8
@@ -310,7 +230,7 @@ def _sleeve(sleeve: Sleeve, body: Body, tip: Point, shoulder: Array, tilt: float
 
 
 def _ruffle(garment: Garment, body: Body, tip: Point, rng: np.random.Generator) -> Array:
-    """The fold that runs across chest and arms; its lower edge waves."""
+    """The ruffle across chest and arms, with a wavy lower edge."""
     reach = body.tip[0] + 0.03 if garment.sleeve != "sleeveless" else body.side[0][0] + 0.012
     t = np.linspace(-1, 1, 61)
     top = np.c_[t * reach, tip[1] - 0.006 + 0.016 * (1 - t**2) + 0.01 * np.abs(t) ** 6]

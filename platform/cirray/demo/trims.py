@@ -1,4 +1,4 @@
-"""What is sewn or printed on: collars, plackets, buttons, cuffs, ribbing, stitches and logos."""
+"""Details on a garment: collars, plackets, buttons, ribbing, stitches, labels and logos."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from cirray.demo.attributes import Garment
 from cirray.demo.canvas import Array, Canvas
 from cirray.demo.fabrics import Rgb, lit, shade_of
-from cirray.demo.silhouettes import BODIES, Cut, curve, mirrored
+from cirray.demo.proportions import BODIES
+from cirray.demo.silhouettes import Cut, curve, mirrored
 
 _BUTTON: Rgb = (250, 246, 236)
 _DARK_BUTTON: Rgb = (66, 58, 54)
@@ -23,20 +24,20 @@ def _polygon(*points: tuple[float, float]) -> Array:
     return np.array(points, np.float64)
 
 
-def stitch(canvas: Canvas, path: Array, amount: float = 0.28) -> None:
-    """A row of stitches."""
-    canvas.darken(canvas.stroke(0.004, path, dashes=True), amount)
+def stitch(canvas: Canvas, path: Array) -> None:
+    """Draws a row of stitches."""
+    canvas.darken(canvas.stroke(0.004, path, dashes=True), 0.28)
 
 
 def rib(canvas: Canvas, path: Array, within: Array, base: Rgb, width: float = 0.017) -> None:
-    """A knitted band along an edge of the cloth; `within` is the mask of that cloth."""
+    """Draws ribbing along an edge of the fabric; `within` is the mask of the fabric."""
     band = np.minimum(canvas.stroke(2 * width, path), within)
     canvas.paint(band, shade_of(base, 0.84 if sum(base) > 180 else 1.5))
     canvas.darken(np.minimum(canvas.stroke(0.004, path), within), 0.25)
 
 
 def buttons(canvas: Canvas, centres: list[tuple[float, float]], base: Rgb) -> None:
-    """Buttons with a rim of shadow and four holes' worth of dark in the middle."""
+    """Draws buttons with a shadow around them and a dark centre."""
     if not centres:
         return
     canvas.darken(canvas.discs(0.0135, [(x + 0.001, y + 0.002) for x, y in centres]), 0.4)
@@ -45,7 +46,7 @@ def buttons(canvas: Canvas, centres: list[tuple[float, float]], base: Rgb) -> No
 
 
 def shirt_front(canvas: Canvas, garment: Garment, cut: Cut, colours: Array, base: Rgb) -> None:
-    """The placket down the front, its buttons and the collar; `colours` is the cloth they are cut from."""
+    """Draws the placket, its buttons and the collar; `colours` are the unlit colours of their fabric."""
     polo = garment.neckline == "polo collar"
     top = float(cut.neckline[:, 1].max()) - 0.004
     bottom = top + 0.17 if polo else float(cut.hem[:, 1].max()) - 0.002
@@ -59,7 +60,7 @@ def shirt_front(canvas: Canvas, garment: Garment, cut: Cut, colours: Array, base
     gap = 0.056 if polo else 0.098
     first = top + (0.035 if garment.neckline != "open collar" else 0.03)
     buttons(canvas, [(0.0, y) for y in np.arange(first, bottom - 0.03, gap)], base)
-    # A printed shirt has a collar of its plain cloth: cut from the print, its shape would be lost.
+    # The collar of a printed shirt is plain: its shape would be invisible in the print.
     plain = np.broadcast_to(np.array(base, np.float32), colours.shape)
     _collar(canvas, garment, colours if garment.pattern == "plain" else plain, base)
 
@@ -97,7 +98,7 @@ def _collar(canvas: Canvas, garment: Garment, colours: Array, base: Rgb) -> None
 
 
 def _band(canvas: Canvas, x: float, y: float, colours: Array, base: Rgb) -> None:
-    """A collar that stands up around the neck, slit in the middle."""
+    """Draws a band collar, slit in the middle."""
     angle = np.linspace(-math.pi / 2, math.pi / 2, 25)
     low = np.c_[(x + 0.004) * np.sin(angle), y + 0.006 + 0.056 * np.cos(angle)]
     high = np.c_[(x - 0.008) * np.sin(angle), y - 0.026 + 0.05 * np.cos(angle)]
@@ -112,7 +113,7 @@ def _band(canvas: Canvas, x: float, y: float, colours: Array, base: Rgb) -> None
 
 
 def tag(canvas: Canvas, garment: Garment, cut: Cut) -> None:
-    """The maker's label inside the back of the neck."""
+    """Draws the label inside the back of the neck."""
     y = float(cut.back_edge[:, 1].max())
     half = 0.016 if garment.category != "dress" else 0.011
     label = _polygon((-half, y), (half, y), (half, y + half), (-half, y + half))
@@ -120,12 +121,12 @@ def tag(canvas: Canvas, garment: Garment, cut: Cut) -> None:
 
 
 def logo(canvas: Canvas, garment: Garment, base: Rgb, rng: np.random.Generator) -> None:
-    """An emblem: large on the middle of a top, on the breast of a shirt, whose middle has buttons."""
+    """Draws a logo: large in the centre of a top, small on the side of a shirt, which has buttons in the centre."""
     x, y, size = (0.0, 0.335, 0.088) if garment.category == "toptee" else (0.095, 0.315, 0.056)
     light = _is_light(base)
     ink: Rgb = (36, 52, 96) if light else (250, 248, 242)
     spot: Rgb = (226, 62, 58) if light or sum(base) < 180 else (255, 208, 74)
-    if base[0] > 180 and base[1] < 80:  # a red spot is lost on red cloth
+    if base[0] > 180 and base[1] < 80:  # a red spot is invisible on red fabric
         spot = (34, 44, 74)
     emblem = (_sunset, _star, _peak)[rng.integers(3)]
     emblem(canvas, x, y, size, ink, spot)

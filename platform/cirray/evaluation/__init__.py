@@ -1,1 +1,1 @@
-"""Ranking, metrics and the reports made of them."""
+"""Retrievers, metrics, evaluation, and reports of the results."""

@@ -1,4 +1,4 @@
-"""Baselines that use one half of the query only."""
+"""Baselines that use only one part of the query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores combining functions on a split: the rows of the paper's tables."""
+"""Scores combining functions on a split, in the rows of the paper's tables."""
 
 from __future__ import annotations
 
@@ -7,40 +7,54 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
-from cirray.evaluation.metrics import AVERAGE, Recall, evaluate
-from cirray.features.ensure import Features
+from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.metrics import by_k
+from cirray.evaluation.retriever import AVERAGE, Evaluation, evaluate
+from cirray.features.frozen import FrozenFeatures
 from cirray.models.combining import CombiningFunction
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row of a table: a combining function on a category, before or after stage 1."""
+    """The evaluation of one combining function on one category.
+
+    Attributes:
+        fine_tuned: whether the encoder was fine-tuned by stage 1.
+        combining: name of the combining function.
+    """
 
     split: str
     fine_tuned: bool
     combining: str
-    recall: Recall
+    evaluation: Evaluation
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what report.json holds; K are strings there."""
+        """Returns a row of report.json. "recall" and "recall_subset" repeat the recalls of "metrics" by K, for readers
+        of older reports."""
+        metrics = {name: round(value, 4) for name, value in self.evaluation.metrics.items()}
+        subset = by_k(metrics, "Rs")
         return {
             "split": self.split,
-            "category": self.recall.category,
+            "category": self.evaluation.category,
             "fine_tuned": self.fine_tuned,
             "combining": self.combining,
-            "recall": {str(k): round(value, 4) for k, value in self.recall.recall.items()},
-            **(
-                {"recall_subset": {str(k): round(v, 4) for k, v in self.recall.subset.items()}}
-                if self.recall.subset
-                else {}
-            ),
-            "queries": self.recall.queries,
-            "gallery": self.recall.gallery,
+            "recall": by_k(metrics, "R"),
+            **({"recall_subset": subset} if subset else {}),
+            "metrics": metrics,
+            "queries": self.evaluation.queries,
+            "gallery": self.evaluation.gallery,
         }
+
+
+def row_metrics(row: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the metrics by name of a row of report.json. Reports of older versions have only recalls by K."""
+    if "metrics" in row:
+        return dict(row["metrics"])
+    recall = {f"R@{k}": value for k, value in row["recall"].items()}
+    return recall | {f"Rs@{k}": value for k, value in row.get("recall_subset", {}).items()}
 
 
 @torch.inference_mode()
@@ -48,52 +62,56 @@ def score(
     split: str,
     table: TripletTable,
     protocol: Protocol,
-    features: Features,
+    features: FrozenFeatures,
     functions: Mapping[str, CombiningFunction],
     fine_tuned: bool,
 ) -> list[Result]:
-    """Returns the rows of every combining function in `functions`, per category and on average."""
-    gallery = F.normalize(features.images, dim=-1)
+    """Scores every combining function on every category, and on their average.
+
+    Args:
+        split: name of the split.
+        table: its triplets.
+        protocol: the dataset's evaluation protocol.
+        features: the dataset's images, and the captions of `split`.
+        functions: name -> combining function.
+        fine_tuned: whether the encoder was fine-tuned by stage 1.
+    """
     results = []
     for name, combine in functions.items():
-        queries = combine.eval()(features.images[table.reference], features.captions)
-        results += [Result(split, fine_tuned, name, recall) for recall in evaluate(table, protocol, gallery, queries)]
+        queries = combine.eval()(*features.query_inputs(split, table))
+        retriever = CosineRetriever(table, features.unit_images, queries)
+        results += [Result(split, fine_tuned, name, evaluation) for evaluation in evaluate(retriever, protocol)]
     return results
 
 
 def text_table(results: Sequence[Result], protocol: Protocol) -> str:
-    """Formats results as the paper's table: a line a method, R@K of each category side by side."""
-    categories = list(dict.fromkeys(result.recall.category for result in results))
+    """Formats results as in the paper's tables: one line per method, with the metrics of each category."""
+    categories = list(dict.fromkeys(result.evaluation.category for result in results))
     methods = list(dict.fromkeys((result.fine_tuned, result.combining) for result in results))
-    cells = {(result.fine_tuned, result.combining, result.recall.category): result.recall for result in results}
-    blocks = [_columns(cells[(*methods[0], category)]) for category in categories]
+    cells = {(row.fine_tuned, row.combining, row.evaluation.category): row.evaluation.metrics for row in results}
+    blocks = [cells[(*methods[0], category)] for category in categories]
     width = max(len(_method(*method)) for method in methods)
     heads = [category.center(7 * len(block)) for category, block in zip(categories, blocks, strict=True)]
     lines = [f"Recall in percent; protocol: {protocol.name}", " " * width + " | " + " | ".join(heads)]
     lines.append(" " * width + " | " + " | ".join("".join(name.rjust(7) for name in block) for block in blocks))
     lines.append("-" * len(lines[1]))
     for method in methods:
-        shown = ["".join(f"{value:7.2f}" for value in _columns(cells[(*method, c)]).values()) for c in categories]
+        shown = ["".join(f"{value:7.2f}" for value in cells[(*method, c)].values()) for c in categories]
         lines.append(_method(*method).ljust(width) + " | " + " | ".join(shown))
     return "\n".join(lines)
-
-
-def _columns(recall: Recall) -> dict[str, float]:
-    columns = {f"R@{k}": value for k, value in recall.recall.items()}
-    return columns | {f"Rs@{k}": value for k, value in recall.subset.items()}
 
 
 def _method(fine_tuned: bool, combining: str) -> str:
     return f"FT {combining}" if fine_tuned else combining
 
 
-def overall(results: Sequence[Result], fine_tuned: bool, combining: str) -> Recall:
-    """Returns the average row (or the only one) of a method.
+def overall(results: Sequence[Result], fine_tuned: bool, combining: str) -> Evaluation:
+    """Returns a method's average over categories; for a single category, its evaluation.
 
     Raises:
-        KeyError: there is no such row.
+        KeyError: the method has no results.
     """
-    rows = [r.recall for r in results if r.fine_tuned == fine_tuned and r.combining == combining]
+    rows = [row.evaluation for row in results if row.fine_tuned == fine_tuned and row.combining == combining]
     if not rows:
         raise KeyError(f"no results of {_method(fine_tuned, combining)}")
     return next((row for row in rows if row.category == AVERAGE), rows[-1])

@@ -1,4 +1,4 @@
-"""Pictures that people would rather look at: example queries with their best results."""
+"""Figures of example queries with their best results."""
 
 from __future__ import annotations
 
@@ -15,54 +15,63 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from PIL import Image
 
-from cirray.data.images import Background, Picture, open_rgb
+from cirray.data.images import Background, open_rgb
 from cirray.storage.files import replacing
+from cirray.storage.tree import File
 
 RIGHT, WRONG, PLAIN, TEXT = "#1a7f37", "#d0d7de", "#57606a", "#24292f"
 
 Align = Literal["left", "center"]
 
-# Inches. Every place is computed: matplotlib's tight layout measures before pictures have their shape, and then lets
-# long captions run into the row above.
+# In inches. All positions are computed here: matplotlib's tight layout measures axes before pictures set their aspect
+# ratio, so long captions would overlap the row above.
 _CELL, _GAP, _MARGIN = 1.7, 0.15, 0.15
 _PAD = 0.07
-_LEADING = 1.3 / 72  # of one line, an inch a point of its font
+_LEADING = 1.3 / 72  # line height in inches per point of font size
 _DPI = 110
 _CAPTION = FontProperties(size=9, style="italic")
-_PLACE = FontProperties(size=8)
+_RANK = FontProperties(size=8)
 _TITLE = FontProperties(size=12, weight="bold")
 _CAPTION_LINES, _TITLE_LINES = 5, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query and what came back, best first; `target` is the one result that was wanted.
+    """A query with its results.
 
-    `note` is a remark on the query, in a line of its own below the caption, which may be cut.
+    Attributes:
+        reference: the reference image.
+        caption: the relative caption.
+        results: the best results, best first.
+        target: the target image, which may be missing in `results`.
+        note: a remark on the query, shown in one line below the caption and shortened if too long.
     """
 
-    reference: Picture
+    reference: File
     caption: str
-    results: Sequence[Picture]
-    target: Picture
+    results: Sequence[File]
+    target: File
     note: str = ""
 
 
 def draw_queries(examples: Sequence[Example], title: str, background: Background, path: Path) -> None:
-    """Draws one row a query: the reference with its caption, then the results; the target is framed in green."""
+    """Writes a PNG with one row per query: the reference with its caption, then the results.
+
+    The target has a green frame.
+    """
     with replacing(path) as temporary:
         temporary.write_bytes(queries_png(examples, title, background))
 
 
 def queries_png(examples: Sequence[Example], title: str, background: Background) -> bytes:
-    """Returns what `draw_queries` draws, as PNG."""
+    """Returns the figure of `draw_queries` as PNG."""
     target = BytesIO()
     queries_figure(examples, title, background).savefig(target, format="png")
     return target.getvalue()
 
 
 def queries_figure(examples: Sequence[Example], title: str, background: Background) -> Figure:
-    """Lays out what `draw_queries` draws; rows are as high as their captions need."""
+    """Returns the figure of `draw_queries`; the height of each row depends on its caption."""
     columns = 1 + max(len(example.results) for example in examples)
     width = 2 * _MARGIN + columns * _CELL + (columns - 1) * _GAP
     heading = wrap(title, partial(_fits, _TITLE, width - 2 * _MARGIN), _TITLE_LINES)
@@ -76,18 +85,25 @@ def queries_figure(examples: Sequence[Example], title: str, background: Backgrou
         top = above + sum(rows[: number + 1]) - _CELL - _GAP
         _write(figure, "\n".join(lines), _CAPTION, _MARGIN, top - _PAD, TEXT)
         _show(_cell(figure, 0, top), example.reference, background, PLAIN, 2.0)
-        for place, result in enumerate(example.results, start=1):
+        for rank, result in enumerate(example.results, start=1):
             hit = result == example.target
-            _show(_cell(figure, place, top), result, background, RIGHT if hit else WRONG, 4.0 if hit else 1.0)
-            middle = _left(place) + _CELL / 2
-            words = f"{place}" + ("  target" if hit else "")
-            _write(figure, words, _PLACE, middle, top - _PAD, RIGHT if hit else PLAIN, "center")
+            _show(_cell(figure, rank, top), result, background, RIGHT if hit else WRONG, 4.0 if hit else 1.0)
+            middle = _left(rank) + _CELL / 2
+            label = f"{rank}" + ("  target" if hit else "")
+            _write(figure, label, _RANK, middle, top - _PAD, RIGHT if hit else PLAIN, "center")
     return figure
 
 
-def wrap(text: str, fits: Callable[[str], bool], most: int) -> list[str]:
-    """Returns the text in at most `most` lines that fit, one at least; words wider than a line are broken, and an
-    ellipsis ends what is cut."""
+def wrap(text: str, fits: Callable[[str], bool], max_lines: int) -> list[str]:
+    """Breaks a text into 1 to `max_lines` lines that fit.
+
+    Words wider than a line are broken. A text that is too long is cut and ends with an ellipsis.
+
+    Args:
+        text: the text.
+        fits: whether a string fits into one line.
+        max_lines: maximum number of lines.
+    """
     lines = [""]
     for word in text.split():
         joined = f"{lines[-1]} {word}".strip()
@@ -100,14 +116,14 @@ def wrap(text: str, fits: Callable[[str], bool], most: int) -> list[str]:
             if lines[-1] and not fits(lines[-1] + letter):
                 lines.append("")
             lines[-1] += letter
-        if len(lines) > most:
+        if len(lines) > max_lines:
             break
-    if len(lines) <= most:
+    if len(lines) <= max_lines:
         return lines
-    last = lines[most - 1]
+    last = lines[max_lines - 1]
     while last and not fits(f"{last}…"):
         last = last[:-1]
-    return [*lines[: most - 1], f"{last}…"]
+    return [*lines[: max_lines - 1], f"{last}…"]
 
 
 def _caption(example: Example) -> list[str]:
@@ -131,7 +147,7 @@ def _left(column: int) -> float:
 def _write(
     figure: Figure, text: str, font: FontProperties, left: float, bottom: float, colour: str, align: Align = "left"
 ) -> None:
-    """Writes text whose last line ends `bottom` inches below the figure's upper edge."""
+    """Draws text at `left` inches; its last line ends `bottom` inches below the upper edge of the figure."""
     width, height = figure.get_size_inches()
     figure.text(
         left / width,
@@ -142,7 +158,7 @@ def _write(
         ha=align,
         va="bottom",
         linespacing=1.2,
-        parse_math=False,  # dollars in a caption are prices
+        parse_math=False,  # a dollar sign in a caption is a price, not TeX
     )
 
 
@@ -153,7 +169,7 @@ def _cell(figure: Figure, column: int, top: float) -> Axes:
     )
 
 
-def _show(cell: Axes, picture: Picture, background: Background, colour: str, width: float) -> None:
+def _show(cell: Axes, picture: File, background: Background, colour: str, width: float) -> None:
     image = open_rgb(picture, background)
     image.thumbnail((256, 256), Image.Resampling.LANCZOS)
     cell.imshow(image)

@@ -1,80 +1,79 @@
-"""R@K and R_subset@K by a dataset's protocol (reference facts: clip4cir, "Metrics")."""
+"""Metrics of a ranking. Each is one function, registered in `METRICS`.
+
+A metric takes the ranks of the targets and the dataset's protocol, and returns named values. Retrievers and reports
+handle any metric that obeys three rules:
+    - Its values are in percent, and their names contain no spaces: "R@10", "Rs@1".
+    - It is monotone in each rank, so the best and worst ranks that a truncated list allows give bounds of its value.
+    - A value named "...@K" depends on the first K ranks only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, geometric_mean, harmonic_mean
+from typing import TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from cirray.data.records import Protocol
-from cirray.data.table import TripletTable
-from cirray.evaluation.ranking import gallery_positions, subset_ranks, target_ranks
 
-AVERAGE = "average"
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
-class Recall:
-    """Recalls of one category, in percent.
+class Ranks:
+    """Ranks of the targets of Q queries, starting at 0.
 
     Attributes:
-        queries, gallery: how many queries were ranked among how many images.
-        recall: K -> R@K.
-        subset: K -> R_subset@K; empty where there are no subsets.
+        target: int64 [Q], rank in the gallery.
+        subset: int64 [Q], rank in the query's image set; None if the dataset has no image sets.
     """
 
-    category: str
-    queries: int
-    gallery: int
-    recall: dict[int, float]
-    subset: dict[int, float]
+    target: NDArray[np.int64]
+    subset: NDArray[np.int64] | None = None
 
 
-def evaluate(table: TripletTable, protocol: Protocol, images: Tensor, queries: Tensor) -> list[Recall]:
-    """Ranks every query within its category's gallery; the average over categories comes last where there are several.
+Metric = Callable[[Ranks, Protocol], dict[str, float]]
 
-    Args:
-        images: unit image features [I, d], rows as in `table`.
-        queries: unit query features [T, d].
 
-    Raises:
-        ValueError: the split keeps its targets secret, or has no queries.
-        FloatingPointError: a feature is not finite.
+def recall(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
+    """R@K: percentage of queries whose target is among the first K of the gallery."""
+    return recall_at(ranks, protocol.ks)
+
+
+def subset_recall(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
+    """Rs@K (CIRR's R_subset@K): percentage of queries whose target is among the first K of its image set."""
+    if ranks.subset is None:
+        return {}
+    return {f"Rs@{k}": _percent_within(ranks.subset, k) for k in protocol.subset_ks}
+
+
+def recall_at(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
+    """Returns R@K for each K of `ks`, without a protocol."""
+    return {f"R@{k}": _percent_within(ranks.target, k) for k in ks}
+
+
+METRICS: tuple[Metric, ...] = (recall, subset_recall)
+
+
+def measure(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
+    """Returns the values of all metrics by name."""
+    return {name: value for metric in METRICS for name, value in metric(ranks, protocol).items()}
+
+
+def selection_value(metrics: Mapping[str, float], protocol: Protocol) -> float:
+    """Returns the value that selects the best epoch, by the protocol's `selection`.
+
+    Only the protocol's recalls count; other metrics are ignored.
     """
-    if bool((table.target < 0).any()):
-        raise ValueError("this split keeps its targets secret: it can be ranked, not scored")
-    if not len(table):
-        raise ValueError("this split has no queries: there is nothing to score")
-    results = [
-        _category(name, members, gallery, table, protocol, images, queries)
-        for name, (members, gallery) in table.categories.items()
-    ]
-    return [*results, average(results)] if len(results) > 1 else results
-
-
-def average(results: Sequence[Recall]) -> Recall:
-    """Returns the mean over categories, each counting the same, as the FashionIQ literature reports it."""
-    return Recall(
-        category=AVERAGE,
-        queries=sum(result.queries for result in results),
-        gallery=sum(result.gallery for result in results),
-        recall={k: fmean(result.recall[k] for result in results) for k in results[0].recall},
-        subset={k: fmean(result.subset[k] for result in results) for k in results[0].subset},
-    )
-
-
-def selection_value(results: Sequence[Recall], protocol: Protocol) -> float:
-    """Returns the number that picks the best epoch (reference facts, "Choosing the best epoch")."""
-    overall = results[-1]
-    recalls = [*overall.recall.values(), *overall.subset.values()]
+    recalls = [*(metrics[f"R@{k}"] for k in protocol.ks), *(metrics[f"Rs@{k}"] for k in protocol.subset_ks)]
     match protocol.selection:
         case "mean-r10-r50":
-            return fmean([overall.recall[10], overall.recall[50]])
+            return fmean([metrics["R@10"], metrics["R@50"]])
         case "headline":
-            return fmean([overall.recall[5], overall.subset[1]])
+            return fmean([metrics["R@5"], metrics["Rs@1"]])
         case "harmonic":
             return harmonic_mean(recalls)
         case "geometric":
@@ -83,27 +82,14 @@ def selection_value(results: Sequence[Recall], protocol: Protocol) -> float:
             return fmean(recalls)
 
 
-def _category(
-    name: str,
-    members: Tensor,
-    gallery: Tensor,
-    table: TripletTable,
-    protocol: Protocol,
-    images: Tensor,
-    queries: Tensor,
-) -> Recall:
-    place = gallery_positions(gallery, len(images))
-    target = place[table.target[members]].to(images.device)
-    exclude = place[table.reference[members]].to(images.device) if protocol.exclude_reference else None
-    query, ranked = queries[members.to(queries.device)], images[gallery.to(images.device)]
-    ranks = target_ranks(query, ranked, target, exclude)
-    subset: dict[int, float] = {}
-    if protocol.subset_ks:
-        rows = table.subset[members]
-        within = torch.where(rows >= 0, place[rows.clamp(min=0)], rows).to(images.device)
-        subset = _shares(subset_ranks(query, ranked, target, within), protocol.subset_ks)
-    return Recall(name, len(members), len(gallery), _shares(ranks, protocol.ks), subset)
+def by_k(metrics: Mapping[str, V], kind: str) -> dict[str, V]:
+    """Returns the values of one kind of metric by K, for reports.
+
+    `by_k({"R@10": 40.0, "Rs@1": 20.0}, "R")` is `{"10": 40.0}`.
+    """
+    prefix = f"{kind}@"
+    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
 
 
-def _shares(ranks: Tensor, ks: Sequence[int]) -> dict[int, float]:
-    return {k: 100.0 * float((ranks < k).double().mean()) for k in ks}
+def _percent_within(ranks: NDArray[np.int64], k: int) -> float:
+    return 100.0 * float((ranks < k).mean())

@@ -1,144 +1,182 @@
-"""R@K and R_subset@K of ranked lists of names, whatever system made them (reference facts: clip4cir, "Metrics").
+"""A retriever over ranked lists of names, made by any system, and the report of jobs/score.py.
 
-A list may be cut anywhere. A figure that its lists cannot decide is told as such, with the bounds that they leave, and
-never guessed.
+Lists may be truncated. A metric that truncated lists do not determine is reported as undecided, with its bounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from cirray.data.records import Triplet
+import numpy as np
+
+from cirray.evaluation.metrics import Ranks, by_k
 from cirray.evaluation.ranking_files import Pairs, Rankings
+from cirray.evaluation.retriever import Evaluation, Ranking, Retriever, average, score_ranking
+
+# The worst rank of a target that is missing in its list: beyond the end of any gallery.
+_LAST = 2**62
+
+
+class RankedLists(Retriever):
+    """The rankings of one ranking file, with their annotated pairs. It has one category."""
+
+    def __init__(self, pairs: Pairs, rankings: Rankings) -> None:
+        self.pairs = pairs
+        self.rankings = rankings
+
+    def categories(self) -> Sequence[str]:
+        return ("all",)
+
+    def rank(self, category: str, exclude_reference: bool) -> Ranking:
+        """See `Retriever`. Lists of image sets only leave the ranks in the gallery unbounded."""
+        subset_only = self.subset_only()
+        gallery_bounds: list[tuple[int, int]] = []
+        subset_bounds: list[tuple[int, int]] = []
+        for key, triplet in self.pairs.triplets.items():
+            names = self.rankings.lists[key]
+            if exclude_reference:
+                names = tuple(name for name in names if name != triplet.reference)
+            gallery_bounds.append((0, _LAST) if subset_only else _bounds(triplet.target, names))
+            subset_bounds.append(_bounds(triplet.target, [name for name in names if name in triplet.subset]))
+        has_subsets = any(triplet.subset for triplet in self.pairs.triplets.values())
+        best, worst = (
+            Ranks(
+                np.array([bounds[end] for bounds in gallery_bounds], dtype=np.int64),
+                np.array([bounds[end] for bounds in subset_bounds], dtype=np.int64) if has_subsets else None,
+            )
+            for end in (0, 1)
+        )
+        return Ranking(len({name for names in self.rankings.lists.values() for name in names}), best, worst)
+
+    def subset_only(self) -> bool:
+        """Whether the lists rank image sets only: the file declares it, or no list contains other images."""
+        if not self.pairs.protocol.subset_ks:
+            return False
+        return self.rankings.metric == "recall_subset" or all(
+            set(self.rankings.lists[key]) <= {triplet.reference, *triplet.subset}
+            for key, triplet in self.pairs.triplets.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Where one list has its target.
+class ListScores:
+    """The scores of one ranking file.
 
     Attributes:
-        pair: the pair's id.
-        place: 0 = first; None where the target is not in the list.
-        length: how many names were ranked before the list ended: a target that is not there comes later.
+        dataset: as in `Pairs`.
+        keep_reference: whether a query's reference counted as a result.
+        evaluation: the metrics.
+        undecidable: metric -> why the lists do not determine it.
+        notes: warnings for the reader.
     """
 
-    pair: str
-    place: int | None
-    length: int
+    dataset: str
+    keep_reference: bool
+    evaluation: Evaluation
+    undecidable: dict[str, str]
+    notes: list[str]
 
-    def hit(self, k: int) -> bool | None:
-        """Whether the target is among the first k; None if the list ends too early to tell."""
-        if self.place is not None:
-            return self.place < k
-        return False if self.length >= k else None
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON of one file in jobs/score.py; undecided values are null."""
+        return {
+            "dataset": self.dataset,
+            "reference": "kept" if self.keep_reference else "removed",
+            **_values(self.evaluation),
+            "undecidable": self.undecidable,
+            "notes": self.notes,
+        }
 
 
-def score_lists(pairs: Pairs, rankings: Rankings, keep_reference: bool | None = None) -> dict[str, Any]:
-    """Scores rankings.
+def score_lists(pairs: Pairs, rankings: Rankings, keep_reference: bool | None = None) -> ListScores:
+    """Scores rankings by their dataset's protocol.
 
     Args:
-        keep_reference: whether a query's reference counts as a result; None = as the dataset's protocol has it.
-
-    Returns:
-        What jobs/score.py prints: "recall" and "recall_subset" in percent by K, None where a figure is undecidable;
-        "undecidable": figure -> why; "notes": what a reader must know.
+        pairs: the annotations.
+        rankings: the rankings of all pairs.
+        keep_reference: whether a query's reference counts as a result; None = as the dataset's protocol requires.
     """
-    protocol = pairs.protocol
-    keep = not protocol.exclude_reference if keep_reference is None else keep_reference
-    lists = {
-        key: names if keep else tuple(name for name in names if name != pairs.triplets[key].reference)
-        for key, names in rankings.lists.items()
+    keep = not pairs.protocol.exclude_reference if keep_reference is None else keep_reference
+    retriever = RankedLists(pairs, rankings)
+    protocol = replace(pairs.protocol, exclude_reference=not keep)
+    (category,) = retriever.categories()
+    ranking = retriever.rank(category, protocol.exclude_reference)
+    evaluation = score_ranking(category, ranking, protocol)
+    undecidable = {
+        name.replace("Rs@", "R_subset@"): _reason(name, bounds, ranking, list(pairs.triplets))
+        for name, bounds in evaluation.undecided.items()
     }
-    whole = [_outcome(key, triplet, lists[key]) for key, triplet in pairs.triplets.items()]
-    if _subset_only(pairs, rankings):  # ranks within the image set say nothing of the whole gallery
-        whole = [Outcome(outcome.pair, None, 0) for outcome in whole]
-    within = [_outcome_within(key, triplet, lists[key]) for key, triplet in pairs.triplets.items()]
-    undecidable: dict[str, str] = {}
-    recall = {str(k): _share(f"R@{k}", whole, k, undecidable) for k in protocol.ks}
-    subset = {str(k): _share(f"R_subset@{k}", within, k, undecidable) for k in protocol.subset_ks}
+    return ListScores(pairs.dataset, keep, evaluation, undecidable, _notes(retriever, keep))
+
+
+def average_json(scores: Sequence[ListScores]) -> dict[str, Any]:
+    """Returns the JSON of several files in jobs/score.py: their unweighted mean, as over FashionIQ's categories."""
+    return _values(average([score.evaluation for score in scores]))
+
+
+def _values(evaluation: Evaluation) -> dict[str, Any]:
+    metrics: dict[str, float | None] = {
+        name: round(evaluation.metrics[name], 4) if name in evaluation.metrics else None
+        for name in (*evaluation.metrics, *evaluation.undecided)
+    }
+    subset = by_k(metrics, "Rs")
     return {
-        "dataset": pairs.dataset,
-        "reference": "kept" if keep else "removed",
-        "queries": len(whole),
-        "recall": recall,
+        "queries": evaluation.queries,
+        "recall": by_k(metrics, "R"),
         **({"recall_subset": subset} if subset else {}),
-        "undecidable": undecidable,
-        "notes": _notes(pairs, rankings, keep),
+        "metrics": metrics,
     }
 
 
-def average(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the mean of several files' recalls, each counting the same, as FashionIQ's categories do."""
-    columns = {k: [result["recall"][k] for result in results] for k in results[0]["recall"]}
-    return {
-        "queries": sum(result["queries"] for result in results),
-        "recall": {k: None if None in values else round(fmean(values), 4) for k, values in columns.items()},
-    }
+def _bounds(target: str | None, names: Sequence[str]) -> tuple[int, int]:
+    """Returns the best and the worst rank of a target that are consistent with a list."""
+    if target in names:
+        return names.index(target), names.index(target)
+    return len(names), _LAST
 
 
-def _outcome(pair: str, triplet: Triplet, names: Sequence[str]) -> Outcome:
-    place = names.index(triplet.target) if triplet.target in names else None
-    return Outcome(pair, place, len(names))
-
-
-def _outcome_within(pair: str, triplet: Triplet, names: Sequence[str]) -> Outcome:
-    """The same ranking restricted to the other five of the image set."""
-    return _outcome(pair, triplet, [name for name in names if name in triplet.subset])
-
-
-def _share(figure: str, outcomes: Sequence[Outcome], k: int, undecidable: dict[str, str]) -> float | None:
-    """Returns the share of hits in percent, or None, and says why in `undecidable`."""
-    hits = [outcome.hit(k) for outcome in outcomes]
-    open_ = [outcome for outcome, hit in zip(outcomes, hits, strict=True) if hit is None]
-    least = 100.0 * hits.count(True) / len(hits)
-    if not open_:
-        return round(least, 4)
-    most = 100.0 * (len(hits) - hits.count(False)) / len(hits)
-    undecidable[figure] = (
-        f"{len(open_):,} of {len(hits):,} lists end before place {k} without the target (pair {open_[0].pair} after "
-        f"{open_[0].length}); the figure is between {least:.2f} and {most:.2f}"
-    )
-    return None
-
-
-def _subset_only(pairs: Pairs, rankings: Rankings) -> bool:
-    """Whether the lists rank image sets only: the file says so, or no list names anything else."""
-    if not pairs.protocol.subset_ks:
-        return False
-    return rankings.metric == "recall_subset" or all(
-        set(rankings.lists[key]) <= {triplet.reference, *triplet.subset} for key, triplet in pairs.triplets.items()
+def _reason(name: str, bounds: tuple[float, float], ranking: Ranking, keys: Sequence[str]) -> str:
+    """Returns which lists are too short to determine a metric, and its bounds."""
+    kind, _, k = name.partition("@")
+    best, worst = ranking.best.target, ranking.worst.target
+    if kind == "Rs" and ranking.best.subset is not None and ranking.worst.subset is not None:
+        best, worst = ranking.best.subset, ranking.worst.subset
+    cut = best < np.minimum(worst, int(k)) if k else best < worst
+    first = int(cut.argmax())
+    return (
+        f"{int(cut.sum()):,} of {len(cut):,} lists end {f'before rank {k} ' if k else ''}without the target "
+        f"(pair {keys[first]} after {best[first]}); the value is between {bounds[0]:.2f} and {bounds[1]:.2f}"
     )
 
 
-def _notes(pairs: Pairs, rankings: Rankings, keep: bool) -> list[str]:
+def _notes(retriever: RankedLists, keep: bool) -> list[str]:
+    pairs, rankings = retriever.pairs, retriever.rankings
     total = len(pairs.triplets)
     holding = [key for key, triplet in pairs.triplets.items() if triplet.reference in rankings.lists[key]]
     notes = []
     if holding and not keep:
         notes.append(
-            f"{len(holding):,} of {total:,} lists still hold their reference (pair {holding[0]}): it was left out "
-            f"before counting, which makes those lists shorter"
+            f"{len(holding):,} of {total:,} lists contain their reference (such as pair {holding[0]}): it was removed "
+            f"before scoring, which makes those lists shorter"
         )
     if keep and not holding:
         notes.append(
-            "no list holds its reference: if the system removed it, these figures are of another protocol than the "
-            "one with the reference kept, and easier"
+            "no list contains its reference: if the system removed it, the protocol is easier than the one that keeps "
+            "the reference, and the values are not comparable"
         )
     if keep == pairs.protocol.exclude_reference:
         usual = "removes" if pairs.protocol.exclude_reference else "keeps"
         notes.append(
-            f"the protocol of {pairs.dataset} {usual} the reference: these figures compare with no published one"
+            f"the protocol of {pairs.dataset} {usual} the reference: published values are not comparable with these"
         )
-    if _subset_only(pairs, rankings):
-        notes.append("the lists rank image sets only: they decide R_subset@K, and nothing of R@K")
+    if retriever.subset_only():
+        notes.append("the lists rank image sets only: they determine R_subset@K, but not R@K")
     if not any(triplet.target in rankings.lists[key] for key, triplet in pairs.triplets.items()):
         key, triplet = next(iter(pairs.triplets.items()))
         listed = next(iter(rankings.lists[key]), "nothing")
         notes.append(
-            f"no list holds its target: are names written as in the annotations? pair {key} lists {listed!r} first, "
-            f"and its target is {triplet.target!r}"
+            f"no list contains its target: check that names are written as in the annotations; pair {key} lists "
+            f"{listed!r} first, and its target is {triplet.target!r}"
         )
     return notes

@@ -1,12 +1,12 @@
-"""Reads rankings that any system made, and the annotations that they are scored by.
+"""Reads rankings, made by any system, and the annotations to score them.
 
-Annotations, told apart by what their records hold:
-    CIRR        [{"pairid", "reference", "target_hard", "img_set"}]     pair id: its pairid
-    FashionIQ   [{"candidate", "target", "captions"}]                   pair id: the record's place, from 0
-    triplets    {"reference", "captions", "target"} a line (.jsonl)     pair id: the record's place, from 0
+The format of annotations is detected from the first record:
+    CIRR        [{"pairid", "reference", "target_hard", "img_set"}]       pair id: its pairid
+    FashionIQ   [{"candidate", "target", "captions"}]                     pair id: index of the record, from 0
+    triplets    {"reference", "captions", "target"}, one per line         pair id: index of the record, from 0
 
-Rankings: {pair id: [name, ...]}, best first, as CIRR's test server takes them ("version" and "metric" beside them), or
-the FashionIQ challenge's [{"candidate", "captions", "ranking": [name, ...]}].
+Rankings are {pair id: [name, ...]}, best first, with optional "version" and "metric", as CIRR's test server accepts
+them, or the FashionIQ challenge's [{"candidate", "captions", "ranking": [name, ...]}].
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from typing import Any
 
 from cirray.config.data import Data
 from cirray.data.formats import all_formats, load_format
-from cirray.data.parsing import Source, listing
+from cirray.data.parsing import Source, problem_report
 from cirray.data.records import Protocol, Triplet
 from cirray.errors import DataError
+from cirray.storage.location import Location
 
-_BESIDE = ("version", "metric")
+_METADATA = ("version", "metric")
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The annotated queries of one file.
+    """The annotated queries of one annotation file.
 
     Attributes:
         dataset: "cirr", "fashioniq" or "triplets".
-        protocol: how this dataset is scored.
+        protocol: the dataset's evaluation protocol.
         triplets: pair id -> triplet, all with a target.
     """
 
@@ -42,11 +43,11 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Rankings:
-    """What a system found.
+    """The rankings of one ranking file.
 
     Attributes:
-        lists: pair id -> names, best first, none twice.
-        metric: "recall_subset" where the file says that its lists rank the pair's image set only, else "recall".
+        lists: pair id -> distinct names, best first.
+        metric: "recall_subset" if the file declares that its lists rank image sets only, else "recall".
     """
 
     lists: Mapping[str, tuple[str, ...]]
@@ -54,73 +55,74 @@ class Rankings:
 
 
 def read_pairs(path: Path) -> Pairs:
-    """Reads an annotation file of any of the three datasets.
+    """Reads an annotation file of any supported dataset.
 
     Raises:
-        DataError: lists all that is wrong; or the file keeps its targets secret.
+        DataError: the file has errors, all of which are listed, or a pair has no target.
     """
-    name = _dataset(Source(str(path.parent)), path.absolute())
-    source = Source(str(path.parent))
+    name = _dataset(Source(Location.parse(path.parent)), path.absolute())
+    source = Source(Location.parse(path.parent))
     path = source.root / path.name
-    # a split that may lack targets, so that a file without any can be told from a wrong one
-    triplets = load_format(name).read_annotation_file(source, path)
-    found = {triplet.pair_id or str(place): triplet for place, triplet in enumerate(triplets)}
-    _raise_if_wrong(source, path, "fix them: every pair counts")
-    if not found:
-        raise DataError(f"{path} holds no pair")
-    secret = sum(triplet.target is None for triplet in found.values())
-    if secret:
+    triplets = load_format(name).read_annotation_file(source, path)  # allows missing targets; reported below
+    pairs = {triplet.pair_id or str(index): triplet for index, triplet in enumerate(triplets)}
+    _raise_problems(source, path, "fix them: every pair is scored")
+    if not pairs:
+        raise DataError(f"{path} has no pairs")
+    without_target = sum(triplet.target is None for triplet in pairs.values())
+    if without_target:
         raise DataError(
-            f"{path}: {secret:,} of {len(found):,} pairs have no target: a test split is scored by its dataset's server"
+            f"{path}: {without_target:,} of {len(pairs):,} pairs have no target: a test split is scored by its "
+            f"dataset's server"
         )
     data = Data.model_validate({"format": name})
-    return Pairs(name, load_format(name).protocol(data), found)
+    return Pairs(name, load_format(name).protocol(data), pairs)
 
 
 def _dataset(source: Source, path: Path) -> str:
-    """Tells a dataset by the first record of its annotations."""
+    """Returns the name of the dataset format that recognizes the first record."""
     in_array = source.is_array(path)
     first = next(source.records(path) if in_array else source.lines(path), None)
     if source.fatal:
-        raise DataError(listing(str(path), source.fatal, "give an annotation file"))
-    known = [name for name, module in all_formats().items() if first is not None and module.recognizes(first, in_array)]
-    found = known[0] if known else None
-    if found is None:
+        raise DataError(problem_report(str(path), source.fatal, "give an annotation file"))
+    names = [name for name, module in all_formats().items() if first is not None and module.recognizes(first, in_array)]
+    if not names:
         raise DataError(
-            f"{path} holds no annotations: a record has pairid (CIRR), candidate (FashionIQ), or is a line of its own "
-            f"with reference (triplets)"
+            f"{path} is not an annotation file: expected records with pairid (CIRR), with candidate (FashionIQ), or "
+            f"one per line with reference (triplets)"
         )
-    return found
+    return names[0]
 
 
 def read_rankings(path: Path, pairs: Pairs) -> Rankings:
     """Reads a system's rankings of all `pairs`.
 
     Raises:
-        DataError: lists all that is wrong: no ranking of a pair, a name twice, a pair that is not annotated.
+        DataError: lists all errors: pairs without a ranking, duplicate names, rankings of unknown pairs.
     """
-    source = Source(str(path.parent))
+    source = Source(Location.parse(path.parent))
     path = source.root / path.name
     metric = "recall"
     if source.is_array(path):
-        found = dict(_challenge(source, path, pairs))
+        entries = dict(_challenge(source, path, pairs))
     else:
         table = source.table(path) or {}
         metric = str(table.get("metric", metric))
-        found = {key: value for key, value in table.items() if key not in _BESIDE}
-    _raise_if_wrong(source, path, "rankings are one JSON object, pair id -> names")
-    lists = {key: names for key, value in found.items() if (names := _names(source, f"pair {key}", value)) is not None}
-    _note_pairs(source, found, pairs)
-    _raise_if_wrong(source, path, "each annotated pair needs one ranking, and each name counts once")
+        entries = {key: value for key, value in table.items() if key not in _METADATA}
+    _raise_problems(source, path, "rankings are one JSON object, pair id -> names")
+    lists = {
+        key: names for key, value in entries.items() if (names := _names(source, f"pair {key}", value)) is not None
+    }
+    _note_pairs(source, entries, pairs)
+    _raise_problems(source, path, "each annotated pair needs one ranking, without duplicate names")
     return Rankings(lists, metric)
 
 
 def _challenge(source: Source, path: Path, pairs: Pairs) -> Iterator[tuple[str, Any]]:
-    for place, record in enumerate(source.records(path)):
-        triplet = pairs.triplets.get(str(place))
+    for index, record in enumerate(source.records(path)):
+        triplet = pairs.triplets.get(str(index))
         if triplet is not None and record.value("candidate") != triplet.reference:
-            record.note(f"candidate is not {triplet.reference!r}, which the annotations have in this place")
-        yield str(place), record.value("ranking")
+            record.note(f"candidate must be {triplet.reference!r}, as in the annotation with this index")
+        yield str(index), record.value("ranking")
 
 
 def _names(source: Source, where: str, value: Any) -> tuple[str, ...] | None:
@@ -128,22 +130,23 @@ def _names(source: Source, where: str, value: Any) -> tuple[str, ...] | None:
         source.note(where, "its ranking must be a list of image names")
         return None
     if len(set(value)) < len(value):
-        twice = next(name for place, name in enumerate(value) if name in value[:place])
-        source.note(where, f"{twice!r} is there twice")
+        duplicate = next(name for index, name in enumerate(value) if name in value[:index])
+        source.note(where, f"{duplicate!r} is listed twice")
     return tuple(value)
 
 
-def _note_pairs(source: Source, found: Mapping[str, Any], pairs: Pairs) -> None:
-    absent = [key for key in pairs.triplets if key not in found]
-    if absent:
-        source.note(f"{len(absent):,} of {len(pairs.triplets):,} pairs", f"have no ranking, such as pair {absent[0]}")
-    strange = [key for key in found if key not in pairs.triplets]
-    if strange:
-        what = f"are of pairs that are not annotated, such as {strange[0]!r}: are the annotations of another split?"
-        source.note(f"{len(strange):,} of {len(found):,} rankings", what)
+def _note_pairs(source: Source, entries: Mapping[str, Any], pairs: Pairs) -> None:
+    """Reports pairs without a ranking, and rankings of pairs without an annotation."""
+    missing = [key for key in pairs.triplets if key not in entries]
+    if missing:
+        source.note(f"{len(missing):,} of {len(pairs.triplets):,} pairs", f"have no ranking, such as pair {missing[0]}")
+    unknown = [key for key in entries if key not in pairs.triplets]
+    if unknown:
+        problem = f"are of pairs without annotation, such as {unknown[0]!r}: are the annotations of another split?"
+        source.note(f"{len(unknown):,} of {len(entries):,} rankings", problem)
 
 
-def _raise_if_wrong(source: Source, path: Path, remedy: str) -> None:
+def _raise_problems(source: Source, path: Path, remedy: str) -> None:
     problems = [*source.fatal, *source.problems]
     if problems:
-        raise DataError(listing(str(path), problems, remedy))
+        raise DataError(problem_report(str(path), problems, remedy))

@@ -1,4 +1,4 @@
-"""Rankings of a split as lists of names: for a dataset's test server, or for jobs/score.py."""
+"""Writes rankings of a split as lists of names, for a dataset's test server or for jobs/score.py."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from cirray.config.schema import Config
+from cirray.config.evaluation import EvaluateConfig
 from cirray.data.formats import load_format
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
@@ -20,25 +19,34 @@ from cirray.evaluation.bundle import prepare
 from cirray.evaluation.ranking import gallery_positions, order_subset, top_k
 from cirray.storage.files import write_text
 
-# What CIRR's server takes for recall, and as many as any published R@K needs.
+# Names per ranking: CIRR's test server expects 50, and no published R@K needs more.
 TOP = 50
 
 
 @torch.inference_mode()
-def rank_bundle(bundle: Path | str, config: Config, split: str, top: int = TOP) -> dict[str, Any]:
+def rank_bundle(bundle: Path | str, config: EvaluateConfig, split: str, top: int = TOP) -> dict[str, Any]:
     """Ranks every query of a split with a bundle and writes the dataset's ranking files to `config.output`.
 
+    Args:
+        bundle: the bundle, a folder or a URI.
+        config: the data, the feature store and the output.
+        split: name of the split; it needs no targets.
+        top: maximum names per ranking.
+
+    Returns:
+        A summary for JSON, with the paths of the files.
+
     Raises:
-        BundleError: the folder is no complete bundle.
-        DataError, ConfigError: the data cannot be used, or there is no output.
+        BundleError: the bundle is incomplete, damaged or incompatible.
+        DataError, ConfigError: the data cannot be used, or no output is set.
     """
     if not config.output:
-        raise ConfigError("--output DIR is missing: the folder that gets the ranking files")
+        raise ConfigError("--output DIR is missing: the folder for the ranking files")
     if config.data.skip_bad:
-        raise ConfigError("data.skip_bad cannot be used here: a ranking is needed of every pair, among all pictures")
+        raise ConfigError("data.skip_bad cannot be used here: every pair must be ranked against all pictures")
     ready = prepare(bundle, config, split, needs_targets=False)
-    images = F.normalize(ready.features.images, dim=-1)
-    queries = ready.combining(ready.features.images[ready.table.reference], ready.features.captions)
+    images = ready.features.unit_images
+    queries = ready.combining(*ready.features.query_inputs(split, ready.table))
     names = list(ready.dataset.images)
     ranked, within = rank_names(ready.table, ready.dataset.protocol, names, images, queries, top)
     files = load_format(config.data.format).ranking_files(ready.dataset.splits[split], ranked, within)
@@ -56,17 +64,19 @@ def rank_bundle(bundle: Path | str, config: Config, split: str, top: int = TOP) 
 def rank_names(
     table: TripletTable, protocol: Protocol, names: Sequence[str], images: Tensor, queries: Tensor, top: int
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """Ranks every query within its category's gallery, as `recall.evaluate` does, and names what it finds.
+    """Ranks every query within its category's gallery, as `CosineRetriever` does, and returns names.
 
     Args:
-        names: names of the images, rows as in `table`.
-        images: unit image features [I, d].
-        queries: unit query features [T, d].
-        top: names a list; fewer where the gallery is smaller.
+        table: the T queries, and the galleries by category.
+        protocol: the dataset's protocol, which decides whether references are removed.
+        names: names of the I images, rows as in `table`.
+        images: unit-length image features [I, d].
+        queries: unit-length query features [T, d].
+        top: maximum names per list; fewer if the gallery is smaller.
 
     Returns:
-        For each triplet the best names of its gallery, its reference removed if the protocol does so; and the names of
-        its image set, best first (empty where the dataset has none).
+        For each triplet, the best names of its gallery, and the names of its image set (empty if the dataset has no
+        image sets); both best first.
 
     Raises:
         FloatingPointError: a feature is not finite.
@@ -74,15 +84,15 @@ def rank_names(
     ranked: list[list[str]] = [[] for _ in range(len(table))]
     within: list[list[str]] = [[] for _ in range(len(table))]
     for members, gallery in table.categories.values():
-        place = gallery_positions(gallery, len(names))
-        named = [names[row] for row in gallery.tolist()]
-        exclude = place[table.reference[members]] if protocol.exclude_reference else None
+        position = gallery_positions(gallery, len(names))
+        gallery_names = [names[row] for row in gallery.tolist()]
+        exclude = position[table.reference[members]] if protocol.exclude_reference else None
         _, rows = top_k(queries[members], images[gallery], top, exclude)
-        hidden = exclude.tolist() if exclude is not None else [-1] * len(members)
+        excluded = exclude.tolist() if exclude is not None else [-1] * len(members)
         subset = table.subset[members]
-        subset = torch.where(subset >= 0, place[subset.clamp(min=0)], subset)
+        subset = torch.where(subset >= 0, position[subset.clamp(min=0)], subset)
         ordered = order_subset(queries[members], images[gallery], subset)
-        for at, triplet in enumerate(members.tolist()):
-            ranked[triplet] = [named[row] for row in rows[at].tolist() if row != hidden[at]]
-            within[triplet] = [named[row] for row in ordered[at].tolist() if row >= 0]
+        for query, triplet in enumerate(members.tolist()):
+            ranked[triplet] = [gallery_names[row] for row in rows[query].tolist() if row != excluded[query]]
+            within[triplet] = [gallery_names[row] for row in ordered[query].tolist() if row >= 0]
     return ranked, within

@@ -1,1 +1,1 @@
-"""Frozen features, computed once: the store that keeps them and the Ray actors that fill it."""
+"""Frozen features, computed once: the feature store, and the Ray actors that fill it."""

@@ -1,4 +1,4 @@
-"""Turns pictures and captions into rows: callables that any job can run, in a Ray actor or in process."""
+"""Callables that embed pictures and captions, in a Ray actor or in the driver."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import numpy as np
 from cirray.config.data import Preprocess
 from cirray.data.images import file_pixels, reading_threads
 from cirray.models.encoder_manifest import MANIFEST
-from cirray.storage.location import fetch
+from cirray.storage.location import Location
 
 _DECODERS = 2
 
 
 class Embed(Protocol):
-    """A batch of payloads (paths or URIs of pictures, or captions) -> as many rows."""
+    """Maps a batch of N payloads (paths or URIs of pictures, or captions) to rows [N, ...]."""
 
     def __call__(self, payloads: Sequence[str]) -> np.ndarray: ...
 
 
 class DecodePixels:
-    """Picture files (paths or URIs) -> uint8 [N, 3, S, S]. Needs no model, and so no torch."""
+    """Decodes N picture files (paths or URIs) to pixels, uint8 [N, 3, S, S]. Does not import torch."""
 
     def __init__(self, size: int, preprocess: Preprocess) -> None:
         self.size = size
         self.preprocess = preprocess
 
     def __call__(self, payloads: Sequence[str]) -> np.ndarray:
-        # Pillow decodes outside the GIL.
+        # Pillow releases the GIL while it decodes.
         with ThreadPoolExecutor(reading_threads(payloads, _DECODERS)) as pool:
             return np.stack(list(pool.map(self._one, payloads)))
 
@@ -41,13 +41,13 @@ class DecodePixels:
 
 
 class EmbedImages:
-    """Picture files -> raw image features, float32 [N, d], by the encoder in `folder` (or at a URI)."""
+    """Embeds N picture files (paths or URIs) as raw image features, float32 [N, d]."""
 
-    def __init__(self, folder: str, device: str) -> None:
-        from cirray.models.clip import load_encoder  # imported where a model is built: open_clip takes seconds
+    def __init__(self, encoder: Location, device: str) -> None:
+        from cirray.models.clip import load_encoder  # imports open_clip, which takes seconds
 
         self.device = device
-        self.encoder = load_encoder(fetch(folder, MANIFEST), device)
+        self.encoder = load_encoder(encoder.fetch(MANIFEST), device)
         self.decode = DecodePixels(self.encoder.image_input.size, self.encoder.preprocess)
 
     def __call__(self, payloads: Sequence[str]) -> np.ndarray:
@@ -59,13 +59,13 @@ class EmbedImages:
 
 
 class EmbedTexts:
-    """Captions -> raw text features, float32 [N, d], by the encoder in `folder` (or at a URI)."""
+    """Embeds N captions as raw text features, float32 [N, d]."""
 
-    def __init__(self, folder: str, device: str) -> None:
+    def __init__(self, encoder: Location, device: str) -> None:
         from cirray.models.clip import load_encoder
 
         self.device = device
-        self.encoder = load_encoder(fetch(folder, MANIFEST), device)
+        self.encoder = load_encoder(encoder.fetch(MANIFEST), device)
 
     def __call__(self, payloads: Sequence[str]) -> np.ndarray:
         import torch
@@ -81,6 +81,6 @@ def text_key(caption: str) -> str:
 
 
 def pixels_fingerprint(size: int, preprocess: Preprocess) -> str:
-    """Returns the fingerprint of preprocessed pixels: all that decides them besides the picture."""
+    """Returns the fingerprint of preprocessed pixels: a hash of everything but the picture that determines them."""
     settings = {"size": size, **preprocess.identity()}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

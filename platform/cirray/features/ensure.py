@@ -1,21 +1,20 @@
-"""Makes sure that the feature store holds what a caller needs; computes only what is missing."""
+"""Computes the features that are missing in the feature store."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-
-from torch import Tensor
 
 from cirray.config.compute import Embedding
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable
 from cirray.features.embed import EmbedImages, EmbedTexts, text_key
 from cirray.features.fill import fill
+from cirray.features.frozen import FrozenFeatures, read_features
 from cirray.features.store import FeatureStore
 from cirray.models.encoder_manifest import read_manifest
+from cirray.storage.location import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,62 +22,61 @@ class Embedder:
     """Fills the feature store with the features of one encoder.
 
     Attributes:
-        encoder: the encoder's folder on this machine.
-        store: the feature store's folder or URI.
+        encoder: the encoder; `encoder.local` must exist on this machine.
+        store: the feature store.
         settings: batch and shard sizes.
-        actors: Ray actors that embed when there is too much for this process.
-        gpu: whether each actor gets a GPU.
-        shared: where other nodes find the encoder; "" = under the same path.
+        actors: maximum number of Ray actors; small jobs run in the driver instead.
+        gpu: whether to embed on GPUs, one per actor.
     """
 
-    encoder: Path
-    store: str
+    encoder: Location
+    store: Location
     settings: Embedding
     actors: int
     gpu: bool
-    shared: str = ""
 
     def images(self, pictures: Mapping[str, str]) -> FeatureStore:
-        """Computes the image features that the store lacks, and returns their store.
+        """Computes missing image features; returns their store.
 
         Args:
-            pictures: content key -> picture file (`pictures_of` a dataset).
+            pictures: content key -> picture file, as `pictures_of` returns them.
         """
-        store = FeatureStore(self.store, "image", read_manifest(self.encoder)["image_fingerprint"])
-        make = partial(EmbedImages, self.shared or str(self.encoder), self._device)
+        store = FeatureStore(self.store, "image", read_manifest(self.encoder.local)["image_fingerprint"])
+        make = partial(EmbedImages, self.encoder, self._device)
         inline = self.settings.inline_pictures
         fill(store, pictures, make, self.settings, self.actors, "image features", inline, float(self.gpu))
         return store
 
     def texts(self, captions: Sequence[str]) -> FeatureStore:
-        """Computes the caption features that the store lacks, shortest captions first, and returns their store."""
-        store = FeatureStore(self.store, "text", read_manifest(self.encoder)["text_fingerprint"])
+        """Computes missing caption features, shortest captions first; returns their store."""
+        store = FeatureStore(self.store, "text", read_manifest(self.encoder.local)["text_fingerprint"])
         items = {text_key(caption): caption for caption in sorted(captions, key=lambda text: (len(text), text))}
-        make = partial(EmbedTexts, self.shared or str(self.encoder), self._device)
+        make = partial(EmbedTexts, self.encoder, self._device)
         inline = self.settings.inline_captions
         fill(store, items, make, self.settings, self.actors, "caption features", inline, float(self.gpu))
         return store
+
+    def features(self, dataset: Dataset, tables: Mapping[str, TripletTable]) -> FrozenFeatures:
+        """Computes missing features; returns those of a dataset's images and of the tables' captions.
+
+        Args:
+            dataset: the images.
+            tables: name -> triplet table whose captions are needed.
+        """
+        images = self.images(pictures_of(dataset))
+        texts = self.texts([caption for table in tables.values() for caption in table.captions])
+        return read_features(images, texts, image_keys(dataset), tables)
 
     @property
     def _device(self) -> str:
         return "cuda" if self.gpu else "cpu"
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """Raw features of one split: images [I, d] by image row, queries' captions [T, d] by triplet."""
-
-    images: Tensor
-    captions: Tensor
+def image_keys(dataset: Dataset) -> tuple[str, ...]:
+    """Returns the content key of each row of a dataset's image table."""
+    return tuple(dataset.contents[image] for image in dataset.images)
 
 
 def pictures_of(dataset: Dataset) -> dict[str, str]:
-    """Returns content key -> picture file of all pictures of a dataset."""
+    """Returns a dataset's pictures as content key -> picture file."""
     return {dataset.contents[image]: str(path) for image, path in dataset.images.items()}
-
-
-def read_features(dataset: Dataset, table: TripletTable, images: FeatureStore, texts: FeatureStore) -> Features:
-    """Reads what a split needs from filled stores."""
-    rows = images.read([dataset.contents[image] for image in dataset.images])
-    captions = texts.read([text_key(caption) for caption in table.captions])
-    return Features(rows, captions[table.query])

@@ -1,15 +1,16 @@
 """Fills a feature store on Ray.
 
-Actors compute what is missing and write their own shards, so that a kill costs at most the shards under way.
+Each actor computes missing rows and writes its own shards, so a kill loses at most the shards in progress.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from dataclasses import dataclass
 
 import ray
 from ray.exceptions import RayTaskError
+from ray.util import ActorPool
 from tqdm import tqdm
 
 from cirray.config.compute import Embedding
@@ -19,20 +20,28 @@ from cirray.features.embed import Embed
 from cirray.features.store import FeatureStore
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The arguments of an actor: factory of the embedding callable, output store, and rows per batch."""
+
+    make: Callable[[], Embed]
+    store: FeatureStore
+    batch_size: int
+
+
 class _Filler:
-    """One actor: holds the model, computes rows batch by batch, writes one shard a call."""
+    """An actor that holds the model. Each call computes the rows of one shard in batches and writes it."""
 
-    def __init__(self, make: Callable[[], Embed], store: FeatureStore, batch_size: int) -> None:
-        self.embed = make()
-        self.store = store
-        self.batch_size = batch_size
+    def __init__(self, work: _Work) -> None:
+        self.work = work
+        self.embed = work.make()
 
-    def shard(self, keys: Sequence[str], payloads: Sequence[str]) -> int:
+    def write_shard(self, keys: Sequence[str], payloads: Sequence[str]) -> int:
         import numpy as np
 
-        starts = range(0, len(payloads), self.batch_size)
-        rows = np.concatenate([self.embed(payloads[start : start + self.batch_size]) for start in starts])
-        self.store.write(keys, rows)
+        size = self.work.batch_size
+        rows = np.concatenate([self.embed(payloads[start : start + size]) for start in range(0, len(payloads), size)])
+        self.work.store.write(keys, rows)
         return len(rows)
 
 
@@ -46,70 +55,57 @@ def fill(
     inline: int = 0,
     gpus: float = 0.0,
 ) -> int:
-    """Computes and stores the rows that `store` lacks; returns how many those were.
+    """Computes and stores the rows missing in `store`; returns their number.
 
     Args:
-        items: content key -> payload (picture path or caption).
+        store: the store to fill.
+        items: content key -> payload (picture path or URI, or caption).
         make: builds the embedding callable inside each actor.
-        actors: how many actors share the work; fewer where there is little.
-        label: what the progress bar calls it.
-        inline: up to so many missing rows are computed here, as starting actors would take longer.
-        gpus: GPUs an actor; with any, nothing is computed here.
+        settings: batch and shard sizes.
+        actors: maximum number of actors.
+        label: name in the progress bar.
+        inline: maximum number of missing rows that this process computes itself, without starting actors.
+        gpus: GPUs per actor; above 0, actors compute all rows.
 
     Raises:
-        CirrayError: what the embedding callable raised, such as a picture that cannot be decoded.
+        CirrayError: raised by the embedding callable, such as for a picture that cannot be decoded.
     """
     missing = store.missing(list(items))
     if not missing:
         return 0
     rows = max(1, min(settings.shard_rows, -(-len(missing) // actors)))
     shards = [missing[start : start + rows] for start in range(0, len(missing), rows)]
-    with bar(len(missing), label, "rows") as shown:
+    work = _Work(make, store, settings.batch_size)
+    with bar(len(missing), label, "rows") as progress:
         if len(missing) <= inline and not gpus:
-            filler = _Filler(make, store, settings.batch_size)
+            filler = _Filler(work)
             for shard in shards:
-                shown.update(filler.shard(shard, [items[key] for key in shard]))
+                progress.update(filler.write_shard(shard, [items[key] for key in shard]))
         else:
-            _fill_with_actors((make, store, settings.batch_size), shards, items, actors, gpus, shown)
+            _fill_with_actors(work, shards, items, actors, gpus, progress)
     return len(missing)
 
 
 def _fill_with_actors(
-    arguments: tuple[Callable[[], Embed], FeatureStore, int],
+    work: _Work,
     shards: Sequence[Sequence[str]],
     items: Mapping[str, str],
     actors: int,
     gpus: float,
-    shown: tqdm,
+    progress: tqdm,
 ) -> None:
-    """Keeps each actor busy with one shard until none is left."""
-    left = iter(shards)
-    count = min(actors, len(shards))
+    """Gives each actor one shard at a time until none is left. Ray restarts a dead actor and repeats its shard."""
     actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=3, max_task_retries=3)(_Filler)
-    pool = [actor.remote(*arguments) for _ in range(count)]
-    running = {_start(worker, shard, items): worker for worker, shard in zip(pool, islice(left, count), strict=True)}
+    workers = [actor.remote(work) for _ in range(min(actors, len(shards)))]
     try:
-        while running:
-            ready, _ = ray.wait(list(running), num_returns=1)
-            worker = running.pop(ready[0])
-            shown.update(_result(ready[0]))
-            shard = next(left, None)
-            if shard is not None:
-                running[_start(worker, shard, items)] = worker
-    finally:
-        for worker in pool:
-            ray.kill(worker)
-
-
-def _start(worker: ray.actor.ActorHandle, shard: Sequence[str], items: Mapping[str, str]) -> ray.ObjectRef:
-    return worker.shard.remote(shard, [items[key] for key in shard])
-
-
-def _result(ref: ray.ObjectRef) -> int:
-    try:
-        rows: int = ray.get(ref)
+        for rows in ActorPool(workers).map_unordered(
+            lambda worker, keys: worker.write_shard.remote(keys, [items[key] for key in keys]), list(shards)
+        ):
+            progress.update(rows)
     except RayTaskError as error:
         if isinstance(error.cause, CirrayError):
             raise error.cause from None
         raise
-    return rows
+    finally:
+        for worker in workers:
+            ray.kill(worker)

@@ -1,14 +1,14 @@
-"""The embedded backend at a URI: generations are built and searched in a mirror, and kept in an object store.
+"""The embedded backend at a URI: generations are stored in an object store, built and searched in a local mirror.
 
 URI/
-├── published.json                  which generation is searched; written last
+├── published.json                  name of the published generation
 └── generations/NAME/
-    ├── shard.tar.zst               Qdrant Edge's files, as one object
-    └── generation.json             the manifest, written after it: it exists means complete
+    ├── shard.tar.zst               Qdrant Edge's files, one archive
+    └── generation.json             the manifest, written last: marks the generation as complete
 
-A machine that searches fetches a generation in full before it opens it. Object stores have no locks, and pyarrow no
-writes on a condition: two jobs of one machine are kept apart by the mirror's lock, and two of different machines only
-by this: who finds that another generation was published meanwhile publishes nothing.
+A machine downloads a whole generation before it opens it. Jobs on one machine exclude each other by the lock of the
+mirror. Across machines there is no lock, as object stores have none and pyarrow no conditional writes: `publish` fails
+if another job has published since `lock` was taken.
 """
 
 from __future__ import annotations
@@ -24,55 +24,57 @@ from pathlib import Path
 from typing import IO, Any
 
 from cirray.errors import SearchIndexError
-from cirray.index.backend import Generation, name_at
-from cirray.index.edge import GENERATIONS, MANIFEST, POINTER, SHARD, EdgeBackend, EdgeWriter
+from cirray.index.backend import Generation, time_prefix
+from cirray.index.edge import GENERATIONS, POINTER, EdgeBackend
+from cirray.index.edge_shard import MANIFEST, SHARD, EdgeWriter
 from cirray.storage.archive import SUFFIX, pack, unpack
-from cirray.storage.location import Remote, mirror_of
+from cirray.storage.location import Location
+from cirray.storage.remote import Remote
 
 PACKED = f"{SHARD}{SUFFIX}"
-# What is unfinished for so long is nobody's work any more; younger, it may be another machine's.
+# Unfinished generations of this age are deleted; younger ones may still be written by another machine.
 ABANDONED = timedelta(days=1)
 
 
 class RemoteEdgeBackend(EdgeBackend):
-    """Generations at a URI; `root` is its mirror.
+    """Generations at a URI; `root` is the local mirror.
 
     Raises:
-        LocationError: from any call: the URI cannot be reached.
+        LocationError: by any method: the URI cannot be reached.
     """
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(mirror_of(uri))
-        self._remote = Remote(uri)
-        self.where = self._remote.uri
-        self._seen: str | None = None
+    def __init__(self, location: Location) -> None:
+        super().__init__(location.local)
+        self._remote = Remote(str(location))
+        self.where = str(location)
+        self._published_at_lock: str | None = None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """See `IndexBackend`. Keeps out the jobs of this machine; `publish` notices those of others."""
+        """See `IndexBackend`. Excludes jobs on this machine; `publish` detects those on others."""
         with super().lock():
-            self._seen = self.published()
+            self._published_at_lock = self.published()
             yield
 
     def publish(self, name: str) -> None:
         """See `IndexBackend`.
 
         Raises:
-            SearchIndexError: a job of another machine has published since `lock` began.
+            SearchIndexError: a job on another machine has published since the lock was taken.
         """
         self.read(name)
         published = self.published()
-        if self._held is not None and published != self._seen:
+        if self._lock_file is not None and published != self._published_at_lock:
             raise SearchIndexError(
-                f"{self.where}: another job has published {published} meanwhile, and {name} was not published: "
-                f"let one indexing job run at a time, and run this one again"
+                f"{self.where}: another job published {published} while this one ran; {name} was not published: run "
+                f"one indexing job at a time, and run this one again"
             )
         self._remote.write(POINTER, json.dumps({"generation": name}).encode())
-        self._seen = name
+        self._published_at_lock = name
 
     def discard(self, name: str) -> None:
         """See `IndexBackend`."""
-        self._remote.delete(f"{GENERATIONS}/{name}/{MANIFEST}")  # from here on nobody takes it for complete
+        self._remote.delete(f"{GENERATIONS}/{name}/{MANIFEST}")  # first: marks it as incomplete
         self._remote.drop(f"{GENERATIONS}/{name}")
         shutil.rmtree(self._folder(name), ignore_errors=True)
 
@@ -82,18 +84,18 @@ class RemoteEdgeBackend(EdgeBackend):
     def _complete(self) -> list[str]:
         return sorted(name.split("/")[1] for name in self._remote.names(GENERATIONS) if name.endswith(f"/{MANIFEST}"))
 
-    def _here(self, name: str) -> Path:
-        """Fetches a complete generation; it appears in the mirror in full or not at all."""
+    def _local_folder(self, name: str) -> Path:
+        """Downloads a complete generation to the mirror, atomically, unless it is there; returns its folder."""
         folder = self._folder(name)
         if not (folder / MANIFEST).is_file():
-            self._forget_before(name)
+            self._evict_before(name)
             loading = self.root / f".{name}.{uuid.uuid4().hex}"
             try:
                 self._fetch(name, loading)
                 folder.parent.mkdir(exist_ok=True)
                 loading.rename(folder)
             except OSError:
-                if not (folder / MANIFEST).is_file():  # else another process of this machine was faster
+                if not (folder / MANIFEST).is_file():  # else another process downloaded it first
                     raise
             finally:
                 shutil.rmtree(loading, ignore_errors=True)
@@ -106,8 +108,8 @@ class RemoteEdgeBackend(EdgeBackend):
             unpack(stream, size, folder / SHARD, f"fetching {self.where}, generation {name}")
         self._remote.get(manifest, folder / MANIFEST)
 
-    def _forget_before(self, name: str) -> None:
-        """Deletes mirrored generations that are not kept any more. Younger ones may be this machine's own work."""
+    def _evict_before(self, name: str) -> None:
+        """Deletes from the mirror older generations that no longer exist at the URI, and abandoned downloads."""
         for loading in self.root.glob(".*"):
             if time.time() - loading.stat().st_mtime > ABANDONED.total_seconds():
                 shutil.rmtree(loading, ignore_errors=True)
@@ -116,12 +118,12 @@ class RemoteEdgeBackend(EdgeBackend):
             if folder.name < name and folder.name not in complete:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _drop_unfinished(self) -> None:
+    def _delete_unfinished(self) -> None:
         complete = self._complete()
         for folder in self.root.glob(f"{GENERATIONS}/*"):
             if folder.name not in complete:
                 shutil.rmtree(folder)
-        abandoned = name_at(datetime.now(UTC) - ABANDONED)
+        abandoned = time_prefix(datetime.now(UTC) - ABANDONED)
         for name in {path.split("/")[1] for path in self._remote.names(GENERATIONS)}:
             if name < abandoned and name not in complete:
                 self._remote.drop(f"{GENERATIONS}/{name}")
@@ -131,7 +133,7 @@ class RemoteEdgeBackend(EdgeBackend):
 
 
 class RemoteEdgeWriter(EdgeWriter):
-    """Fills one folder of the mirror, and sends it when it is complete; see `Writer`."""
+    """Fills a folder of the mirror and uploads it when complete; see `Writer`."""
 
     def __init__(self, folder: Path, plan: Generation, copied: bool, lock: IO[str] | None, remote: Remote) -> None:
         super().__init__(folder, plan, copied, lock)

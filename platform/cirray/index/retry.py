@@ -1,7 +1,7 @@
-"""Calls of a Qdrant client that try again when that may help, and fail in our own types.
+"""A Qdrant client that retries transient errors and maps the rest to SearchIndexError.
 
-The client retries nothing itself, a timeout reaches its user with an empty message, and one of its errors cannot be
-pickled, which Ray would need. All calls of ours may be repeated: they name what they write.
+qdrant_client itself does not retry, reports timeouts with an empty message, and raises an error that cannot be pickled,
+which Ray needs. Every call made through here is idempotent, so that it may be repeated.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ ATTEMPTS = 4
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 2.0
 _PORT = ", and that its gRPC port can be reached too (6334)"
-_BUSY = {408, 429, 502, 503, 504} | {
+_TRANSIENT = {408, 429, 502, 503, 504} | {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
-_GARBAGE = (json.JSONDecodeError, UnicodeDecodeError)
-_KEY_REFUSED = {401, 403, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+_DECODE_ERRORS = (json.JSONDecodeError, UnicodeDecodeError)
+_UNAUTHORIZED = {401, 403, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
-class Calls:
-    """A client's methods, called by name; each up to `attempts` times."""
+class RetryingClient:
+    """Calls the methods of a QdrantClient by name, with up to `attempts` attempts each."""
 
     def __init__(self, client: QdrantClient, where: str, attempts: int = ATTEMPTS) -> None:
         self.client = client
@@ -40,14 +40,14 @@ class Calls:
         self.attempts = attempts
 
     def call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Calls a method of the client, again and again with growing, random waits.
+        """Calls a method of the client; retries transient errors with randomised exponential backoff.
 
         Raises:
-            IndexUnavailableError: the server did not answer, or was too busy, each time.
-            SearchIndexError: it refused; trying again would not help.
+            IndexUnavailableError: every attempt failed with a transient error (no answer, timeout, overload).
+            SearchIndexError: the server rejected the request.
         """
         retrying = Retrying(
-            retry=retry_if_exception(_is_temporary),
+            retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(self.attempts),
             wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
             reraise=True,
@@ -55,28 +55,28 @@ class Calls:
         try:
             return retrying(getattr(self.client, method), *arguments, **named)
         except (ResponseHandlingException, UnexpectedResponse, QdrantException, grpc.RpcError) as error:
-            raise self._ours(method, error) from None
-        except _GARBAGE as error:
-            raise self._ours(method, error) from None
-        except ValueError as error:  # how the client's local mode says that something is not there
+            raise self._mapped_error(method, error) from None
+        except _DECODE_ERRORS as error:
+            raise self._mapped_error(method, error) from None
+        except ValueError as error:  # raised by the client's local mode for a missing collection
             raise SearchIndexError(f"{self.where}: {method}: {error}") from None
 
-    def _ours(self, method: str, error: Exception) -> SearchIndexError:
-        if _is_temporary(error):
+    def _mapped_error(self, method: str, error: Exception) -> SearchIndexError:
+        if _is_transient(error):
             return IndexUnavailableError(
                 f"{self.where}: {method} failed {self.attempts} times ({_reason(error)}): check that Qdrant runs "
                 f"there and that QDRANT_URL is right{_PORT if isinstance(error, grpc.RpcError) else ''}"
             )
-        if _status(error) in _KEY_REFUSED:
+        if _status(error) in _UNAUTHORIZED:
             return SearchIndexError(f"{self.where}: the key was refused: set QDRANT_API_KEY")
         return SearchIndexError(f"{self.where}: {method}: {_reason(error)}")
 
 
-def _is_temporary(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, (UnexpectedResponse, grpc.RpcError)):
-        return _status(error) in _BUSY
-    # The client raises QdrantException for "too many requests" too, when it cannot read how long to wait.
-    return isinstance(error, (ResponseHandlingException, QdrantException, *_GARBAGE))
+        return _status(error) in _TRANSIENT
+    # The client also raises QdrantException for "too many requests" without a valid Retry-After.
+    return isinstance(error, (ResponseHandlingException, QdrantException, *_DECODE_ERRORS))
 
 
 def _status(error: BaseException) -> Any:
@@ -87,8 +87,8 @@ def _status(error: BaseException) -> Any:
 
 def _reason(error: Exception) -> str:
     cause = error.source if isinstance(error, ResponseHandlingException) else error
-    if isinstance(cause, (ValidationError, *_GARBAGE)):
-        return "what answered is not Qdrant, or another version of it"
+    if isinstance(cause, (ValidationError, *_DECODE_ERRORS)):
+        return "the response is not from Qdrant, or from an incompatible version"
     if cause is not error:
         return f"{type(cause).__name__} {cause}".strip()
     if isinstance(error, grpc.Call):

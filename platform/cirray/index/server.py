@@ -1,8 +1,11 @@
-"""The server backend: a generation a collection, published by moving an alias.
+"""The server backend: one collection per generation, published by moving an alias.
 
-Collections are named COLLECTION--GENERATION; the alias COLLECTION points at the published one. The manifest is the
-collection's metadata (Qdrant 1.16 or later). A collection that a killed job left unfinished is gone on with: points
-are named after their items, so nothing is there twice.
+Collections are named COLLECTION--GENERATION; the alias COLLECTION points to the published one. The manifest is stored
+in the collection's metadata (Qdrant 1.16 or later). An unfinished collection of an interrupted job is continued; point
+ids derive from item ids, so there are no duplicates.
+
+The server has no locks. A writer stores a heartbeat in its collection's metadata every BEAT_S seconds; a collection
+whose heartbeat does not change within ALIVE_S seconds is abandoned.
 """
 
 from __future__ import annotations
@@ -21,31 +24,32 @@ import numpy as np
 from pydantic import ValidationError
 from qdrant_client import QdrantClient, models
 
-from cirray.config.indexing import Indexing
+from cirray.config.indexing import IndexAccess
 from cirray.console.log import log
 from cirray.errors import IndexUnavailableError, SearchIndexError
 from cirray.index.backend import Generation, same_build
-from cirray.index.items import Item, point_id, unit_rows
-from cirray.index.reader import GenerationHistory, PointReader, digests
-from cirray.index.retry import ATTEMPTS, Calls
-from cirray.index.translate import FilterTypes
+from cirray.index.items import NUMBER, PRODUCT, Item
+from cirray.index.reader import BaseBackend, digests
+from cirray.index.retry import ATTEMPTS, RetryingClient
+from cirray.index.server_points import (
+    FILTER_CLASSES,
+    ServerReader,
+    delete,
+    metadata_of,
+    quantization_config,
+    scroll,
+    upsert,
+)
+from cirray.index.translate import translate
 
 SEPARATOR = "--"
 GRPC_PORT = 6334
 _GRPC_WAIT_S = 2.0
 _CONNECTIONS = 64
 GREEN_EVERY_S = 0.5
-BEAT_S = 5.0
-ALIVE_S = 20.0
+BEAT_S = 5.0  # interval of a writer's heartbeat
+ALIVE_S = 20.0  # a writer without a heartbeat for this time is dead
 
-_FILTER_TYPES = FilterTypes(
-    filter=models.Filter,
-    field=models.FieldCondition,
-    range=models.Range,
-    has_id=lambda ids: models.HasIdCondition(has_id=ids),
-    value=lambda value: models.MatchValue(value=value),
-    any_of=lambda values: models.MatchAny(any=values),
-)
 _KINDS = {
     "keyword": models.PayloadSchemaType.KEYWORD,
     "number": models.PayloadSchemaType.FLOAT,
@@ -53,14 +57,14 @@ _KINDS = {
 }
 
 
-def connect_backend(url: str, api_key: str | None, settings: Indexing, grpc_port: int = GRPC_PORT) -> ServerBackend:
-    """Connects to a Qdrant server: REST for searches; for bulk uploads gRPC, where its port can be reached, else REST.
+def connect_backend(url: str, api_key: str | None, settings: IndexAccess, grpc_port: int = GRPC_PORT) -> ServerBackend:
+    """Connects to a Qdrant server: searches use REST; bulk uploads use gRPC if its port is reachable, else REST.
 
     Raises:
         SearchIndexError: the URL or the key is wrong, or the server is too old.
-        IndexUnavailableError: nothing answers there.
+        IndexUnavailableError: the server does not answer.
     """
-    # For localhost the client turns keep-alive off and opens a connection a request, unless it is told the limits.
+    # Without explicit limits the client disables keep-alive for localhost.
     limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS // 2)
     shared: dict[str, Any] = {"url": url, "api_key": api_key, "timeout": int(settings.timeout_s) or 1}
     where = without_password(url)
@@ -74,18 +78,18 @@ def connect_backend(url: str, api_key: str | None, settings: Indexing, grpc_port
     where = without_password(url)
     backend = ServerBackend(rest, rest, settings.collection, where, settings.attempts)
     backend.check_version()
-    backend.published()  # the version is told to anybody, this is not
+    backend.published()  # checks the key: the version needs none
     if not _listens(urlsplit(url).hostname or "", grpc_port):
         log(
-            f"{where}: nothing answers on the gRPC port {grpc_port} (QDRANT_GRPC_PORT): uploads go by REST, about half "
-            f"as fast"
+            f"{where}: the gRPC port {grpc_port} (QDRANT_GRPC_PORT) is unreachable: uploads use REST, at about half "
+            f"the speed"
         )
         return backend
     return ServerBackend(rest, bulk, settings.collection, where, settings.attempts)
 
 
 def without_password(url: str) -> str:
-    """Returns a URL as people and logs may see it."""
+    """Removes user name and password from a URL."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else url.rpartition("@")[2]
 
@@ -98,15 +102,15 @@ def _listens(host: str, port: int) -> bool:
     return True
 
 
-class ServerBackend(GenerationHistory):
+class ServerBackend(BaseBackend):
     """Generations as collections of one server.
 
     Args:
-        rest: client for everything but uploads.
+        rest: client for everything except uploads.
         bulk: client for uploads.
-        collection: the alias.
-        where: what errors call the server.
-        attempts: how often a call is tried.
+        collection: name of the alias, and prefix of the collections.
+        where: display name of the server.
+        attempts: attempts per call.
     """
 
     def __init__(
@@ -114,12 +118,16 @@ class ServerBackend(GenerationHistory):
     ) -> None:
         self.collection = collection
         self.where = f"{where}, collection {collection}"
-        self.searches = _CONNECTIONS // 2
-        self._rest = Calls(rest, self.where, attempts)
-        self._bulk = Calls(bulk, self.where, attempts)
+        self.search_threads = _CONNECTIONS // 2
+        self._rest = RetryingClient(rest, self.where, attempts)
+        self._bulk = RetryingClient(bulk, self.where, attempts)
 
     def check_version(self) -> None:
-        """Raises SearchIndexError if the server does not keep metadata."""
+        """Checks that the server supports collection metadata.
+
+        Raises:
+            SearchIndexError: it is older than Qdrant 1.16.
+        """
         version = self._rest.call("info").version
         numbers = re.match(r"(\d+)\.(\d+)", version)
         if numbers is None or (int(numbers[1]), int(numbers[2])) < (1, 16):
@@ -127,12 +135,12 @@ class ServerBackend(GenerationHistory):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """See `IndexBackend`. Nothing is locked: `create` looks for the signs of life of another job."""
+        """See `IndexBackend`. Does not lock: `create` checks for the heartbeat of another writer."""
         yield
 
     def create(self, plan: Generation) -> ServerWriter:
-        """See `IndexBackend`. A collection under work shows a beat; one without is left over."""
-        self._wait_for_others()
+        """See `IndexBackend`. Continues or deletes the unfinished collections of interrupted jobs."""
+        self._check_other_writers()
         left = None
         for name, found, complete in self._all():
             if complete:
@@ -178,11 +186,11 @@ class ServerBackend(GenerationHistory):
 
     def put(self, name: str, items: Sequence[Item], features: np.ndarray) -> None:
         """See `WritableBackend`."""
-        _upsert(self._bulk, self._served(name), self.read(name).dim, items, features)
+        upsert(self._bulk, self._served(name), self.read(name), items, features)
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
         """See `WritableBackend`."""
-        _delete(self._rest, self._served(name), ids)
+        delete(self._rest, self._served(name), self.read(name), ids)
 
     def _served(self, name: str) -> str:
         """Returns the collection of the published generation, which must be the one that the caller searches."""
@@ -191,20 +199,20 @@ class ServerBackend(GenerationHistory):
             raise IndexUnavailableError(f"{self.where}: {name} is not published any more, {published} is: try again")
         return self.collection + SEPARATOR + name
 
-    def _wait_for_others(self) -> None:
-        """Raises SearchIndexError if an unfinished collection is being worked on: if its beat goes on."""
-        before = self._beats()
+    def _check_other_writers(self) -> None:
+        """Raises SearchIndexError if the heartbeat of an unfinished collection advances within ALIVE_S seconds."""
+        before = self._heartbeats()
         if not any(before.values()):
             return
-        log(f"{self.where}: a job was writing here; waiting {ALIVE_S:g} s to see whether it still does")
+        log(f"{self.where}: found an unfinished generation; waiting {ALIVE_S:g} s to check that no job writes it")
         time.sleep(ALIVE_S)
-        alive = [name for name, beat in self._beats().items() if beat != before.get(name)]
+        alive = [name for name, beat in self._heartbeats().items() if beat != before.get(name)]
         if alive:
             raise SearchIndexError(f"another job is writing {alive[0]} at {self.where}: wait for it, or stop it")
 
-    def _beats(self) -> dict[str, float]:
+    def _heartbeats(self) -> dict[str, float]:
         unfinished = [name for name, _, complete in self._all() if not complete]
-        return {name: _metadata(self._rest, name).get("beat", 0.0) for name in unfinished}
+        return {name: metadata_of(self._rest, name).get("beat", 0.0) for name in unfinished}
 
     def _published_collection(self) -> str | None:
         aliases = self._rest.call("get_aliases").aliases
@@ -222,8 +230,8 @@ class ServerBackend(GenerationHistory):
         return found
 
     def _all(self) -> list[tuple[str, Generation | None, bool]]:
-        """Returns (collection, manifest, complete) of ours, oldest first. One that cannot be read counts as complete:
-        another version of cirray may have made it, and it must not be deleted."""
+        """Returns (collection, manifest, complete) of this index's collections, oldest first. One with an unreadable
+        manifest counts as complete, so that it is not deleted: another version of cirray may have written it."""
         return [(name, *self._manifest(name)) for name in self._names()]
 
     def _names(self) -> list[str]:
@@ -231,7 +239,7 @@ class ServerBackend(GenerationHistory):
         return sorted(name for name in names if name.startswith(self.collection + SEPARATOR))
 
     def _manifest(self, collection: str) -> tuple[Generation | None, bool]:
-        metadata = _metadata(self._rest, collection)
+        metadata = metadata_of(self._rest, collection)
         complete = metadata.get("complete") is not False
         try:
             return Generation.model_validate(metadata["manifest"]), complete
@@ -251,46 +259,49 @@ class ServerBackend(GenerationHistory):
                     m=hnsw.m, ef_construct=hnsw.ef_construct, full_scan_threshold=threshold
                 ),
                 optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold),
-                quantization_config=_quantization(plan.settings.quantization),
+                quantization_config=quantization_config(plan.settings.quantization),
                 metadata={"manifest": plan.model_dump(mode="json"), "complete": False},
             )
         except SearchIndexError:
-            # Tried again after an answer that was lost, it finds the collection that it has made itself.
+            # A retry after a lost response finds the collection that the first attempt created.
             if name in known or name not in self._names():
                 raise
 
     def _index_attributes(self, plan: Generation) -> None:
-        """Creates the payload indexes; a killed run may have left out some."""
+        """Creates the payload indexes, of which an interrupted run may lack some."""
         name = self._name(plan)
         kinds = {attribute.name: attribute.kind for attribute in plan.attributes}
+        if plan.grouped:
+            self._rest.call("create_payload_index", name, PRODUCT, models.PayloadSchemaType.KEYWORD)
+            self._rest.call("create_payload_index", name, NUMBER, models.PayloadSchemaType.FLOAT)
         for attribute in plan.indexed:
             self._rest.call("create_payload_index", name, f"attributes.{attribute}", _KINDS[kinds[attribute]])
 
 
 class ServerWriter:
-    """Fills one collection; see `Writer`."""
+    """Fills one collection and keeps its heartbeat; see `Writer`."""
 
-    def __init__(self, rest: Calls, bulk: Calls, collection: str, plan: Generation) -> None:
+    def __init__(self, rest: RetryingClient, bulk: RetryingClient, collection: str, plan: Generation) -> None:
         self.generation = plan
         self._rest = rest
         self._bulk = bulk
         self._collection = collection
-        self._beaten = 0.0
+        self._last_beat = 0.0
         self._beat()
 
     def state(self) -> dict[str, str]:
         """See `Writer`."""
         self._beat()
-        return digests(partial(_scroll, self._rest, self._collection))
+        return digests(partial(scroll, self._rest, self._collection))
 
     def upload(self, items: Sequence[Item], features: np.ndarray) -> None:
         """See `Writer`."""
         self._beat()
-        _upsert(self._bulk, self._collection, self.generation.dim, items, features)
+        upsert(self._bulk, self._collection, self.generation, items, features)
 
     def remove(self, ids: Sequence[str]) -> None:
         """See `Writer`."""
-        _delete(self._rest, self._collection, ids)
+        delete(self._rest, self._collection, self.generation, ids)
 
     def finish(self, details: Mapping[str, Any]) -> Generation:
         """See `Writer`. Waits until the server has built the graph."""
@@ -298,112 +309,24 @@ class ServerWriter:
             if info.status == models.CollectionStatus.RED:
                 raise SearchIndexError(f"collection {self._collection} failed: {info.optimizer_status}")
             if info.status == models.CollectionStatus.GREY:
-                # A server that was started anew builds nothing until a collection is changed.
+                # After a restart the server resumes optimisation only when a collection is updated.
                 nothing = models.OptimizersConfigDiff()
                 self._rest.call("update_collection", self._collection, optimizers_config=nothing)
             self._beat()
             time.sleep(GREEN_EVERY_S)
-        count = self._rest.call("count", self._collection, exact=True).count
+        wanted = translate(None, FILTER_CLASSES, only_main=self.generation.grouped)
+        count = self._rest.call("count", self._collection, count_filter=wanted, exact=True).count
         done = self.generation.model_copy(update={"count": count, "details": dict(details)})
         metadata = {"manifest": done.model_dump(mode="json"), "complete": True}
         self._rest.call("update_collection", self._collection, metadata=metadata)
         return done
 
     def close(self) -> None:
-        """See `Writer`. Takes the sign of life away, so that the next job need not wait."""
+        """See `Writer`. Clears the heartbeat, so that the next job need not wait."""
         self._rest.call("update_collection", self._collection, metadata={"beat": 0.0})
 
     def _beat(self) -> None:
-        """Shows other jobs that this one lives."""
-        if time.monotonic() - self._beaten > BEAT_S:
-            self._beaten = time.monotonic()
+        """Updates the heartbeat if BEAT_S seconds have passed."""
+        if time.monotonic() - self._last_beat > BEAT_S:
+            self._last_beat = time.monotonic()
             self._rest.call("update_collection", self._collection, metadata={"beat": time.time()})
-
-
-class ServerReader(PointReader):
-    """Searches one collection."""
-
-    def __init__(self, rest: Calls, collection: str, generation: Generation) -> None:
-        super().__init__(generation, _FILTER_TYPES)
-        self._rest = rest
-        self._collection = collection
-        settings = generation.settings
-        rescore = models.QuantizationSearchParams(rescore=True, oversampling=settings.oversampling)
-        quantized = settings.quantization != "none"
-        self._params = models.SearchParams(hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None)
-
-    def close(self) -> None:
-        """See `Reader`. The connection is the backend's."""
-
-    def _nearest(self, rows: np.ndarray, limit: int, offset: int, wanted: Any) -> Sequence[Sequence[Any]]:
-        requests = [
-            models.QueryRequest(
-                query=row.tolist(),
-                limit=limit,
-                offset=offset,
-                filter=wanted,
-                params=self._params,
-                with_payload=True,
-            )
-            for row in rows
-        ]
-        return [answer.points for answer in self._rest.call("query_batch_points", self._collection, requests)]
-
-    def _retrieve(self, points: list[Any], with_vectors: bool) -> Sequence[Any]:
-        found: Sequence[Any] = self._rest.call(
-            "retrieve", self._collection, points, with_payload=True, with_vectors=with_vectors
-        )
-        return found
-
-    def _scroll(self, limit: int, cursor: Any, wanted: Any, payload: Any) -> tuple[Sequence[Any], Any]:
-        return _scroll(self._rest, self._collection, limit, cursor, wanted, payload)
-
-    def _count(self, wanted: Any) -> int:
-        count: int = self._rest.call("count", self._collection, count_filter=wanted, exact=True).count
-        return count
-
-
-def _upsert(calls: Calls, collection: str, dim: int, items: Sequence[Item], features: np.ndarray) -> None:
-    units, norms = unit_rows(features, dim, [item.id for item in items])
-    if not items:  # the server refuses to do nothing
-        return
-    points = [
-        models.PointStruct(id=point_id(item.id), vector=unit.tolist(), payload=item.payload(float(norm)))
-        for item, unit, norm in zip(items, units, norms, strict=True)
-    ]
-    calls.call("upsert", collection, points, wait=True)
-
-
-def _delete(calls: Calls, collection: str, ids: Sequence[str]) -> None:
-    if not ids:
-        return
-    selector = models.PointIdsList(points=[point_id(identifier) for identifier in ids])
-    calls.call("delete", collection, selector, wait=True)
-
-
-def _metadata(calls: Calls, collection: str) -> dict[str, Any]:
-    return calls.call("get_collection", collection).config.metadata or {}
-
-
-def _scroll(
-    calls: Calls, collection: str, limit: int, cursor: Any, wanted: Any, payload: Any
-) -> tuple[Sequence[Any], Any]:
-    points, following = calls.call(
-        "scroll",
-        collection,
-        scroll_filter=wanted,
-        limit=limit,
-        offset=cursor,
-        with_payload=payload,
-        with_vectors=False,
-    )
-    return points, following
-
-
-def _quantization(name: str) -> Any:
-    if name == "int8":
-        scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
-        return models.ScalarQuantization(scalar=scalar)
-    if name == "binary":
-        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
-    return None

@@ -1,4 +1,4 @@
-"""Our filters in Qdrant's types. The embedded engine and the client name the same things in classes of their own."""
+"""Translates `Filter` to Qdrant's filters, with the classes of either Qdrant Edge or the server's client."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cirray.data.filters import Bounds, Condition, Filter
-from cirray.index.items import point_id
+from cirray.index.items import NUMBER, PRODUCT, point_id
 
 
 @dataclass(frozen=True, slots=True)
-class FilterTypes:
-    """Qdrant's classes: `qdrant_edge` or `qdrant_client.models`; `value` and `any_of` make their matches."""
+class FilterClasses:
+    """The filter classes of `qdrant_edge` or `qdrant_client.models`; `value` and `any_of` build match conditions."""
 
     filter: Any
     field: Any
@@ -21,29 +21,50 @@ class FilterTypes:
     any_of: Any
 
 
-def translate(filter: Filter | None, without: str | None, types: FilterTypes) -> Any:
-    """Returns Qdrant's filter for ours, leaving out one item; None when nothing is asked."""
+def translate(
+    filter: Filter | None,
+    classes: FilterClasses,
+    without: str | None = None,
+    product: str | None = None,
+    only_main: bool = False,
+) -> Any:
+    """Returns Qdrant's filter for `filter`; None if there is no condition.
+
+    Args:
+        filter: conditions on attributes.
+        classes: the filter classes of this Qdrant library.
+        without: id of an item that is excluded.
+        product: id of a product that is excluded.
+        only_main: whether to exclude all pictures but the main one of each item.
+    """
     must: list[Any] = []
-    must_not: list[Any] = [types.has_id([point_id(without)])] if without is not None else []
+    must_not: list[Any] = []
+    left_out = [point_id(identifier) for identifier in (without, product) if identifier is not None]
+    if left_out:
+        must_not.append(classes.has_id(left_out))
+    if product is not None:
+        must_not.append(classes.field(key=PRODUCT, match=classes.any_of([product])))
+    if only_main:
+        must_not.append(classes.field(key=NUMBER, range=classes.range(gte=1)))
     for name, condition in (filter.root if filter else {}).items():
-        wanted, unwanted = _conditions(f"attributes.{name}", condition, types)
+        wanted, unwanted = _conditions(f"attributes.{name}", condition, classes)
         must += wanted
         must_not += unwanted
     if not must and not must_not:
         return None
-    return types.filter(must=must or None, must_not=must_not or None)
+    return classes.filter(must=must or None, must_not=must_not or None)
 
 
-def _conditions(key: str, condition: Condition, types: FilterTypes) -> tuple[list[Any], list[Any]]:
+def _conditions(key: str, condition: Condition, classes: FilterClasses) -> tuple[list[Any], list[Any]]:
     if not isinstance(condition, Bounds):
-        return [_any_of(key, condition, types)], []
-    wanted = [types.field(key=key, range=types.range(**_tightest(condition)))] if condition.has_range else []
-    unwanted = [] if condition.excluded is None else [_any_of(key, condition.excluded, types)]
+        return [_any_of(key, condition, classes)], []
+    wanted = [classes.field(key=key, range=classes.range(**_tightest(condition)))] if condition.has_range else []
+    unwanted = [] if condition.excluded is None else [_any_of(key, condition.excluded, classes)]
     return wanted, unwanted
 
 
 def _tightest(bounds: Bounds) -> dict[str, Any]:
-    """Qdrant's payload indexes look at one bound a side only."""
+    """Reduces the bounds to one per side: Qdrant's payload indexes ignore the second."""
     gt, gte, lt, lte = bounds.gt, bounds.gte, bounds.lt, bounds.lte
     if gt is not None and gte is not None:
         gt, gte = (None, gte) if gte > gt else (gt, None)
@@ -52,16 +73,16 @@ def _tightest(bounds: Bounds) -> dict[str, Any]:
     return {"gt": gt, "gte": gte, "lt": lt, "lte": lte}
 
 
-def _any_of(key: str, condition: Any, types: FilterTypes) -> Any:
+def _any_of(key: str, condition: Any, classes: FilterClasses) -> Any:
     values = condition if isinstance(condition, list) else [condition]
     texts = [value for value in values if isinstance(value, str)]
-    ways = [types.field(key=key, match=types.any_of(texts))] if texts else []
-    ways += [_equals(key, value, types) for value in values if not isinstance(value, str)]
-    return ways[0] if len(ways) == 1 else types.filter(should=ways)
+    ways = [classes.field(key=key, match=classes.any_of(texts))] if texts else []
+    ways += [_equals(key, value, classes) for value in values if not isinstance(value, str)]
+    return ways[0] if len(ways) == 1 else classes.filter(should=ways)
 
 
-def _equals(key: str, value: bool | int | float, types: FilterTypes) -> Any:
+def _equals(key: str, value: bool | int | float, classes: FilterClasses) -> Any:
     if isinstance(value, bool):
-        return types.field(key=key, match=types.value(value))
-    # A number equals 10 whether it was stored as 10 or as 10.0; Qdrant's match does not think so.
-    return types.field(key=key, range=types.range(gte=value, lte=value))
+        return classes.field(key=key, match=classes.value(value))
+    # A range, as Qdrant's match distinguishes 10 from 10.0.
+    return classes.field(key=key, range=classes.range(gte=value, lte=value))

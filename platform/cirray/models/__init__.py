@@ -1,1 +1,1 @@
-"""CLIP, combining functions, losses, and the bundle that holds a trained model."""
+"""CLIP encoders, combining functions, the contrastive loss, and model bundles."""

@@ -1,9 +1,10 @@
-"""What a bundle folder consists of, for those who need its manifest but no model (and no import of torch).
+"""Layout and manifest of a bundle folder, importable without torch.
 
 bundle/
-├── encoder/                 CLIP after training (open_clip's local-dir format)
-├── combining.safetensors    the combining function; absent for Sum
-└── model.json               the manifest, written last: it exists means the bundle is complete
+├── encoder/                     CLIP after training (open_clip's local-dir format)
+├── pretrained_text.safetensors  text tower before stage 1: the tensors that differ from encoder/; absent if none does
+├── combining.safetensors        the combining function; absent for Sum
+└── model.json                   the manifest, written last: marks the bundle as complete
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from cirray.storage.files import read_json
 
 MANIFEST = "model.json"
 COMBINING = "combining.safetensors"
+PRETRAINED_TEXT = "pretrained_text.safetensors"
+# The manifest's key of the fingerprint of that text tower; absent if the bundle has one text tower.
+PRETRAINED_TEXT_FINGERPRINT = "pretrained_text_fingerprint"
 FORMAT = 1
 
 
 def read_bundle(folder: Path) -> dict[str, Any]:
-    """Returns a bundle's manifest without building the model.
+    """Reads a bundle's manifest, without the model.
 
     Raises:
-        BundleError: the folder is no complete bundle of a format this version reads.
+        BundleError: the bundle is incomplete or damaged, or of a format that this version cannot read.
     """
     if not (folder / MANIFEST).is_file():
         raise BundleError(
-            f"{folder} is no complete model bundle ({MANIFEST} is missing): give the bundle folder of a finished "
+            f"{folder} is not a complete model bundle ({MANIFEST} is missing): give the bundle folder of a finished "
             f"training, OUTPUT/bundle"
         )
     try:
@@ -36,6 +40,6 @@ def read_bundle(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{folder / MANIFEST} is damaged ({error}): copy the bundle again") from None
     if manifest.get("format") != FORMAT:
         raise BundleError(
-            f"{folder / MANIFEST}: format {manifest.get('format')} is not {FORMAT}, which this version reads"
+            f"{folder / MANIFEST}: format {manifest.get('format')} is not supported; this version reads format {FORMAT}"
         )
     return manifest

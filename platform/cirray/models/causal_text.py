@@ -1,8 +1,8 @@
-"""Exact forward of causal text towers on batches cut to their longest caption.
+"""Exact forward pass of causal text towers on batches truncated to their longest caption.
 
-In a causal tower no position sees what follows it, and the text feature is read at the end token, so padding after the
-longest caption of a batch cannot change any feature: it is not computed. Towers that are not causal, pool elsewhere or
-append a class token (CoCa, SigLIP, Hugging Face models) are recognised and left whole.
+In a causal tower no position attends to later ones, and the text feature is read at the end token. Padding after the
+longest caption of a batch therefore cannot change any feature, and is not computed. Towers that are not causal, pool
+elsewhere or append a class token (CoCa, SigLIP, Hugging Face models) are detected and run on the full context.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 
 class CausalTextTower:
-    """The parts of a causal open_clip text tower, under one name for its two homes (CLIP and CustomTextCLIP)."""
+    """A causal open_clip text tower, truncated to the longest caption of each batch.
+
+    Args:
+        parts: the module that holds the tower's layers: a CLIP, or the `text` of a CustomTextCLIP.
+        pool: how the tower pools: "argmax", "eos" or "first".
+        end_token: id of the end token, for "eos".
+    """
 
     def __init__(self, parts: Any, pool: str, end_token: int | None) -> None:
         self.parts = parts
@@ -23,14 +29,14 @@ class CausalTextTower:
         self.end_token = end_token
 
     def longest(self, tokens: Tensor) -> int:
-        """Returns how many leading positions of tokens [B, L] hold everything up to the last end token."""
+        """Returns the number of leading positions of tokens, int64 [B, L], up to the last end token of any row."""
         if self.pool == "first" or not len(tokens):
             return 1
         is_end = tokens.eq(self.end_token or 0).int() if self.pool == "eos" else tokens
         return int(is_end.argmax(dim=-1).max()) + 1
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Encodes token ids [B, L] to raw features [B, d], computing only the first `longest` positions."""
+        """Encodes token ids, int64 [B, L], to raw features [B, d], computing only the first `longest` positions."""
         parts = self.parts
         tokens = tokens[:, : self.longest(tokens)]
         length = tokens.shape[1]
@@ -46,7 +52,7 @@ class CausalTextTower:
 
 
 def causal_text_tower(clip: Any) -> CausalTextTower | None:
-    """Returns the tower in a form that can be cut, or None when cutting would not be exact."""
+    """Returns the truncating text tower of an open_clip model; None if truncation would not be exact."""
     text = getattr(clip, "text", None)
     if text is None and hasattr(clip, "text_pool_type"):
         tower = CausalTextTower(clip, clip.text_pool_type, getattr(clip, "text_eos_id", None))

@@ -1,4 +1,4 @@
-"""The CLIP encoder: any open_clip model behind encode_image and encode_text, saved to and rebuilt from a folder."""
+"""The CLIP encoder: an open_clip model with its preprocessing, saved to and loaded from a folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEMPERATURE = ("logit_scale", "logit_bias")
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """What the image tower expects: size in pixels and the mean and deviation of its channels."""
+    """Input of the image tower: side in pixels, and mean and standard deviation of the channels (of values 0 to 1)."""
 
     size: int
     mean: tuple[float, float, float]
@@ -36,15 +36,17 @@ class ImageInput:
 
 
 class Encoder(nn.Module):
-    """CLIP's two towers. Always in eval mode, so that batch-norm statistics stay frozen (reference, stage 1).
+    """CLIP's image and text tower. Always in eval mode: CLIP4Cir keeps batch-norm statistics frozen in stage 1.
+
+    Shapes: B images or texts, S side of the image input, L context length, d feature width.
 
     Attributes:
         clip: the open_clip model.
-        definition: open_clip's model configuration, enough to rebuild the architecture.
-        image_input: what `pixels` must be like.
+        definition: open_clip's model configuration, from which the architecture can be rebuilt.
+        image_input: size and normalisation of the image tower's input.
         preprocess: how a picture file becomes pixels; part of the image fingerprint.
-        dim: d, the width of both features.
-        cuts_text: whether captions are cut to the longest of their batch.
+        dim: d, the width of image and text features.
+        cuts_text: whether batches of captions are truncated to their longest one.
     """
 
     def __init__(
@@ -70,40 +72,43 @@ class Encoder(nn.Module):
         self.register_buffer("_std", torch.tensor(image_input.std).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> Encoder:
-        """Stays in eval mode: CLIP4Cir never updates batch-norm statistics."""
+        """Stays in eval mode, whatever `mode` is: CLIP4Cir never updates batch-norm statistics."""
         return super().train(False)
 
     def encode_image(self, pixels: Tensor, normalize: bool = False) -> Tensor:
-        """Encodes pixels, uint8 [B, 3, S, S], to image features [B, d]."""
+        """Encodes pixels, uint8 [B, 3, S, S], to image features [B, d], unit length if `normalize`."""
         scaled = (pixels.float() / 255.0 - self._mean) / self._std
         features = self.clip.visual(scaled)
         features = features[0] if isinstance(features, tuple) else features
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
-        """Encodes token ids, int64 [B, L], to text features [B, d]."""
+        """Encodes token ids, int64 [B, L], to text features [B, d], unit length if `normalize`."""
         features = self._cut(tokens) if self._cut else self.clip.encode_text(tokens, normalize=False)
         return F.normalize(features, dim=-1) if normalize else features
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Returns token ids, int64 [B, L]; texts beyond the context length are cut by the tokenizer."""
+        """Returns token ids, int64 [B, L]; the tokenizer truncates texts to the context length."""
         return self.tokenizer(list(texts))
 
     def tower_parameters(self, tower: Tower) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yields the named parameters of one tower. CLIP's own temperature belongs to neither."""
+        """Yields the named parameters of one tower. CLIP's logit scale and bias belong to neither."""
         for name, parameter in self.clip.named_parameters():
-            if name not in TEMPERATURE and name.startswith("visual.") == (tower == "image"):
+            if belongs_to(name, tower):
                 yield name, parameter
 
     def has_batch_norm(self) -> bool:
-        """Whether any layer is batch norm, whose frozen statistics cannot be trained from scratch."""
+        """Whether any layer is batch norm: such a model cannot train from scratch, as its statistics are frozen."""
         return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.clip.modules())
 
     def fingerprint(self, tower: Tower) -> str:
-        """Returns a SHA-256 of all that decides one tower's features: weights, architecture, preprocessing."""
+        """Returns the SHA-256 (hex) of everything that determines a tower's features.
+
+        These are its weights and architecture, and for the image tower the preprocessing.
+        """
         digest = hashlib.sha256(json.dumps(self._settings(tower), sort_keys=True).encode())
         for name, tensor in sorted(self.clip.state_dict().items()):
-            if name not in TEMPERATURE and name.startswith("visual.") == (tower == "image"):
+            if belongs_to(name, tower):
                 digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
                 digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
@@ -122,8 +127,13 @@ class Encoder(nn.Module):
         return {**shared, **vision}
 
 
+def belongs_to(name: str, tower: Tower) -> bool:
+    """Whether a tensor of an open_clip model belongs to a tower. CLIP's logit scale and bias belong to neither."""
+    return name not in TEMPERATURE and name.startswith("visual.") == (tower == "image")
+
+
 def save_encoder(encoder: Encoder, folder: Path) -> None:
-    """Writes an encoder folder that `load_encoder` and open_clip's own `local-dir:` read. The manifest comes last."""
+    """Writes an encoder folder for `load_encoder` and open_clip's `local-dir:`. The manifest is written last."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     preprocess = {
@@ -146,15 +156,15 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
 
 
 def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:
-    """Rebuilds an encoder from its folder alone.
+    """Loads an encoder from its folder.
 
     Raises:
-        BundleError: the folder is incomplete, or its weights do not fit its definition.
+        BundleError: the folder is incomplete, or its weights do not match its definition.
     """
     manifest = read_manifest(folder)
     for name in (DEFINITION, WEIGHTS):
         if not (folder / name).is_file():
-            raise BundleError(f"{folder} holds no complete encoder ({name} is missing): write it again")
+            raise BundleError(f"{folder} is not a complete encoder folder ({name} is missing): write it again")
     config = read_json(folder / DEFINITION)
     source = f"local-dir:{folder}"
     try:
@@ -163,20 +173,20 @@ def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:
         raise BundleError(f"{folder} does not load: {error}") from None
     given = config["preprocess_cfg"]
     image_input = ImageInput(int(given["size"]), tuple(given["mean"]), tuple(given["std"]))
-    preprocess = Preprocess.model_validate(manifest["preprocess"])
+    preprocess = Preprocess.stored(manifest["preprocess"])
     encoder = Encoder(clip, config["model_cfg"], open_clip.get_tokenizer(source), image_input, preprocess)
     return encoder.to(device)
 
 
 @torch.no_grad()
 def load_trained(encoder: Encoder, tensors: Mapping[str, Tensor], blend: float = 1.0) -> None:
-    """Moves an encoder's weights towards what a stage trained; a stage's own temperature is not CLIP's.
+    """Sets an encoder's weights to those that a stage trained, or interpolates towards them.
 
     Args:
-        encoder: with the weights that the stage started from.
-        tensors: what it trained: "clip.<parameter>" -> values.
-        blend: 1 = what was trained; less = so far on the straight line to it, which keeps more of what the start does
-            well on other images than those of the triplets (WiSE-FT, Wortsman et al., 2022, equation 1).
+        encoder: an encoder with the weights that the stage started from.
+        tensors: "clip.<parameter>" -> trained values; other entries, such as the stage's temperature, are ignored.
+        blend: 1 = the trained weights; 0 < blend < 1 = start + blend x (trained - start), which preserves accuracy
+            outside the training distribution (WiSE-FT, Wortsman et al., 2022, equation 1).
     """
     for name, parameter in encoder.clip.named_parameters():
         trained = tensors.get(f"clip.{name}")

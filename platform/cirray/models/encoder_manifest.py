@@ -1,9 +1,9 @@
-"""What an encoder folder consists of, for those who need its fingerprints but no model (and no import of open_clip).
+"""Layout and manifest of an encoder folder, importable without open_clip.
 
 encoder/
 ├── open_clip_config.json        architecture and input size, in open_clip's local-dir format
 ├── open_clip_model.safetensors  weights
-└── encoder.json                 preprocessing and fingerprints; written last: it exists means complete
+└── encoder.json                 preprocessing and fingerprints; written last: marks the folder as complete
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MANIFEST = "encoder.json"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Returns an encoder folder's preprocessing and fingerprints without building the model.
+    """Reads an encoder folder's preprocessing and fingerprints, without the model.
 
     Raises:
-        BundleError: the folder holds no complete encoder.
+        BundleError: the folder is incomplete.
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise BundleError(f"{folder} holds no complete encoder ({MANIFEST} is missing): write it again")
+        raise BundleError(f"{folder} is not a complete encoder folder ({MANIFEST} is missing): write it again")
     manifest: dict[str, Any] = read_json(path)
     return manifest

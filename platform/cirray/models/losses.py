@@ -1,7 +1,8 @@
 """The contrastive loss over the global batch (paper equation 1).
 
-Shapes: b queries of this worker, B targets of all workers, d feature width. Nothing here communicates: the caller
-brings the targets of every worker, and the workers' losses add up to the loss of the whole batch.
+Shapes: b queries of this worker, B queries of all workers, M candidates, H hard negatives per query, d feature width.
+Nothing here communicates: the caller gathers the targets of all workers, and the workers' losses sum to the loss of the
+global batch.
 """
 
 from __future__ import annotations
@@ -26,17 +27,16 @@ def contrastive_loss(
 
     Args:
         query: unit query features [b, d].
-        target: unit features that all queries are told from [M, d]: the targets of the global batch (M = B), or a
-            whole gallery.
-        positives: int64 [b], the row of `target` that each query wants.
-        scale: one over the temperature.
-        target_ids: int64 [M], which image each target is. When given, other rows that hold a query's own target image
-            are left out of its negatives.
-        hard: unit features [b, H, d] of further negatives of each query alone.
-        batch: B, the queries of all workers; None where it is M.
+        target: unit features of the candidates [M, d]: the targets of the global batch (M = B), or a whole gallery.
+        positives: int64 [b], the row of each query's target in `target`.
+        scale: 1 / temperature.
+        target_ids: int64 [M], the image id of each candidate. If given, duplicates of a query's target image are
+            masked out of its negatives.
+        hard: unit features [b, H, d] of additional hard negatives, each used by its own query only.
+        batch: B, the number of queries of all workers; None if it equals M.
 
     Returns:
-        Scalar: sum over this worker's queries divided by B, so that the sum over workers is the global mean.
+        Scalar: the sum over this worker's queries divided by B, so that the sum over workers is the global mean.
     """
     logits = scale * (query.float() @ target.float().T)
     if target_ids is not None:
@@ -49,7 +49,7 @@ def contrastive_loss(
 
 
 class Temperature(torch.nn.Module):
-    """The loss's scale, 1 / temperature: fixed, or learned as its logarithm and held at 100 at most (CLIP, 2021)."""
+    """The scale of the loss, 1 / temperature: fixed, or learned as its logarithm and clamped to 100 (CLIP, 2021)."""
 
     def __init__(self, temperature: float, learned: bool) -> None:
         super().__init__()
@@ -60,6 +60,6 @@ class Temperature(torch.nn.Module):
     def forward(self) -> Tensor:
         """Returns the scalar scale."""
         if self.learned:
-            with torch.no_grad():  # clamping the scale instead would end its gradient for good
+            with torch.no_grad():  # not clamp(exp()): its gradient would be zero above the limit
                 self.logarithm.clamp_(max=math.log(100.0))
         return self.logarithm.exp()

@@ -1,6 +1,6 @@
-"""A folder as one compressed stream, for object stores: they know no folders, and take a stream in full or not at all.
+"""Compressed archives of folders, each written to an object store as one object.
 
-The engine lays out files of 32 MB and more that are mostly holes: compressed, these cost nothing.
+Qdrant Edge writes sparse files of 32 MB and more, which compress to almost nothing.
 """
 
 from __future__ import annotations
@@ -19,27 +19,33 @@ SUFFIX = ".tar.zst"
 _METHOD = "zstd"
 _BUFFER = 2**20
 _MB = 2**20
-# Such folders are the engine's for a moment only.
+# Part of the names of Qdrant Edge's short-lived temporary folders.
 TEMPORARY = ".atomicwrite"
 
 
 def pack(folder: Path, stream: IO[bytes], label: str) -> None:
-    """Writes all that is below a folder, with a progress bar."""
+    """Writes an archive of a folder to a stream, with a progress bar called `label`."""
     paths = [path for path in sorted(folder.rglob("*")) if TEMPORARY not in str(path.relative_to(folder))]
     total, done = sum(path.stat().st_size for path in paths if path.is_file()), 0
     with (
-        bar(total // _MB, label, "MB") as shown,
+        bar(total // _MB, label, "MB") as progress,
         pa.CompressedOutputStream(stream, _METHOD) as packed,
         tarfile.open(fileobj=packed, mode="w|", bufsize=_BUFFER) as archive,
     ):
         for path in paths:
             archive.add(path, path.relative_to(folder).as_posix(), recursive=False)
             done += path.stat().st_size if path.is_file() else 0
-            shown.update(done // _MB - shown.n)
+            progress.update(done // _MB - progress.n)
 
 
 def unpack(stream: IO[bytes], size: int, folder: Path, label: str) -> None:
-    """Writes below a folder what `pack` has read, with a progress bar over the `size` bytes of the stream.
+    """Extracts an archive that `pack` wrote, with a progress bar.
+
+    Args:
+        stream: the archive.
+        size: its size in bytes.
+        folder: a new folder for its content.
+        label: its name in the progress bar and in errors.
 
     Raises:
         SearchIndexError: the stream is damaged.
@@ -47,29 +53,29 @@ def unpack(stream: IO[bytes], size: int, folder: Path, label: str) -> None:
     folder.mkdir(parents=True)
     try:
         with (
-            bar(size // _MB, label, "MB") as shown,
-            pa.CompressedInputStream(pa.PythonFile(_Counted(stream, shown), mode="r"), _METHOD) as packed,
+            bar(size // _MB, label, "MB") as progress,
+            pa.CompressedInputStream(pa.PythonFile(_ProgressStream(stream, progress), mode="r"), _METHOD) as packed,
             tarfile.open(fileobj=packed, mode="r|", bufsize=_BUFFER) as archive,
         ):
             for member in archive:
-                archive.extract(member, folder, filter="data")  # nothing outside the folder, no links out of it
+                archive.extract(member, folder, filter="data")  # refuses paths and links that leave the folder
     except tarfile.TarError as error:
-        raise SearchIndexError(f"{label}: it is damaged ({error}): roll back, or index again") from None
+        raise SearchIndexError(f"{label}: the archive is damaged ({error}): roll back, or index again") from None
 
 
-class _Counted:
-    """A stream that moves a progress bar along; an object store's cannot tell where it is."""
+class _ProgressStream:
+    """A readable stream that advances a progress bar by the bytes read; object stores' streams have no `tell`."""
 
-    def __init__(self, stream: IO[bytes], shown: tqdm) -> None:
+    def __init__(self, stream: IO[bytes], progress: tqdm) -> None:
         self._stream = stream
-        self._shown = shown
+        self._progress = progress
         self._read = 0
         self.closed = False
 
     def read(self, size: int) -> bytes:
         content = self._stream.read(size)
         self._read += len(content)
-        self._shown.update(self._read // _MB - self._shown.n)
+        self._progress.update(self._read // _MB - self._progress.n)
         return content
 
     def close(self) -> None:

@@ -1,8 +1,7 @@
-"""Places that all nodes of a cluster reach: a folder (local, NFS), or a URI that pyarrow knows (s3://, gs://).
+"""Locations of files: a path on this machine (local disk or NFS), or a URI (s3://, gs://).
 
-A URI is worked with through a mirror, a folder of this machine. What is fetched appears in the mirror in full or not at
-all; what is pushed appears at the URI file by file, the named manifest last, so that its existence means complete there
-too. Credentials and endpoints come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...).
+A URI has a mirror, its local copy on this machine. A job writes into the mirror (`local`) and calls `push`, which
+uploads the manifest after all other files: a manifest at the URI means that the folder there is complete.
 """
 
 from __future__ import annotations
@@ -11,207 +10,182 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import IO, TypeVar
-
-from pyarrow import fs
 
 from cirray.errors import LocationError
 from cirray.storage.files import cache_folder, replacing
-
-Result = TypeVar("Result")
-# bytes, time of change in ns: what changes when a file is written again (object stores tell whole seconds)
-Stamp = tuple[int, int]
-# Each read of a file's stream that goes beyond it is a request.
-_BUFFER = 8 * 2**20
+from cirray.storage.remote import Remote
 
 
-def is_remote(place: str | Path) -> bool:
-    """Whether a place is a URI."""
-    return "://" in str(place)
+def is_uri(text: str) -> bool:
+    """Whether a string is a URI and not a path."""
+    return "://" in text
 
 
-def mirror_of(place: str | Path) -> Path:
-    """Returns the folder of this machine that stands for a place: itself, or a URI's mirror."""
-    if not is_remote(place):
-        return Path(place).expanduser().resolve()
-    name = hashlib.sha256(str(place).rstrip("/").encode()).hexdigest()[:24]
-    return cache_folder("", "mirrors") / name
+@dataclass(frozen=True)
+class Location:
+    """A folder or a file, on this machine or at a URI. `str()` returns its absolute path or its URI.
 
+    Pickling leaves the mirror out: every machine has its own.
 
-def join(place: str | Path, *parts: str) -> str:
-    """Returns a place below another one."""
-    return "/".join([str(place).rstrip("/"), *parts])
-
-
-def store_location(setting: str) -> str:
-    """Returns where the feature store is: the setting (a folder or a URI), or $CIRRAY_HOME/store, or ~/.cache/..."""
-    return setting if is_remote(setting) else str(cache_folder(setting, "store"))
-
-
-def store_folder(setting: str) -> Path:
-    """Returns the feature store's folder on this machine: itself, or the mirror of its URI."""
-    return mirror_of(store_location(setting))
-
-
-class Remote:
-    """A folder at a URI; or a file, whose name is then "".
+    Attributes:
+        root: an absolute path, or the URI that was parsed; the mirror is that of this URI.
+        path: path relative to a URI; "" for the URI itself.
 
     Raises:
-        LocationError: the URI is not understood.
+        LocationError: from any method, if pyarrow does not support the URI, or it cannot be reached.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
-        scheme, _, rest = self.uri.partition("://")
-        bucket, _, path = rest.partition("/")  # the path is the object's own: it may hold spaces and percent signs
-        try:
-            self._fs, root = fs.FileSystem.from_uri(f"{scheme}://{bucket}/")
-        except (OSError, ValueError) as error:
-            known = "s3://BUCKET/PATH, gs://BUCKET/PATH, or a folder"
-            raise LocationError(f"{uri} cannot be used: {error}; give {known}") from None
-        self._root = f"{root.rstrip('/')}/{path}" if path else root
+    root: str
+    path: str = ""
 
-    def names(self, below: str = "") -> dict[str, int]:
-        """Returns the files below a folder, as paths relative to the root, with their sizes."""
-        return {name: size for name, (size, _) in self.stamps(below).items()}
+    @classmethod
+    def parse(cls, text: str | os.PathLike[str]) -> Location:
+        """Returns the location of a path or URI. Relative paths and ~ are expanded; symbolic links are kept."""
+        text = os.fspath(text)
+        return cls(text.rstrip("/")) if is_uri(text) else cls(str(Path(text).expanduser().absolute()))
 
-    def stamps(self, below: str = "") -> dict[str, Stamp]:
-        """Returns the files below a folder, as paths relative to the root, with their stamps."""
-        selector = fs.FileSelector(self._path(below), recursive=True, allow_not_found=True)
-        found = _ours(self.uri, lambda: self._fs.get_file_info(selector))
-        start = len(self._root.rstrip("/")) + 1
-        return {info.path[start:]: (info.size, info.mtime_ns) for info in found if info.type == fs.FileType.File}
+    @classmethod
+    def configured(cls, setting: str, name: str) -> Location:
+        """Returns the location of a setting; if it is "", the folder `name` in $CIRRAY_HOME or ~/.cache/cirray."""
+        return cls.parse(setting or cache_folder("", name)).resolve()
 
-    def has(self, name: str) -> bool:
-        """Whether there is such a file."""
-        info = _ours(self.uri, lambda: self._fs.get_file_info(self._path(name)))
-        return bool(info.type == fs.FileType.File)
+    def resolve(self) -> Location:
+        """Returns the location with symbolic links resolved; a URI is returned unchanged."""
+        return self if self.is_remote else Location(str(self.local.resolve()))
 
-    def stamp(self, name: str) -> str:
-        """Returns what changes when a file is written again; "" if there is none."""
-        info = _ours(self.uri, lambda: self._fs.get_file_info(self._path(name)))
-        return f"{info.size}-{info.mtime_ns}" if info.type == fs.FileType.File else ""
+    def __str__(self) -> str:
+        return f"{self.root}/{self.path}" if self.path else self.root
+
+    def __truediv__(self, name: str) -> Location:
+        """Returns the location of the relative path `name` in this folder."""
+        if self.is_remote:
+            return Location(self.root, f"{self.path}/{name}" if self.path else name)
+        return Location(str(self.local / name))
+
+    def __reduce__(self) -> tuple[type[Location], tuple[str, str]]:
+        return Location, (self.root, self.path)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is a URI."""
+        return is_uri(self.root)
+
+    @property
+    def local(self) -> Path:
+        """The path on this machine; for a URI, that of its mirror."""
+        return _mirror(self.root) / self.path if self.is_remote else Path(self.root)
+
+    def names(self) -> list[str]:
+        """Returns the relative paths of all files below this folder, sorted; [] if it does not exist."""
+        if self.is_remote:
+            return sorted(self._remote.names())
+        return sorted(path.relative_to(self.local).as_posix() for path in self.local.rglob("*") if path.is_file())
 
     def read(self, name: str) -> bytes | None:
-        """Returns the content of a file; None if there is none."""
+        """Returns the content of a file in this folder; None if it does not exist. Bypasses the mirror.
+
+        Raises:
+            OSError: a file of this machine cannot be read.
+        """
+        if self.is_remote:
+            return self._remote.read(name)
         try:
-            with self._fs.open_input_stream(self._path(name)) as stream:
-                content: bytes = stream.read()
-                return content
+            return (self.local / name).read_bytes()
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise _place_error(self.uri, error) from None
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a file; object stores show it in full or not at all."""
-        with self.writing(name) as stream:
-            stream.write(content)
+        """Writes a file in this folder atomically. Bypasses the mirror."""
+        if self.is_remote:
+            self._remote.write(name, content)
+            return
+        with replacing(self.local / name) as temporary:
+            temporary.write_bytes(content)
 
-    @contextmanager
-    def reading(self, name: str) -> Iterator[IO[bytes]]:
-        """Opens a file for reading it once, from its beginning to its end."""
+    def stamp(self, name: str) -> str:
+        """Returns a version stamp of a file in this folder; "" if the file does not exist.
+
+        The stamp changes when the file is rewritten, or when a symbolic link to the folder is changed.
+        """
+        if self.is_remote:
+            remote_stamp = self._remote.stamp(name)
+            return "-".join(map(str, remote_stamp)) if remote_stamp else ""
         try:
-            with self._fs.open_input_stream(self._path(name), buffer_size=_BUFFER) as stream:
-                yield stream
-        except OSError as error:
-            raise _place_error(join(self.uri, name), error) from None
+            path = (self.local / name).resolve(strict=True)
+            status = path.stat()
+        except FileNotFoundError:
+            return ""
+        return f"{path}-{status.st_mtime_ns}-{status.st_ino}"
 
-    @contextmanager
-    def writing(self, name: str) -> Iterator[IO[bytes]]:
-        """Opens a file for writing. After an error it may be there in part: a manifest has to come later."""
-        try:
-            with self._fs.open_output_stream(self._path(name)) as stream:
-                yield stream
-        except OSError as error:
-            raise _place_error(join(self.uri, name), error) from None
+    def push(self, last: str | None = None) -> None:
+        """Uploads the mirror, a file or a folder, to the URI; does nothing for a local path.
 
-    def get(self, name: str, to: Path) -> None:
-        """Fetches a file; it appears under `to` in full or not at all."""
-        with replacing(to) as temporary:
-            _ours(self.uri, lambda: fs.copy_files(self._path(name), str(temporary), self._fs, fs.LocalFileSystem()))
+        Hidden files are not uploaded.
 
-    def put(self, file: Path, name: str) -> None:
-        """Writes a file; object stores show it in full or not at all."""
-        # Not pyarrow's copy_files: it says nothing of a store that refuses when the file is closed.
-        with file.open("rb") as source, self.writing(name) as stream:
-            shutil.copyfileobj(source, stream, _BUFFER)
+        Args:
+            last: name of the file that is uploaded after all others, such as a manifest.
+        """
+        if not self.is_remote:
+            return
+        if self.local.is_file():
+            self._remote.put(self.local, "")
+            return
+        names = [path.relative_to(self.local) for path in sorted(self.local.rglob("*")) if path.is_file()]
+        visible = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
+        for name in sorted(visible, key=lambda name: name == last):
+            self._remote.put(self.local / name, name)
 
-    def delete(self, name: str) -> None:
-        """Deletes a file."""
-        _ours(self.uri, lambda: self._fs.delete_file(self._path(name)))
+    def pull(self, without: str = "") -> None:
+        """Downloads all files into the mirror, except those in folders named `without`; nothing for a local path."""
+        if self.is_remote:
+            for name in self._remote.names():
+                if without not in name.split("/")[:-1]:
+                    self._remote.get(name, self.local / name)
 
-    def drop(self, below: str) -> None:
-        """Deletes a folder and all below it, if it is there."""
-        path = self._path(below)
-        if self.names(below):
-            _ours(self.uri, lambda: self._fs.delete_dir(path))
+    def fetch(self, manifest: str) -> Path:
+        """Returns a folder on this machine with the content of this complete folder.
 
-    def _path(self, name: str) -> str:
-        return f"{self._root.rstrip('/')}/{name}" if name else self._root
+        A URI is downloaded only when its manifest has changed. Each version is downloaded into a folder of its own, so
+        processes that still read an older version keep their files.
 
+        Args:
+            manifest: name of the file that is written last.
 
-def push(folder: Path, place: str, last: str | None = None) -> None:
-    """Copies a folder to a URI, its file `last` at the end. A place that is no URI is the folder itself."""
-    if not is_remote(place):
-        return
-    remote = Remote(place)
-    names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-    written = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    for name in sorted(written, key=lambda name: name.as_posix() == last):
-        remote.put(folder / name, name.as_posix())
+        Raises:
+            LocationError: the manifest is missing at the URI.
+        """
+        if not self.is_remote:
+            return self.local
+        stamp = self.stamp(manifest)
+        if not stamp:
+            raise LocationError(
+                f"{self} is incomplete ({manifest} is missing): check the address, or upload the folder again"
+            )
+        folder = _mirror(str(self)) / hashlib.sha256(stamp.encode()).hexdigest()[:16]
+        if not (folder / manifest).is_file():
+            download = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+            for name in self._remote.names():
+                self._remote.get(name, download / name)
+            try:
+                download.rename(folder)
+            except OSError:  # another process on this machine finished first
+                shutil.rmtree(download)
+        return folder
 
+    def drop(self) -> None:
+        """Deletes this folder with its content, on this machine and at the URI."""
+        shutil.rmtree(self.local, ignore_errors=True)
+        if self.is_remote:
+            self._remote.drop("")
 
-def pull(place: str, without: str = "") -> Path:
-    """Returns the mirror of a place with every file that is there now, but those below folders called `without`."""
-    mirror = mirror_of(place)
-    if is_remote(place):
-        remote = Remote(place)
-        for name in remote.names():
-            if without not in name.split("/")[:-1]:
-                remote.get(name, mirror / name)
-    return mirror
-
-
-def fetch(place: str | Path, manifest: str) -> Path:
-    """Returns a folder of this machine with the content of a complete place.
-
-    A URI is fetched again only when its manifest has changed; each version has a folder of its own, so that whoever
-    still reads an older one is not disturbed.
-
-    Raises:
-        LocationError: there is nothing complete at the URI.
-    """
-    if not is_remote(place):
-        return Path(place).expanduser()
-    remote = Remote(str(place))
-    stamp = remote.stamp(manifest)
-    if not stamp:
-        raise LocationError(
-            f"{place} holds nothing complete ({manifest} is missing): check the address, or write it again"
-        )
-    folder = mirror_of(place) / hashlib.sha256(stamp.encode()).hexdigest()[:16]
-    if not (folder / manifest).is_file():
-        loading = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-        for name in remote.names():
-            remote.get(name, loading / name)
-        try:
-            loading.rename(folder)
-        except OSError:  # another process of this machine was faster
-            shutil.rmtree(loading)
-    return folder
+    @cached_property
+    def _remote(self) -> Remote:
+        return Remote(str(self))
 
 
-def _ours(uri: str, call: Callable[[], Result]) -> Result:
-    try:
-        return call()
-    except OSError as error:
-        raise _place_error(uri, error) from None
-
-
-def _place_error(uri: str, error: OSError) -> LocationError:
-    known = os.environ.get("AWS_ACCESS_KEY_ID") or not uri.startswith("s3")
-    return LocationError(f"{uri}: {error}{'' if known else '; AWS_ACCESS_KEY_ID is not set'}")
+def _mirror(uri: str) -> Path:
+    name = hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:24]
+    return cache_folder("", "mirrors") / name

@@ -1,46 +1,53 @@
-"""metrics.jsonl: one row a validated epoch and stage, appended as they come, consistent after any kill."""
+"""metrics.jsonl: one row per stage and validated epoch. It stays consistent if the process is killed at any time."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Protocol
 
 from cirray.storage.files import write_text
+from cirray.storage.location import Location
 
 
 class Log(Protocol):
-    """Takes the rows of one stage."""
+    """A sink for the rows of one stage."""
 
     def rewind(self, epoch: int) -> None:
-        """Drops rows after `epoch`."""
+        """Removes the rows after `epoch`."""
         ...
 
     def append(self, row: dict[str, Any]) -> None:
-        """Adds a row."""
+        """Appends a row."""
         ...
 
 
 class MetricsLog:
-    """The rows of one stage in a file that all stages share."""
+    """The rows of one stage, in a file shared by all stages.
 
-    def __init__(self, path: Path, stage: str) -> None:
-        self.path = path
+    Args:
+        file: the file. At a URI, it is written in the mirror of the machine that created this object, and uploaded.
+        stage: label of the stage in its rows.
+    """
+
+    def __init__(self, file: Location, stage: str) -> None:
+        self.file = file
+        self.path = file.local  # pickled, so that every process on that machine uses the same mirror
         self.stage = stage
 
     def rewind(self, epoch: int) -> None:
-        """Drops this stage's rows after `epoch`: they were written by a try whose checkpoint did not survive."""
+        """Removes this stage's rows after `epoch`, which belong to a lost checkpoint."""
         kept = [row for row in self.rows() if row["stage"] != self.stage or row["epoch"] <= epoch]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def append(self, row: dict[str, Any]) -> None:
-        """Adds a row of this stage."""
+        """Appends a row of this stage."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": self.stage, **row}) + "\n")
+        self.file.push()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns all complete rows; a last line that a kill cut short is not one."""
+        """Returns all complete rows, of every stage; a partial last line, left by a kill, is ignored."""
         if not self.path.is_file():
             return []
         lines = self.path.read_text(encoding="utf-8").split("\n")

@@ -1,4 +1,4 @@
-"""What made an output: versions, git commit, seed, command."""
+"""Provenance of an output: versions, git commit, seed, command."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from cirray import __version__
 PACKAGES = ("ray", "torch", "torchvision", "open_clip_torch", "numpy", "pillow", "safetensors")
 
 
-def provenance(seed: int) -> dict[str, Any]:
-    """Returns what a reader needs to make an output again."""
+def provenance(seed: int | None = None) -> dict[str, Any]:
+    """Returns the versions, commit, seed and command that produced an output.
+
+    Args:
+        seed: the random seed; None if nothing was random.
+    """
     return {
         "cirray": __version__,
         "python": sys.version.split()[0],
@@ -33,7 +37,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Returns the commit of the source tree, with `+changes` when it is not clean; None outside a checkout."""
+    """Returns the commit of the source tree, with suffix `+changes` if it is dirty; None outside a checkout."""
     here = Path(__file__).parent
     try:
         commit = subprocess.run(

@@ -1,1 +1,1 @@
-"""The embedding study: how each stage changes the space that queries and targets live in (paper section 4.4)."""
+"""The embedding study: how each training stage changes the embedding space (paper section 4.4)."""

@@ -1,4 +1,4 @@
-"""The queries whose target came last, and what came back instead."""
+"""Failure cases: the queries with the worst target ranks, and their top hits."""
 
 from __future__ import annotations
 
@@ -16,24 +16,29 @@ _SHOWN = 6
 
 
 def failures(rank: Tensor, names: Sequence[str], most: int) -> list[int]:
-    """Returns triplets whose target came last, the worst of each group in turn."""
+    """Returns the rows of up to `most` triplets with the worst target ranks, alternating between groups.
+
+    Args:
+        rank: int64 [T], rank of each target, 0 = first; targets at rank 0 are no failures.
+        names: the group of each triplet.
+    """
     order = rank.argsort(descending=True, stable=True).tolist()
     queues = {name: [row for row in order if names[row] == name and rank[row] > 0] for name in dict.fromkeys(names)}
-    found: list[int] = []
-    while len(found) < most and any(queues.values()):
+    cases: list[int] = []
+    while len(cases) < most and any(queues.values()):
         for queue in queues.values():
-            if queue and len(found) < most:
-                found.append(queue.pop(0))
-    return found
+            if queue and len(cases) < most:
+                cases.append(queue.pop(0))
+    return cases
 
 
 def examples(
     rows: Sequence[int], rank: Tensor, variant: Variant, dataset: Dataset, table: TripletTable, split: str
 ) -> list[Example]:
-    """Returns what came back for the triplets `rows`; `rank` is the place of each triplet's target."""
+    """Returns the top hits of the triplets `rows`; `rank`, int64 [T], is the rank of each triplet's target."""
     pictures = dataset.images
     ids = list(pictures)
-    found = []
+    cases = []
     for row in rows:
         gallery = next(images for members, images in table.categories.values() if row in members)
         hidden = (
@@ -42,7 +47,7 @@ def examples(
         _, best = top_k(variant.query[[row]], variant.gallery[gallery], _SHOWN, hidden)
         shown = [pictures[ids[image]] for image in gallery[best[0]].tolist()]
         triplet = dataset.splits[split].triplets[row]
-        note = f"target: place {int(rank[row]) + 1:,}"
+        note = f"target: rank {int(rank[row]) + 1:,}"
         target = pictures[triplet.target or ""]
-        found.append(Example(pictures[triplet.reference], " / ".join(triplet.captions), shown, target, note))
-    return found
+        cases.append(Example(pictures[triplet.reference], " / ".join(triplet.captions), shown, target, note))
+    return cases

@@ -1,4 +1,4 @@
-"""What the study finds in each variant, and whether it goes with recall."""
+"""Measures of each variant, and their agreement with recall."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from statistics import pstdev
 from typing import Any
 
 from cirray.data.table import TripletTable
+from cirray.evaluation.metrics import by_k
 from cirray.study.measures import alignment, effective_rank, separation, sparsity, spectrum, uniformity
-from cirray.study.scores import Scores, some_rows
+from cirray.study.scores import Scores, sampled_rows
 from cirray.study.variants import Variant
 
-# Whether more of the measure is more use of the space.
+# Measure -> whether a higher value means better use of the embedding space.
 MEASURES = {"rank": True, "uniformity": False, "separation": True, "alignment": False, "sparsity": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The numbers of one variant.
+    """The measures of one variant.
 
     Attributes:
-        recall: K -> R@K in percent, the average of categories.
+        metrics: name -> value in percent, averaged over categories.
         positive, negative: mean cosine of queries with their targets, and with other images of their gallery.
         separation, alignment: see `measures`.
-        rank, uniformity, sparsity: of the query features.
+        rank, uniformity, sparsity: of the query features; rank is the effective rank.
         target_rank, target_uniformity: of the target features.
-        share, share_deviation: mean and deviation of lambda, None where nothing is balanced.
+        share, share_deviation: mean and standard deviation of the text weight; None without a learned one.
     """
 
     name: str
-    recall: dict[int, float]
+    metrics: dict[str, float]
     positive: float
     negative: float
     separation: float
@@ -45,18 +46,18 @@ class Finding:
     share_deviation: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what study.json holds."""
-        return asdict(self)
+        """Returns the finding as an entry of study.json; "recall" repeats R@K by K."""
+        return {**asdict(self), "recall": by_k(self.metrics, "R")}
 
 
-def find(variant: Variant, scores: Scores, table: TripletTable) -> Finding:
+def measure(variant: Variant, scores: Scores, table: TripletTable) -> Finding:
     """Measures one variant."""
     target = variant.gallery[table.target.unique()]
-    query, target = some_rows(variant.query), some_rows(target)
-    share = variant.share
+    query, target = sampled_rows(variant.query), sampled_rows(target)
+    text_weight = variant.text_weight
     return Finding(
         name=variant.name,
-        recall=dict(variant.recall[-1].recall),
+        metrics=dict(variant.found[-1].metrics),
         positive=float(scores.positive.mean()),
         negative=float(scores.negative.mean()),
         separation=separation(scores.positive, scores.negative),
@@ -66,29 +67,36 @@ def find(variant: Variant, scores: Scores, table: TripletTable) -> Finding:
         sparsity=sparsity(query),
         target_rank=effective_rank(spectrum(target)),
         target_uniformity=uniformity(target),
-        share=None if share is None else float(share.mean()),
-        share_deviation=None if share is None else float(share.std(correction=0)),
+        share=None if text_weight is None else float(text_weight.mean()),
+        share_deviation=None if text_weight is None else float(text_weight.std(correction=0)),
     )
 
 
-def telling(findings: Sequence[Finding]) -> int:
-    """Returns the K whose R@K tells the variants apart best: where recall is near 0 or 100 it says nothing."""
-    deviations = {k: pstdev(finding.recall[k] for finding in _combined(findings)) for k in findings[0].recall}
-    return max(deviations, key=lambda k: deviations[k])
+def most_discriminative_k(findings: Sequence[Finding]) -> int:
+    """Returns the K whose R@K varies most between variants; near 0 or 100 percent it does not discriminate."""
+    combined = _combined(findings)
+    deviations = {k: pstdev(found.metrics[f"R@{k}"] for found in combined) for k in by_k(combined[0].metrics, "R")}
+    return int(max(deviations, key=lambda k: deviations[k]))
 
 
 def agreement(findings: Sequence[Finding], k: int) -> dict[str, tuple[int, int]]:
-    """Returns for each measure in how many pairs of variants the one that is better by it also has the higher R@k, and
-    how many pairs differ in both: Kendall's tau is 2 x share - 1. Image and text alone are no combinations and are
-    left out."""
-    found = {}
-    for measure, more in MEASURES.items():
+    """Counts the pairs of variants in which a measure agrees with recall.
+
+    The variants "image only" and "text only" are left out, as they combine nothing.
+
+    Returns:
+        measure -> (concordant pairs, pairs that differ in both the measure and R@k). Kendall's tau is 2 x concordant /
+        pairs - 1.
+    """
+    metric, counts = f"R@{k}", {}
+    for name, higher_is_better in MEASURES.items():
+        sign = 1 if higher_is_better else -1
         steps = [
-            (getattr(b, measure) - getattr(a, measure)) * (1 if more else -1) * (b.recall[k] - a.recall[k])
+            (getattr(b, name) - getattr(a, name)) * sign * (b.metrics[metric] - a.metrics[metric])
             for a, b in combinations(_combined(findings), 2)
         ]
-        found[measure] = (sum(step > 0 for step in steps), sum(step != 0 for step in steps))
-    return found
+        counts[name] = (sum(step > 0 for step in steps), sum(step != 0 for step in steps))
+    return counts
 
 
 def _combined(findings: Sequence[Finding]) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""In what groups of queries a variant succeeds."""
+"""Recall by group of queries: by relation and by caption length."""
 
 from __future__ import annotations
 
@@ -19,21 +19,29 @@ LENGTHS = tuple(_LENGTHS)
 
 
 def relations(split: Split) -> list[str]:
-    """Returns what each triplet changes: its relation where the data names one, else its category."""
+    """Returns the relation of each triplet, or its category if the data has no relations."""
     return [triplet.relation or triplet.category for triplet in split.triplets]
 
 
 def lengths(table: TripletTable) -> list[str]:
-    """Returns the group of each query's caption by its number of words, such as "4 to 6 words"."""
+    """Returns the length group of each query's caption, such as "4 to 6 words"."""
     words = [max(len(table.captions[row].split()), 1) for row in table.query.tolist()]
     return [next(name for name, (low, high) in _LENGTHS.items() if low <= count <= high) for count in words]
 
 
-def by_group(rank: Tensor, groups: Sequence[str], k: int, order: Sequence[str] = ()) -> dict[str, tuple[int, float]]:
-    """Returns of each group of queries how many it has, and its R@k in percent; those in `order` come first, as they
-    stand there, the others in the order of first use."""
-    found = {}
+def recall_by_group(
+    rank: Tensor, groups: Sequence[str], k: int, order: Sequence[str] = ()
+) -> dict[str, tuple[int, float]]:
+    """Returns group -> (number of queries, R@k in percent).
+
+    Args:
+        rank: int64 [T], rank of each query's target, 0 = first.
+        groups: the group of each query.
+        k: K of R@K.
+        order: groups that come first; the others follow in order of first use.
+    """
+    recall = {}
     for name in (name for name in dict.fromkeys((*order, *groups)) if name in groups):
         rows = torch.tensor([group == name for group in groups])
-        found[name] = (int(rows.sum()), 100.0 * float((rank[rows] < k).double().mean()))
-    return found
+        recall[name] = (int(rows.sum()), 100.0 * float((rank[rows] < k).double().mean()))
+    return recall

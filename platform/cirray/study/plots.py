@@ -1,4 +1,4 @@
-"""The pictures of the study, one idea each; PNG in memory, for the report."""
+"""The plots of the study's report, as PNG bytes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,13 @@ from cirray.study.variants import Variant
 
 TARGET, OTHER = "#1a7f37", "#8c959f"
 _BINS = 60
-# A variant has one colour in all pictures: grey what is no combination, green before the fine-tuning, warm after it.
-_COLOURS = {
-    "image only": "#57606a",
-    "text only": "#b1bac4",
-    "Sum": "#7fc0a8",
-    "Combiner": "#0b5345",
-    "FT Sum": "#e3ac48",
-    "FT Combiner": "#b8462f",
-}
+# The colour of each variant: grey for single modalities, green before fine-tuning, warm after it.
+_COLOURS = {"image only": "#57606a", "text only": "#b1bac4", "Sum": "#7fc0a8", "FT Sum": "#e3ac48"}
+_TRAINED, _FINE_TUNED_AND_TRAINED = "#0b5345", "#b8462f"
 
 
 def similarity_plot(scores: Mapping[str, Scores]) -> bytes:
-    """How near queries are to their targets, and to other images: a panel a variant, one scale for all."""
+    """Plots cosines of queries with their targets and with other images, one panel per variant on a common scale."""
     figure, panels = _panels(len(scores), 2.1)
     low = min(float(min(found.positive.min(), found.negative.min())) for found in scores.values())
     edges = torch.linspace(low, 1.0, _BINS).tolist()
@@ -44,21 +38,21 @@ def similarity_plot(scores: Mapping[str, Scores]) -> bytes:
 
 
 def spectrum_plot(scores: Mapping[str, Scores]) -> bytes:
-    """The share of each direction in the spread of queries: the flatter, the more of the space is used."""
+    """Plots the spectrum of the queries; a flatter curve uses more of the space."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     for name, found in scores.items():
-        axes.plot(found.spectrum.tolist(), label=name, color=_COLOURS[name])
+        axes.plot(found.spectrum.tolist(), label=name, color=_colour(name))
     axes.set_yscale("log")
     axes.set_ylim(bottom=1e-5)
-    axes.set_xlabel("direction, the strongest first")
-    axes.set_ylabel("share of the spread")
+    axes.set_xlabel("direction, strongest first")
+    axes.set_ylabel("share of the singular values")
     axes.legend(frameon=False, fontsize=8)
     return _png(figure)
 
 
 def claim_plot(findings: Sequence[Finding], k: int) -> bytes:
-    """Each measure against recall, a point a variant."""
+    """Plots each measure against recall, one point per variant."""
     titles = {
         "rank": "effective rank of queries",
         "uniformity": "uniformity of queries (lower: more even)",
@@ -69,9 +63,8 @@ def claim_plot(findings: Sequence[Finding], k: int) -> bytes:
     figure, (*panels, free) = _panels(len(titles) + 1, 2.6)
     for axes, (measure, title) in zip(panels, titles.items(), strict=True):
         for finding in findings:
-            axes.plot(
-                getattr(finding, measure), finding.recall[k], "o", color=_COLOURS[finding.name], label=finding.name
-            )
+            place = getattr(finding, measure), finding.metrics[f"R@{k}"]
+            axes.plot(*place, "o", color=_colour(finding.name), label=finding.name)
         axes.set_title(title, fontsize=9)
         axes.set_ylabel(f"R@{k}")
         axes.margins(0.18)
@@ -80,29 +73,33 @@ def claim_plot(findings: Sequence[Finding], k: int) -> bytes:
     return _png(figure)
 
 
-def share_plot(variants: Sequence[Variant]) -> bytes:
-    """Lambda, the text's share in the Combiner's convex combination."""
+def text_weight_plot(variants: Sequence[Variant]) -> bytes:
+    """Plots the distribution of the text weight (the paper's lambda) of each combining function that has one."""
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
     edges = torch.linspace(0, 1, _BINS).tolist()
     for variant in variants:
-        if variant.share is not None:
-            axes.hist(variant.share.tolist(), edges, alpha=0.6, label=variant.name, color=_COLOURS[variant.name])
-    axes.set_xlabel("lambda: 0 = image alone, 1 = text alone (the mixture comes on top)")
+        if variant.text_weight is not None:
+            axes.hist(variant.text_weight.tolist(), edges, alpha=0.6, label=variant.name, color=_colour(variant.name))
+    axes.set_xlabel("text weight: 0 = image only, 1 = text only (plus the learned mixture)")
     axes.set_ylabel("queries")
     axes.legend(frameon=False, fontsize=8)
     return _png(figure)
 
 
 def group_plot(groups: Mapping[str, Mapping[str, tuple[int, float]]], k: int) -> bytes:
-    """Recall in each group of queries, a bar a variant: variant -> group -> (queries, R@k)."""
+    """Plots recall by group, one bar per variant.
+
+    Args:
+        groups: variant -> group -> (number of queries, R@k in percent).
+    """
     names = list(next(iter(groups.values())))
     figure = Figure(figsize=(9, 0.9 + 0.16 * len(groups) * len(names) + 0.25 * len(names)), layout="constrained")
     axes = figure.subplots()
     height = 0.8 / len(groups)
     for number, (variant, found) in enumerate(groups.items()):
-        places = [row + number * height for row in range(len(names))]
-        axes.barh(places, [found[name][1] for name in names], height, label=variant, color=_COLOURS[variant])
+        positions = [row + number * height for row in range(len(names))]
+        axes.barh(positions, [found[name][1] for name in names], height, label=variant, color=_colour(variant))
     counts = next(iter(groups.values()))
     axes.set_yticks(
         [row + 0.4 - height / 2 for row in range(len(names))],
@@ -114,6 +111,11 @@ def group_plot(groups: Mapping[str, Mapping[str, tuple[int, float]]], k: int) ->
     axes.set_xlabel(f"R@{k}, percent")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return _png(figure)
+
+
+def _colour(name: str) -> str:
+    trained = _FINE_TUNED_AND_TRAINED if name.startswith("FT ") else _TRAINED
+    return _COLOURS.get(name, trained)
 
 
 def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page, and the same numbers as JSON."""
+"""The study's report, one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cirray.storage.files import write_text
 from cirray.study.findings import Finding
 
 TEMPLATE = Path(__file__).parent / "page.html"
-_FILTER_TYPES = {
+_PROPERTY = {
     "rank": "the higher effective rank of its queries",
     "uniformity": "the more even spread of its queries",
     "separation": "the better separation of targets from other images",
@@ -22,10 +22,15 @@ _FILTER_TYPES = {
 
 
 def claim(agreement: Mapping[str, tuple[int, int]], k: int) -> str:
-    """Returns the paper's claim as a measured statement."""
+    """Returns the paper's claim (section 4.4) as a statement about the measured variants.
+
+    Args:
+        agreement: see `findings.agreement`.
+        k: K of the compared R@K.
+    """
     parts = [
         f"the one with {words} has the higher R@{k} in {agreement[name][0]} of {agreement[name][1]}"
-        for name, words in _FILTER_TYPES.items()
+        for name, words in _PROPERTY.items()
     ]
     spread = agreement["rank"], agreement["uniformity"]
     shares = [found / pairs if pairs else 0.0 for found, pairs in spread]
@@ -50,31 +55,37 @@ def write_page(
     """Writes the page.
 
     Args:
-        pictures: name in the template -> PNG; without "share_plot" the page says that nothing has a lambda.
+        path: the file to write.
+        title: dataset, split and protocol.
+        findings: the rows of the table.
+        statement: the result of `claim`.
+        best: name of the variant whose failures are shown.
+        pictures: name in the template -> PNG; "text_weight_plot" is optional.
     """
     encoded = {name: base64.b64encode(content).decode() for name, content in pictures.items()}
-    share = "<p>None of these combining functions has one.</p>"
-    if "share_plot" in encoded:
-        share = (
-            f'<img alt="distribution of lambda" src="data:image/png;base64,{encoded.pop("share_plot")}">'
-            "<p>A narrow hill means one mixture for all queries; a wide one that the Combiner decides by query.</p>"
+    text_weight_part = "<p>None of these combining functions has a learned text weight.</p>"
+    if "text_weight_plot" in encoded:
+        text_weight_part = (
+            f'<img alt="distribution of the text weight" src="data:image/png;base64,{encoded.pop("text_weight_plot")}">'
+            "<p>A narrow peak: all queries are mixed alike. A wide one: the weight adapts to each query.</p>"
         )
     page = Template(TEMPLATE.read_text(encoding="utf-8"))
     words = {"title": html.escape(title), "claim": html.escape(statement), "best": html.escape(best)}
-    write_text(path, page.substitute(**words, **encoded, share_part=share, numbers=_table(findings)))
+    write_text(path, page.substitute(**words, **encoded, text_weight_part=text_weight_part, numbers=_table(findings)))
 
 
 def _table(findings: Sequence[Finding]) -> str:
-    ks = list(findings[0].recall)
+    metrics = list(findings[0].metrics)
     heads = [
-        *("", *(f"R@{k}" for k in ks), "cos target", "cos others", "separation", "alignment", "rank", "uniformity"),
-        *("sparsity", "rank of targets", "uniformity of targets", "lambda"),
+        *("", *metrics, "cos target", "cos others", "separation", "alignment", "rank", "uniformity"),
+        *("sparsity", "rank of targets", "uniformity of targets", "text weight"),
     ]
     rows = []
     for found in findings:
         share = "" if found.share is None else f"{found.share:.2f} ± {found.share_deviation:.2f}"
         cells = [
-            *(found.name, *(f"{found.recall[k]:.1f}" for k in ks), f"{found.positive:.3f}", f"{found.negative:.3f}"),
+            *(found.name, *(f"{found.metrics[name]:.1f}" for name in metrics)),
+            *(f"{found.positive:.3f}", f"{found.negative:.3f}"),
             *(f"{100 * found.separation:.1f} %", f"{found.alignment:.3f}", f"{found.rank:.1f}"),
             *(f"{found.uniformity:.2f}", f"{found.sparsity:.3f}", f"{found.target_rank:.1f}"),
             *(f"{found.target_uniformity:.2f}", share),

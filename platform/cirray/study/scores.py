@@ -1,4 +1,4 @@
-"""What is computed of each variant once: numbers and pictures alike are made of it."""
+"""Scores of each variant, computed once for the table and the plots."""
 
 from __future__ import annotations
 
@@ -8,41 +8,43 @@ import torch
 from torch import Tensor
 
 from cirray.data.table import TripletTable
-from cirray.evaluation.ranking import gallery_positions, target_ranks
+from cirray.evaluation.cosine import CosineRetriever
 from cirray.study.measures import spectrum
 from cirray.study.variants import Variant
 
-# The spread of a space, and the images that a query is compared with; more of them say nothing more.
+# Maximum number of features to measure, and of images to compare a query with; more do not change the results.
 _ROWS = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One variant's queries against their galleries. T triplets, d feature width.
+    """One variant's queries compared with their galleries. T triplets, M other images, d feature width.
 
     Attributes:
-        positive: cosine of each query and its target [T].
-        negative: cosine of each query and other images of its gallery [T, M].
-        place: of each target in its query's ranking, int64 [T], 0 = first.
-        spectrum: share of each direction in the spread of the queries, largest first [min(T, d)].
+        positive: cosine of each query with its target [T].
+        negative: cosines of each query with other images of its gallery [T, M].
+        rank: rank of each target, int64 [T], 0 = first.
+        spectrum: see `measures.spectrum`, of the queries, float64 [min(T, d)].
     """
 
     positive: Tensor
     negative: Tensor
-    place: Tensor
+    rank: Tensor
     spectrum: Tensor
 
 
 def score(variant: Variant, table: TripletTable, exclude_reference: bool) -> Scores:
     """Compares one variant's queries with their galleries."""
     positive, negative = similarities(variant, table)
-    place = ranks(variant, table, exclude_reference)
-    return Scores(positive, negative, place, spectrum(some_rows(variant.query)))
+    rank = ranks(variant, table, exclude_reference)
+    return Scores(positive, negative, rank, spectrum(sampled_rows(variant.query)))
 
 
 def similarities(variant: Variant, table: TripletTable) -> tuple[Tensor, Tensor]:
-    """Returns the cosine of each query and its target [T], and of queries and other images of their galleries, in one
-    row of as many as the smallest gallery has [T, M]; images are drawn evenly from larger galleries."""
+    """Returns the cosines of queries with their targets [T], and with other images of their galleries [T, M].
+
+    M is limited by the smallest gallery; the other images of larger galleries are sampled evenly.
+    """
     positive = (variant.query * variant.gallery[table.target]).sum(dim=1)
     most = min(min(len(gallery) for _, gallery in table.categories.values()) - 1, _ROWS)
     negative = torch.empty(len(table), most)
@@ -55,17 +57,14 @@ def similarities(variant: Variant, table: TripletTable) -> tuple[Tensor, Tensor]
 
 
 def ranks(variant: Variant, table: TripletTable, exclude_reference: bool) -> Tensor:
-    """Returns each target's place in its query's ranking, int64 [T], 0 = first."""
-    found = torch.empty(len(table), dtype=torch.long)
-    for members, gallery in table.categories.values():
-        place = gallery_positions(gallery, len(variant.gallery))
-        exclude = place[table.reference[members]] if exclude_reference else None
-        found[members] = target_ranks(
-            variant.query[members], variant.gallery[gallery], place[table.target[members]], exclude
-        )
-    return found
+    """Returns the rank of each query's target in its gallery, int64 [T], 0 = first."""
+    retriever = CosineRetriever(table, variant.gallery, variant.query)
+    target_rank = torch.empty(len(table), dtype=torch.long)
+    for category, (members, _) in table.categories.items():
+        target_rank[members] = torch.from_numpy(retriever.rank(category, exclude_reference).best.target)
+    return target_rank
 
 
-def some_rows(features: Tensor) -> Tensor:
-    """Returns as many rows as a spread is measured on, drawn evenly."""
+def sampled_rows(features: Tensor) -> Tensor:
+    """Returns at most _ROWS rows of features [N, d], sampled evenly."""
     return features[torch.linspace(0, len(features) - 1, min(_ROWS, len(features))).long()]

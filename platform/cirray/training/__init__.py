@@ -1,1 +1,1 @@
-"""The three stages and the loop that they share."""
+"""Training: the three stages, their common loop, and the run that combines them."""

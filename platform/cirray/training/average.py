@@ -1,4 +1,5 @@
-"""A moving average of the trained weights, which is steadier than the last step's (Polyak and Juditsky, 1992)."""
+"""Exponential moving average of the trained weights, with less variance than the last weights (Polyak and Juditsky,
+1992)."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Exponential moving average of parameters; the first steps count more, so that it forgets the start.
+    """Exponential moving average of parameters. The decay is lower in the first steps, to forget the initial weights.
 
     Args:
-        trained: the parameters.
-        decay: what the average keeps of itself a step, in the long run; None: the average is the parameter.
+        trained: the parameters by name.
+        decay: final decay per step; None disables the average.
     """
 
     def __init__(self, trained: Mapping[str, nn.Parameter], decay: float | None) -> None:
@@ -25,7 +26,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes in the weights of a step."""
+        """Updates the average after an optimizer step."""
         if self._decay is None:
             return
         self._steps += 1
@@ -35,7 +36,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Puts the average in the place of the weights while the block runs."""
+        """Replaces the weights by their average while the block runs."""
         self._swap()
         try:
             yield
@@ -46,17 +47,17 @@ class WeightAverage:
     def _swap(self) -> None:
         for name, average in self._average.items():
             parameter = self._trained[name]
-            kept = parameter.detach().clone()
+            weights = parameter.detach().clone()
             parameter.copy_(average)
-            average.copy_(kept)
+            average.copy_(weights)
 
     def state(self) -> dict[str, Tensor | int]:
-        """Returns what `restore` needs beside the weights: called while `applied`, what is set aside by then."""
+        """Returns the state for `restore`. Call it while `applied`: it then contains the weights set aside."""
         return {"steps": self._steps, **self._average}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor | int]) -> None:
-        """Takes up a state that was written while `applied`, with the weights of that moment in the parameters."""
+        """Restores a state returned while `applied`; the parameters must contain the average, as at that time."""
         if self._decay is None:
             return
         self._steps = int(state["steps"])

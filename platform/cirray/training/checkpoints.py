@@ -1,4 +1,4 @@
-"""What a stage writes to go on later: weights, optimizer and progress in separate files."""
+"""Checkpoints of a stage: weights, optimizer state and progress in separate files."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PROGRESS = "progress.json"
 
 @dataclass(slots=True)
 class Progress:
-    """How far a stage has come.
+    """The progress of a stage.
 
     Attributes:
-        epoch: finished epochs.
-        best: best selection value so far, None before the first validation.
-        best_epoch: the epoch that had it.
-        stale: validations since then.
-        seconds: training time spent, over all tries.
+        epoch: number of finished epochs.
+        best: best selection value so far; None before the first validation.
+        best_epoch: epoch of the best value.
+        stale: validations since the last improvement.
+        seconds: total training time, including the runs before a resume.
     """
 
     epoch: int = 0
@@ -38,7 +38,7 @@ class Progress:
     seconds: float = 0.0
 
     def record(self, epoch: int, selection: float) -> None:
-        """Notes a validation; of equal values the later epoch counts as best, as in Ray's own ordering."""
+        """Records a validation. On equal values the later epoch is the best, as in Ray's ordering of checkpoints."""
         self.epoch = epoch
         if self.best is None or selection >= self.best:
             self.stale = 0 if self.best is None or selection > self.best else self.stale + 1
@@ -54,7 +54,7 @@ def write_checkpoint(
     progress: Progress,
     average: WeightAverage,
 ) -> Path:
-    """Writes a checkpoint to a new temporary folder and returns it; called while `average` is applied."""
+    """Writes a checkpoint to a new temporary folder; returns the folder. Call it while `average` is applied."""
     folder = Path(tempfile.mkdtemp(prefix="cirray-checkpoint-"))
     save_file({name: parameter.detach().cpu().contiguous() for name, parameter in trained.items()}, folder / WEIGHTS)
     state = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(), "average": average.state()}
@@ -70,7 +70,7 @@ def read_checkpoint(
     scaler: torch.amp.GradScaler,
     average: WeightAverage,
 ) -> Progress:
-    """Puts a checkpoint's state back into parameters, optimizer, scaler and average; returns its progress."""
+    """Restores parameters, optimizer, scaler and average from a checkpoint; returns its progress."""
     with torch.no_grad():
         for name, tensor in read_weights(folder).items():
             trained[name].copy_(tensor)
@@ -82,6 +82,6 @@ def read_checkpoint(
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Returns the trained tensors of a checkpoint folder."""
+    """Returns the trained tensors of a checkpoint folder, by name."""
     tensors: dict[str, Tensor] = load_file(folder / WEIGHTS)
     return tensors

@@ -1,8 +1,8 @@
-"""Backward passes over more examples than fit in memory, with the gradients of the whole batch.
+"""Cached gradients: backward passes over a batch that does not fit in memory, with the exact gradients of the batch.
 
-Cached gradients (Gao et al., 2021, "Scaling deep contrastive learning batch size under memory limited setup"): encode
-all chunks without a graph, take the loss's gradient with respect to the features, then encode chunk by chunk again and
-push that gradient through. Unlike plain accumulation every query still sees all negatives.
+Gao et al., 2021, "Scaling deep contrastive learning batch size under memory limited setup": encode all chunks without a
+graph, compute the gradient of the loss with respect to the features, then encode each chunk again and backpropagate its
+part of that gradient. Unlike gradient accumulation, every query keeps all negatives of the batch.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ def backward_in_chunks(
     loss_of: Callable[[Features], Tensor],
     grad_scale: Callable[[Tensor], Tensor] = lambda loss: loss,
 ) -> Tensor:
-    """Runs forward and backward over `count` examples, at most `chunk` of them with activations at a time.
+    """Runs forward and backward over `count` examples, with the activations of at most `chunk` of them at a time.
 
     Args:
-        encode: rows -> features of those rows, each [rows, d]. Called twice a chunk, with the same random numbers.
-        loss_of: all features, each [count, d] -> scalar loss.
-        grad_scale: multiplies the loss before its backward pass (fp16 loss scaling).
+        encode: maps a slice of rows to their features, each [rows, d]. Called twice per chunk, with the same random
+            numbers.
+        count: number of examples.
+        chunk: maximum examples per forward pass; None = all.
+        loss_of: maps the features of all examples, each [count, d], to the scalar loss.
+        grad_scale: scales the loss before the backward pass (fp16 loss scaling).
 
     Returns:
-        The detached loss.
+        The detached loss, a scalar.
     """
     if chunk is None or count <= chunk:
         loss = loss_of(encode(slice(0, count)))

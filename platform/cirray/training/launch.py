@@ -1,4 +1,4 @@
-"""Runs one stage on Ray Train: N workers, restarts after a death, resume after a killed driver."""
+"""Runs one stage on Ray Train: N workers, restarted after failures, and resumed after a killed driver."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from torch import Tensor
 from cirray.cluster.board import BoardLog, Poster, new_board, read_board
 from cirray.cluster.device import use_gpu
 from cirray.cluster.worker import Worker
-from cirray.config.schema import Config
-from cirray.config.training import Optimisation
-from cirray.console.progress import shown
+from cirray.config.training import Optimisation, TrainConfig
+from cirray.console.progress import live_progress
 from cirray.errors import RunError
 from cirray.storage.files import read_json, replacing, write_json
-from cirray.storage.location import Remote, join, push
+from cirray.storage.location import Location
+from cirray.storage.metrics_log import MetricsLog
 from cirray.training.checkpoints import PROGRESS, WEIGHTS, read_weights
 from cirray.training.loop import Loop
+from cirray.training.run_dir import CHECKPOINTS, METRICS
 from cirray.training.task import StageInputs, Task
 
 StageName = Literal["stage0", "stage1", "stage2"]
@@ -32,7 +33,7 @@ DONE = "done.json"
 
 
 def _task(stage: StageName) -> Callable[[StageInputs, Worker], Task]:
-    """Imports one stage where its worker runs: stage 2 needs no open_clip, which takes seconds to import."""
+    """Returns the task class of a stage. Imports only that stage: stage 2 does without open_clip's slow import."""
     match stage:
         case "stage0":
             from cirray.training.stages.pretrain import PretrainTask
@@ -48,54 +49,44 @@ def _task(stage: StageName) -> Callable[[StageInputs, Worker], Task]:
             return CombiningTask
 
 
-def optimisation_of(config: Config, stage: StageName) -> Optimisation:
-    """Returns how a stage of `config` is optimised."""
+def optimisation_of(config: TrainConfig, stage: StageName) -> Optimisation:
+    """Returns the optimisation settings of a stage."""
     settings: Optimisation = getattr(config, stage).optimisation
     return settings
 
 
 def worker_loop(job: dict[str, Any]) -> None:
-    """What each Ray Train worker runs: builds its task and trains it to the end."""
+    """The training function of each Ray Train worker: builds its task and trains it to the end."""
     inputs: StageInputs = ray.get(job["inputs"])
     config = inputs.config
     stage: StageName = job["stage"]
     worker = Worker.current(config.compute)
     task = _task(stage)(inputs, worker)
-    log = BoardLog(job["board"], job["metrics"], job["run"], job["label"])
     settings = optimisation_of(config, stage)
-    Loop(task, settings, config.compute, config.seed, worker, log, Poster(job["board"])).run()
+    board = job["board"]
+    Loop(task, settings, config.compute, config.seed, worker, BoardLog(board), Poster(board)).run()
 
 
-def run_stage(
-    stage: StageName, label: str, inputs: StageInputs, folder: Path, metrics: Path, run: str = ""
-) -> dict[str, Tensor]:
-    """Trains a stage to its end, or takes up where an earlier try of the same run was stopped.
+def run_stage(stage: StageName, label: str, inputs: StageInputs, run: Location) -> dict[str, Tensor]:
+    """Trains a stage to the end; resumes from the latest checkpoint of the same run.
 
     Args:
-        stage: which one.
-        label: what metrics and progress call it (two trainings of stage 2 differ here).
-        folder: where its checkpoints live; holds the best weights afterwards.
-        metrics: the run's metrics.jsonl.
-        run: URI of the run, where checkpoints go while it trains, so that all nodes reach them; "" = `folder`.
+        stage: the stage.
+        label: name of this training in metrics, progress and the output folder; an ablation trains stage 2 twice.
+        inputs: the inputs of the stage.
+        run: output of the run. Its folder `label` contains the checkpoints, and afterwards the best weights.
 
     Returns:
-        The trained tensors of the best epoch.
+        The trained tensors of the best epoch, by name.
 
     Raises:
-        RunError: the loss diverged, or workers died more often than `compute.max_failures` allows.
+        RunError: the loss diverged, or workers failed more often than `compute.max_failures` allows.
     """
-    if is_done(folder):
-        return read_weights(folder)
-    board = new_board()
-    place = join(run, folder.name) if run else ""
-    job = {
-        "inputs": ray.put(inputs),
-        "stage": stage,
-        "label": label,
-        "metrics": str(metrics),
-        "board": board,
-        "run": run,
-    }
+    step = run / label
+    if is_done(step.local):
+        return read_weights(step.local)
+    board = new_board(MetricsLog(run / METRICS, label))
+    job = {"inputs": ray.put(inputs), "stage": stage, "board": board}
     gpu = use_gpu(inputs.config.compute, inputs.config.workers)
     trainer = TorchTrainer(
         worker_loop,
@@ -103,33 +94,34 @@ def run_stage(
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=inputs.config.workers, use_gpu=gpu),
         run_config=RunConfig(
-            name="checkpoints",
-            storage_path=place or str(folder.resolve()),
+            name=CHECKPOINTS,
+            storage_path=str(step),
             failure_config=FailureConfig(max_failures=inputs.config.compute.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="selection"),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
     try:
-        with shown(partial(read_board, board), label):
+        with live_progress(partial(read_board, board), label):
             result = trainer.fit()
     except TrainingFailedError as error:
-        raise RunError(f"{label} failed: {_cause(error)}. The same command takes it up again") from error
+        raise RunError(f"{label} failed: {_cause(error)}. Run the same command again to resume") from error
     if result.metrics and result.metrics.get("diverged"):
         raise RunError(
             f"{label}: the loss is not finite in epoch {result.metrics['diverged']}: lower "
             f"{stage}.optimisation.lr, set {stage}.optimisation.clip_norm, or use compute.precision fp32"
         )
-    return _keep_best(result, folder, place)
+    return _keep_best(result, step)
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a stage's folder holds its final weights."""
+    """Whether a stage's folder contains its final weights."""
     return (folder / DONE).is_file()
 
 
-def _keep_best(result: Any, folder: Path, place: str) -> dict[str, Tensor]:
-    """Moves the best epoch's weights to `folder`, drops the checkpoints, and marks the stage as done, last."""
+def _keep_best(result: Any, step: Location) -> dict[str, Tensor]:
+    """Keeps the best epoch's weights, marks the stage as done, and deletes the checkpoints."""
+    folder = step.local
     folder.mkdir(parents=True, exist_ok=True)
     best, _ = max(result.best_checkpoints, key=lambda pair: (pair[1]["selection"], pair[1]["epoch"]))
     with best.as_directory() as checkpoint:
@@ -138,13 +130,11 @@ def _keep_best(result: Any, folder: Path, place: str) -> dict[str, Tensor]:
                 shutil.copyfile(Path(checkpoint) / name, temporary)
     progress = read_json(folder / PROGRESS)
     write_json(folder / DONE, {"best": progress["best"], "epoch": progress["best_epoch"]})
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    if place:
-        push(folder, place, DONE)
-        Remote(place).drop("checkpoints")
+    step.push(DONE)
+    (step / CHECKPOINTS).drop()
     return read_weights(folder)
 
 
 def _cause(error: TrainingFailedError) -> str:
-    """Returns what went wrong: Ray's message begins with where, and ends, after a traceback, with what."""
+    """Returns the last line of Ray's message, after its traceback: the original error."""
     return str(error).strip().splitlines()[-1].strip().removesuffix(".")

@@ -1,4 +1,4 @@
-"""The loop that every stage shares: epochs, optimizer, schedule, validation, early stop, checkpoints, progress."""
+"""The training loop of all stages: epochs, optimizer, schedule, validation, early stopping, checkpoints, progress."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from cirray.training.task import Task, Validation
 
 
 class Loop:
-    """Trains one task to its end, from the start or from its latest checkpoint.
+    """Trains one task to the end, from the start or from its latest checkpoint.
 
     Args:
-        task: what is trained.
-        settings: how.
-        seed: decides batches, caption draws and dropout, together with the epoch.
-        worker: this process's place in the group.
-        log: where worker 0 writes metrics.
-        poster: where worker 0 posts progress.
+        task: the stage to train.
+        settings: its optimisation.
+        compute: the precision.
+        seed: determines, with the epoch, batches, drawn captions and dropout.
+        worker: this process's worker.
+        log: sink for worker 0's metrics.
+        poster: sink for worker 0's progress.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Loop:
         self.progress = Progress()
 
     def run(self) -> None:
-        """Runs all epochs that are left. A loss that is not finite ends the stage and is reported as `diverged`."""
+        """Runs the remaining epochs. A loss that is not finite ends training; the epoch is reported as `diverged`."""
         self._resume()
         while self.progress.epoch < self.settings.epochs and not self._is_stale():
             started = time.monotonic()
@@ -70,7 +71,7 @@ class Loop:
                 return
             if (epoch + 1) % self.settings.validate_every == 0 or epoch + 1 == self.settings.epochs:
                 with self.average.applied():
-                    self._finish(loss, self.task.examples / elapsed)
+                    self._validate(loss, self.task.examples / elapsed)
 
     def _resume(self) -> None:
         folder = self.worker.checkpoint()
@@ -111,17 +112,21 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * factor
 
-    def _finish(self, loss: float, rate: float) -> None:
-        """Validates, logs, and reports a checkpoint; worker 0's numbers count for all."""
+    def _validate(self, loss: float, rate: float) -> None:
+        """Validates, logs the metrics, and reports a checkpoint. All workers use worker 0's metrics.
+
+        Args:
+            loss: mean training loss of the epoch.
+            rate: examples per second.
+        """
         with torch.inference_mode():
-            found: Validation = self.worker.agree(self.task.validate(self.progress.epoch))
-        self.progress.record(self.progress.epoch, found.selection)
+            validation: Validation = self.worker.broadcast(self.task.validate(self.progress.epoch))
+        self.progress.record(self.progress.epoch, validation.selection)
         row = {
             "epoch": self.progress.epoch,
             "loss": loss,
-            "selection": found.selection,
-            **{f"{recall.category} R@{k}": value for recall in found.recalls for k, value in recall.recall.items()},
-            **{f"{recall.category} Rs@{k}": value for recall in found.recalls for k, value in recall.subset.items()},
+            "selection": validation.selection,
+            **validation.metrics,
             f"{self.task.unit}_per_s": round(rate, 1),
             "seconds": round(self.progress.seconds, 2),
         }
@@ -130,13 +135,13 @@ class Loop:
             self.log.append(row)
             if self.worker.keeps_checkpoints:
                 folder = write_checkpoint(self.trained, self.optimizer, self.scaler, self.progress, self.average)
-        self.worker.report({"selection": found.selection, "epoch": self.progress.epoch, "loss": loss}, folder)
+        self.worker.report({"selection": validation.selection, "epoch": self.progress.epoch, "loss": loss}, folder)
 
     def _post(self, epoch: int, step: int, loss: torch.Tensor, elapsed: float) -> None:
         if self.worker.rank or not self.poster.due():
             return
         steps, epochs = self.sampler.steps(), self.settings.epochs
-        left = (epochs - epoch) * steps - step
+        remaining = (epochs - epoch) * steps - step
         state: dict[str, Any] = {
             "epoch": epoch + 1,
             "epochs": epochs,
@@ -146,13 +151,13 @@ class Loop:
             "best": self.progress.best,
             "rate": step * self.settings.batch_size / max(elapsed, 1e-9),
             "unit": self.task.unit,
-            "eta_s": left * elapsed / step,
+            "eta_s": remaining * elapsed / step,
         }
         self.poster.post(state)
 
 
 def build_optimizer(trained: dict[str, torch.nn.Parameter], settings: Optimisation) -> torch.optim.Optimizer:
-    """Builds Adam or AdamW; a learned temperature is never decayed."""
+    """Builds Adam or AdamW. Weight decay excludes scalars, such as a learned temperature."""
     kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     plain = [parameter for parameter in trained.values() if parameter.dim() > 0]
     scalars = [parameter for parameter in trained.values() if parameter.dim() == 0]
@@ -165,12 +170,12 @@ def build_optimizer(trained: dict[str, torch.nn.Parameter], settings: Optimisati
         lr=settings.lr,
         betas=settings.betas,
         eps=settings.eps,
-        fused=True,  # one pass over memory: most of a step's time for a token embedding is spent here otherwise
+        fused=True,  # one pass over memory; otherwise updating the token embedding dominates a step
     )
 
 
 def learning_rate_factor(step: int, total: int, settings: Optimisation) -> float:
-    """Returns what the learning rate is multiplied with at `step` of `total`: linear warm-up, then flat or cosine."""
+    """Returns the learning rate at `step` of `total`, as a factor of `lr`: linear warm-up, then constant or cosine."""
     warmup = int(settings.warmup * total)
     if step < warmup:
         return (step + 1) / warmup

@@ -1,6 +1,7 @@
-"""Negative sampling for stage 2. Targets are frozen, so any image costs a row lookup and a product.
+"""Negative sampling for stage 2. Image features are frozen, so any image is a negative without being encoded.
 
-Shapes: I images, B triplets of the global batch, b of this worker, N images of the train gallery, H hard negatives.
+Shapes: I images, T train triplets, B triplets of the global batch, b of this worker, N images of the train gallery, H
+hard negatives per query.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from cirray.evaluation.ranking import gallery_positions, top_k
 
 @dataclass(frozen=True, slots=True)
 class BatchNegatives:
-    """The negatives of one batch: the arguments of `contrastive_loss` of the same names."""
+    """The candidates of one batch: arguments of `contrastive_loss` with the same names.
+
+    Attributes:
+        target: unit image features [B or N, d]; each query's target and its negatives.
+        positives: int64 [b], row of each query's target in `target`.
+        target_ids: int64 [B], image row of each row of `target`, to mask duplicates; None masks none.
+        hard: unit image features [b, H, d] of each query's hard negatives; None if there are none.
+    """
 
     target: Tensor
     positives: Tensor
@@ -29,41 +37,51 @@ class NegativeSampler:
     """Chooses the negatives of each batch.
 
     Args:
-        settings: which negatives.
-        train: the triplets, and the gallery that they may use.
-        images: unit image features [I, d].
+        settings: the kind of negatives.
+        train: the T triplets, and the train gallery.
+        images: unit-length image features [I, d].
     """
 
     def __init__(self, settings: GalleryLoss, train: TripletTable, images: Tensor) -> None:
         self._settings = settings
         self._images = images
-        self._wanted = train.target
+        self._targets = train.target
         self._gallery = train.gallery.to(images.device)
         self._mined: Tensor | None = None
-        self._bank: Tensor | None = None
+        self._gallery_features: Tensor | None = None
         if settings.negatives == "gallery" or settings.hard:
-            self._bank = images[self._gallery]
+            self._gallery_features = images[self._gallery]
             self._position = gallery_positions(train.gallery, len(images))
 
     @property
-    def mines(self) -> bool:
-        """Whether `mine` shall be called before every epoch."""
+    def needs_mining(self) -> bool:
+        """Whether `mine` must be called before every epoch."""
         return self._settings.hard > 0
 
     def mine(self, query: Tensor) -> None:
-        """Finds each triplet's hard negatives, the best-ranked wrong images, by its query feature of now [T, d]."""
-        assert self._bank is not None
-        most = len(self._gallery) - 1  # all but the target
-        wanted = self._position[self._wanted].to(query.device)
-        _, found = top_k(query, self._bank, min(self._settings.hard, most), wanted)
-        self._mined = self._gallery[found]
+        """Mines each triplet's hard negatives: the best-ranked images of the gallery except its target.
 
-    def of(self, rows: Tensor, share: slice) -> BatchNegatives:
-        """Returns the negatives of the triplets `rows` [B], for this worker's `share` of them."""
-        wanted, device = self._wanted[rows], self._images.device
-        if self._bank is not None and self._settings.negatives == "gallery":
-            return BatchNegatives(self._bank, self._position[wanted[share]].to(device), None, None)
-        targets = wanted.to(device)
+        Args:
+            query: current query features [T, d].
+        """
+        assert self._gallery_features is not None
+        available = len(self._gallery) - 1  # all but the target
+        target_positions = self._position[self._targets].to(query.device)
+        _, mined = top_k(query, self._gallery_features, min(self._settings.hard, available), target_positions)
+        self._mined = self._gallery[mined]
+
+    def for_batch(self, rows: Tensor, share: slice) -> BatchNegatives:
+        """Returns the negatives of a batch.
+
+        Args:
+            rows: int64 [B], triplets of the global batch.
+            share: this worker's part of them.
+        """
+        batch_targets, device = self._targets[rows], self._images.device
+        if self._gallery_features is not None and self._settings.negatives == "gallery":
+            positives = self._position[batch_targets[share]].to(device)
+            return BatchNegatives(self._gallery_features, positives, None, None)
+        targets = batch_targets.to(device)
         hard = None if self._mined is None else self._images[self._mined[rows[share].to(device)]]
         return BatchNegatives(
             self._images[targets],

@@ -1,4 +1,4 @@
-"""The main job: from triplets and pictures to a trained, evaluated bundle. Finished steps are not run again."""
+"""A training run: from triplets and pictures to a trained and evaluated bundle. A resumed run skips finished steps."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
-from cirray.config.schema import Config
+from cirray.config.training import TrainConfig
 from cirray.console.log import log
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.load import load_dataset
@@ -24,31 +23,32 @@ from cirray.evaluation.evaluate import Result, overall, score, text_table
 from cirray.evaluation.figures import Example, draw_queries
 from cirray.evaluation.ranking import gallery_positions, top_k
 from cirray.features.embed import DecodePixels, pixels_fingerprint
-from cirray.features.ensure import Embedder, Features, pictures_of, read_features
+from cirray.features.ensure import Embedder, image_keys, pictures_of
 from cirray.features.fill import fill
+from cirray.features.frozen import FrozenFeatures, read_features
 from cirray.features.store import FeatureStore
 from cirray.models import bundle
 from cirray.models.build import build_encoder
 from cirray.models.bundle_manifest import MANIFEST as BUNDLE_MANIFEST
 from cirray.models.clip import Encoder, load_encoder, load_trained, save_encoder
-from cirray.models.combining import CombiningFunction, build_combining
+from cirray.models.combining import CombiningFunction, build_combining, is_trainable
 from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
 from cirray.storage.files import write_json
-from cirray.storage.location import is_remote, store_location
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 from cirray.training.launch import StageName, is_done, run_stage
-from cirray.training.run_dir import Output, claim, open_output
+from cirray.training.run_dir import BUNDLE, METRICS, QUERIES, REPORT, claim, open_output
 from cirray.training.task import StageInputs
 
 EXAMPLES, SHOWN = 6, 6
 
 
-def train(config: Config) -> dict[str, Any]:
-    """Runs or continues the whole training; returns what report.json says.
+def train(config: TrainConfig) -> dict[str, Any]:
+    """Runs or resumes a training; returns the content of report.json.
 
     Raises:
-        CirrayError: wrong settings or data, before Ray starts; or a stage that failed.
+        CirrayError: settings or data are wrong (raised before Ray starts), or a stage failed.
     """
     output = open_output(config)
     dataset = read_data(config)
@@ -57,32 +57,33 @@ def train(config: Config) -> dict[str, Any]:
         f"{dataset.name}: {len(dataset.images):,} images, "
         + ", ".join(f"{len(split.triplets):,} {name} triplets" for name, split in dataset.splits.items())
     )
-    encoder = start_encoder(config, output.step("backbone"))
+    backbone = output / "backbone"
+    encoder = start_encoder(config, backbone.local)
     claim(output, config, dataset)
-    if not (output.step("backbone") / ENCODER_MANIFEST).is_file():
-        save_encoder(encoder, output.step("backbone"))
-        output.keep("backbone", ENCODER_MANIFEST)
+    if not (backbone.local / ENCODER_MANIFEST).is_file():
+        save_encoder(encoder, backbone.local)
+        backbone.push(ENCODER_MANIFEST)
     connect(config.workers)
     return Training(config, output, dataset, encoder).run()
 
 
-def read_data(config: Config) -> Dataset:
-    """Reads and checks the data, and holds triplets back if told to.
+def read_data(config: TrainConfig) -> Dataset:
+    """Reads and checks the data, and holds out triplets for selection if `data.holdout` is set.
 
     Raises:
-        ConfigError, DataError: it cannot be used.
+        ConfigError, DataError: the data cannot be used.
     """
-    dataset = load_dataset(config.data, store_location(config.store), config.preprocess.background)
+    dataset = load_dataset(config.data, Location.configured(config.store, "store"), config.preprocess.background)
     for problem in dataset.skipped:
         log(f"skipped {problem}")
     return hold_back(dataset, config.data.holdout, config.seed) if config.data.holdout else dataset
 
 
-def check_settings(config: Config, dataset: Dataset) -> None:
-    """Refuses settings that this data cannot be trained with.
+def check_settings(config: TrainConfig, dataset: Dataset) -> None:
+    """Checks the settings against the data.
 
     Raises:
-        ConfigError: names the setting.
+        ConfigError: a setting does not fit the data; the message names it.
     """
     triplets = len(dataset.splits["train"].triplets)
     for name, stage, count in (
@@ -93,57 +94,56 @@ def check_settings(config: Config, dataset: Dataset) -> None:
         settings = stage.optimisation
         if stage.enabled and settings.drop_last and count < settings.batch_size:
             raise ConfigError(
-                f"{name}.optimisation.batch_size is {settings.batch_size}, but there are {count} examples, and with "
-                f"drop_last no batch would be left: lower it, or set {name}.optimisation.drop_last false"
+                f"{name}.optimisation.batch_size is {settings.batch_size}, but there are only {count} examples, so "
+                f"drop_last drops every batch: lower it, or set {name}.optimisation.drop_last false"
             )
     if config.stage0.enabled and not dataset.titles:
-        raise ConfigError("stage0.enabled needs images with titles, and this data has none: set it to false")
+        raise ConfigError("stage0.enabled needs images with titles, but the data has none: set it to false")
 
 
-def start_encoder(config: Config, folder: Path) -> Encoder:
-    """Builds the backbone, or loads the one that an earlier try of this run wrote to `folder`; writes nothing.
+def start_encoder(config: TrainConfig, folder: Path) -> Encoder:
+    """Loads the backbone from `folder` if this run has saved it there, else builds it. Writes nothing.
 
     Raises:
-        BackboneError: weights cannot be fetched.
+        BackboneError: the weights cannot be fetched.
         ConfigError: stage 0 cannot train this backbone.
     """
     if (folder / ENCODER_MANIFEST).is_file():
         return load_encoder(folder)
-    source = config.backbone.pretrained or config.backbone.weights or "random weights"
-    log(f"building {config.backbone.model} ({source})")
+    log(f"building {config.backbone.model} ({config.backbone.weights_source or 'random weights'})")
     encoder = build_encoder(config.backbone, config.preprocess, config.seed)
     if config.stage0.enabled and encoder.has_batch_norm():
         raise ConfigError(
-            f"stage0.enabled trains from scratch, but {config.backbone.model} has batch norm, whose statistics stay "
-            f"frozen here: take a ViT backbone, or set stage0.enabled false"
+            f"stage0.enabled trains from scratch, but {config.backbone.model} has batch norm, whose statistics are "
+            f"frozen: use a ViT backbone, or set stage0.enabled false"
         )
     return encoder
 
 
 class Training:
-    """The steps of one run, in order."""
+    """The steps of one training run."""
 
-    def __init__(self, config: Config, output: Output, dataset: Dataset, encoder: Encoder) -> None:
+    def __init__(self, config: TrainConfig, output: Location, dataset: Dataset, encoder: Encoder) -> None:
         self.config = config
         self.output = output
         self.dataset = dataset
         self.encoder = encoder
-        self.folder = output.step("backbone")
-        self.store = store_location(config.store)
-        self.place = output.location_of("backbone")
+        self.encoder_location = output / "backbone"
+        self.pretrained: Location | None = None  # the encoder that stage 1 starts from
+        self.store = Location.configured(config.store, "store")
         self.train = build_table(dataset, "train")
         self.val = build_table(dataset, "val")
         self.selection = build_table(dataset, SELECTION) if SELECTION in dataset.splits else self.val
         self.results: list[Result] = []
 
     def run(self) -> dict[str, Any]:
-        """Runs what is not done yet; evaluates; writes the bundle and the report."""
+        """Runs the remaining steps, evaluates, and writes the bundle and the report; returns the report."""
         config = self.config
         if config.stage0.enabled:
             self._ensure_pixels()
             self._train_encoder("stage0")
         self._evaluate(False, {"image only": ImageOnly(), "text only": TextOnly(), "sum": Sum()})
-        if config.ablation and config.stage1.enabled and config.stage2.enabled:
+        if config.ablation and config.stage1.enabled and self._trains_combining():
             frozen = self._train_combining("stage2-frozen")
             self._evaluate(False, {config.stage2.combining.function: frozen})
         if config.stage1.enabled:
@@ -151,19 +151,29 @@ class Training:
                 self._ensure_pixels()
             self._train_encoder("stage1")
             self._evaluate(True, {"sum": Sum()})
-        combining: CombiningFunction = Sum()
-        if config.stage2.enabled and config.stage2.combining.function != "sum":
-            combining = self._train_combining("stage2")
+        combining = self._combining()
+        if not isinstance(combining, Sum):  # Sum was evaluated above
             self._evaluate(config.stage1.enabled, {config.stage2.combining.function: combining})
         return self._finish(combining)
+
+    def _trains_combining(self) -> bool:
+        return self.config.stage2.enabled and is_trainable(self.config.stage2.combining)
+
+    def _combining(self) -> CombiningFunction:
+        """Returns the combining function for the bundle, trained by stage 2 if it has parameters."""
+        if not self.config.stage2.enabled:
+            return Sum()
+        if not self._trains_combining():
+            return build_combining(self.encoder.dim, self.config.stage2.combining)
+        return self._train_combining("stage2")
 
     def _inputs(self) -> StageInputs:
         titles = self.dataset.titles
         return StageInputs(
             config=self.config,
-            encoder=self.place,
+            encoder=self.encoder_location,
             store=self.store,
-            image_keys=tuple(self.dataset.contents[image] for image in self.dataset.images),
+            image_keys=image_keys(self.dataset),
             train=self.train,
             val=self.selection,
             protocol=self.dataset.protocol,
@@ -171,30 +181,31 @@ class Training:
         )
 
     def _train_encoder(self, stage: StageName) -> None:
-        """Runs stage 0 or 1 and moves on to the encoder that it made."""
-        folder = self.output.step(stage) / "encoder"
-        if not (folder / ENCODER_MANIFEST).is_file():
+        """Runs stage 0 or 1; the following steps use its encoder."""
+        trained = self.output / stage / "encoder"
+        if stage == "stage1":
+            self.pretrained = self.encoder_location
+        if not (trained.local / ENCODER_MANIFEST).is_file():
             if stage == "stage1":
                 self._ensure_features()
             log(f"{stage}: {_purpose(self.config, stage)}")
             tensors = self._run_stage(stage, stage)
             load_trained(self.encoder, tensors, self.config.stage1.blend if stage == "stage1" else 1.0)
-            save_encoder(self.encoder, folder)
-            self.output.keep(f"{stage}/encoder", ENCODER_MANIFEST)
+            save_encoder(self.encoder, trained.local)
+            trained.push(ENCODER_MANIFEST)
         else:
-            self.encoder = load_encoder(folder)
-        self.folder, self.place = folder, self.output.location_of(f"{stage}/encoder")
+            self.encoder = load_encoder(trained.local)
+        self.encoder_location = trained
 
     def _run_stage(self, stage: StageName, label: str) -> dict[str, Tensor]:
-        run = self.output.place if is_remote(self.output.place) else ""
-        tensors = run_stage(stage, label, self._inputs(), self.output.step(label), self.output.metrics, run)
-        self.output.keep(self.output.metrics.name)
+        tensors = run_stage(stage, label, self._inputs(), self.output)
+        (self.output / METRICS).push()
         return tensors
 
     def _train_combining(self, label: str) -> CombiningFunction:
         """Runs stage 2 on the features of the current encoder."""
         self._ensure_features()
-        log(f"{label}: {'done before' if is_done(self.output.step(label)) else _purpose(self.config, 'stage2')}")
+        log(f"{label}: {'done before' if is_done((self.output / label).local) else _purpose(self.config, 'stage2')}")
         tensors = self._run_stage("stage2", label)
         combining = build_combining(self.encoder.dim, self.config.stage2.combining)
         prefix = "combining."
@@ -209,17 +220,18 @@ class Training:
         fill(store, pictures_of(self.dataset), make, settings, self.config.workers, "pixels", settings.inline_pictures)
 
     def _ensure_features(self) -> tuple[FeatureStore, FeatureStore]:
-        """Fills what is missing for the current encoder; only stage 2 needs the captions of the train split."""
-        ahead = self.config.stage1.enabled and self.folder != self.output.step("stage1") / "encoder"
+        """Computes missing features of the current encoder; only stage 2 needs those of the train captions."""
+        ahead = self.config.stage1.enabled and self.encoder_location != self.output / "stage1" / "encoder"
         trains_here = self.config.ablation or not ahead
         captions = [*self.val.captions, *self.selection.captions, *(self.train.captions if trains_here else ())]
         config = self.config
         gpu = use_gpu(config.compute, config.workers)
-        embedder = Embedder(self.folder, self.store, config.embed, config.workers, gpu, self.place)
+        embedder = Embedder(self.encoder_location, self.store, config.embed, config.workers, gpu)
         return embedder.images(pictures_of(self.dataset)), embedder.texts(captions)
 
-    def _features(self) -> Features:
-        return read_features(self.dataset, self.val, *self._ensure_features())
+    def _features(self) -> FrozenFeatures:
+        images, texts = self._ensure_features()
+        return read_features(images, texts, image_keys(self.dataset), {"val": self.val})
 
     def _evaluate(self, fine_tuned: bool, functions: dict[str, CombiningFunction]) -> None:
         self.results += score("val", self.val, self.dataset.protocol, self._features(), functions, fine_tuned)
@@ -234,10 +246,11 @@ class Training:
             "recipe": self.config.recipe,
             "fine_tuned": self.config.stage1.enabled,
             "protocol": self.dataset.protocol.name,
-            "metrics": {f"R@{k}": round(value, 4) for k, value in final.recall.items()},
+            "metrics": {name: round(value, 4) for name, value in final.metrics.items()},
             "provenance": provenance(self.config.seed),
         }
-        bundle.save(self.output.bundle, self.folder, combining, settings, details)
+        pretrained = self.pretrained.local if self.pretrained else None
+        bundle.save((self.output / BUNDLE).local, self.encoder_location.local, combining, settings, details, pretrained)
         self._draw(combining)
         report = {
             "recipe": self.config.recipe,
@@ -247,30 +260,37 @@ class Training:
             "skipped": [str(problem) for problem in self.dataset.skipped],
             "results": [result.to_json() for result in self.results],
         }
-        write_json(self.output.report, report)
-        for name, last in (("bundle", BUNDLE_MANIFEST), ("queries.png", None), ("report.json", None)):
-            self.output.keep(name, last)
+        write_json((self.output / REPORT).local, report)
+        (self.output / BUNDLE).push(BUNDLE_MANIFEST)
+        for name in (QUERIES, REPORT):
+            (self.output / name).push()
         print("\n" + text_table(self.results, self.dataset.protocol) + "\n")
-        log(f"report    {self.output.report}")
-        log(f"pictures  {self.output.queries}")
-        log(f"bundle    {self.output.bundle}")
+        for label, name in (("report", REPORT), ("pictures", QUERIES), ("bundle", BUNDLE)):
+            log(f"{label:9} {(self.output / name).local}")
         return report
 
     @torch.inference_mode()
     def _draw(self, combining: CombiningFunction) -> None:
         features = self._features()
-        queries = combining(features.images[self.val.reference], features.captions)
-        examples = pick_examples(self.dataset, self.val, F.normalize(features.images, dim=-1), queries)
+        queries = combining(*features.query_inputs("val", self.val))
+        examples = pick_examples(self.dataset, self.val, features.unit_images, queries)
         draw_queries(
             examples,
-            f"{self.config.recipe}: what comes back",
+            f"{self.config.recipe}: example queries",
             self.config.preprocess.background,
-            self.output.queries,
+            (self.output / QUERIES).local,
         )
 
 
 def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries: Tensor) -> list[Example]:
-    """Takes queries evenly from every category, as they come, so that failures show too."""
+    """Picks evenly spaced queries of every category, successes and failures alike, with their best results.
+
+    Args:
+        dataset: the dataset.
+        table: the T triplets of its val split.
+        images: unit-length image features [I, d].
+        queries: unit-length query features [T, d].
+    """
     paths = list(dataset.images.values())
     triplets = dataset.splits["val"].triplets
     each = -(-EXAMPLES // len(table.categories))
@@ -295,7 +315,7 @@ def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries
     return examples
 
 
-def _purpose(config: Config, stage: StageName) -> str:
+def _purpose(config: TrainConfig, stage: StageName) -> str:
     settings = getattr(config, stage).optimisation
     what = {
         "stage0": "image-title pre-training",

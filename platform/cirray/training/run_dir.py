@@ -1,10 +1,10 @@
-"""The output folder of a run: what it holds, and whether a command may continue it.
+"""The output of a training run: its layout, and the check that a command may resume it.
 
 OUTPUT/
 ├── config.yaml       the complete configuration
 ├── run.json          provenance and a digest of the data
-├── metrics.jsonl     a row a validated epoch
-├── backbone/, stage0/, stage1/, stage2*/   what each step made; a finished one is not run again
+├── metrics.jsonl     one row per validated epoch
+├── backbone/, stage0/, stage1/, stage2*/   output of each step; a finished step is not run again
 ├── report.json       results
 ├── queries.png       example queries with their best results
 └── bundle/           the model
@@ -20,17 +20,24 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from cirray.config.schema import Config
+from cirray.config.recipe import completed, own_fields
+from cirray.config.training import TrainConfig
 from cirray.data.records import Dataset
 from cirray.errors import ConfigError, RunError
 from cirray.storage.files import read_json, write_json, write_text
-from cirray.storage.location import Remote, is_remote, join, mirror_of, pull, push
+from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 
 CONFIG = "config.yaml"
 RUN = "run.json"
-# Where and how fast, not what: these may change between a run and its continuation.
-FREE = (
+METRICS = "metrics.jsonl"
+REPORT = "report.json"
+BUNDLE = "bundle"
+QUERIES = "queries.png"
+# Folder in each stage's folder for its checkpoints, deleted when the stage is done.
+CHECKPOINTS = "checkpoints"
+# Fields that may change when a run is resumed: they affect where and how fast it runs, not its results.
+CHANGEABLE = (
     "output",
     "store",
     "workers",
@@ -42,92 +49,62 @@ FREE = (
     "compute.device",
     "index",
     "tune",
-    "serve",
 )
 
 
-class Output:
-    """A run's folder, opened for a configuration and a dataset; with a URI, its mirror, and the way back.
+def open_output(config: TrainConfig, changeable: tuple[str, ...] = CHANGEABLE) -> Location:
+    """Returns the output of a run, after checking that it is empty or belongs to a run with the same configuration.
 
     Args:
-        place: a folder, or a URI.
-    """
-
-    def __init__(self, place: str) -> None:
-        self.place = place
-        self.folder = folder = mirror_of(place)
-        self.metrics = folder / "metrics.jsonl"
-        self.report = folder / "report.json"
-        self.bundle = folder / "bundle"
-        self.queries = folder / "queries.png"
-
-    def step(self, name: str) -> Path:
-        """Returns the folder of one step, on this machine."""
-        return self.folder / name
-
-    def location_of(self, name: str) -> str:
-        """Returns where all nodes find a step: its folder, or its URI."""
-        return join(self.place, name) if is_remote(self.place) else str(self.folder / name)
-
-    def keep(self, name: str, last: str | None = None) -> None:
-        """Makes a step's folder, with its file `last` at the end, or a file of the run known to all nodes."""
-        path = self.folder / name
-        if is_remote(self.place) and path.is_file():
-            Remote(self.place).put(path, name)
-        else:
-            push(path, self.location_of(name), last)
-
-
-def open_output(config: Config, free: tuple[str, ...] = FREE) -> Output:
-    """Checks that the folder is new or belongs to the same configuration.
-
-    Args:
-        free: fields that may differ.
+        config: the configuration of the run.
+        changeable: fields and sections that may differ.
 
     Raises:
-        ConfigError: no output folder was named.
-        RunError: the folder belongs to something else; names what differs.
+        ConfigError: no output is set.
+        RunError: the folder belongs to another run, whose different fields are listed, or is not a run.
     """
     if not config.output:
-        raise ConfigError("output is not set: give --output DIR, the folder for everything this run makes")
-    folder = pull(config.output, without="checkpoints")
+        raise ConfigError("output is not set: give --output DIR, the folder for all outputs of this run")
+    output = Location.parse(config.output).resolve()
+    output.pull(without=CHECKPOINTS)
+    folder = output.local
     if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file: give --output another name")
+        raise RunError(f"{output} is a file: give --output another name")
     if not (folder / CONFIG).is_file():
         if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
-            raise RunError(f"{folder} holds something that is not a cirray run: give --output a new or empty folder")
-        return Output(config.output)
-    differences = _differences(_read(folder / CONFIG), config.model_dump(mode="json"), free)
+            raise RunError(f"{output} is not empty and not a cirray run: give --output a new or empty folder")
+        return output
+    differences = _differences(_read(folder / CONFIG, type(config)), config.model_dump(mode="json"), changeable)
     if differences:
         raise RunError(
-            f"{folder} belongs to a run with other settings:\n"
+            f"{output} belongs to a run with other settings:\n"
             + "\n".join(f"  {line}" for line in differences)
-            + "\nUse another --output, or delete the folder to start anew"
+            + "\nUse another --output, or delete the folder to start over"
         )
-    return Output(config.output)
+    return output
 
 
-def claim(output: Output, config: Config, dataset: Dataset) -> None:
-    """Writes the configuration and provenance beside the output, or checks that the data is still the same.
+def claim(output: Location, config: TrainConfig, dataset: Dataset) -> None:
+    """Writes the configuration and provenance to the output, after checking that the data has not changed.
 
     Raises:
-        RunError: the folder belongs to a run on other data.
+        RunError: the output belongs to a run on other data.
     """
     digest = data_digest(dataset)
-    run = output.folder / RUN
+    run = output.local / RUN
     if run.is_file() and read_json(run)["data"] != digest:
         raise RunError(
-            f"{output.folder} belongs to a run on other data (annotations or pictures changed since): "
-            f"use another --output, or delete the folder to start anew"
+            f"{output} belongs to a run on other data (annotations or pictures have changed): "
+            f"use another --output, or delete the folder to start over"
         )
-    write_text(output.folder / CONFIG, config.to_yaml())  # first: it makes the folder ours, whenever a kill comes
+    write_text(output.local / CONFIG, config.to_yaml())  # first: it marks the folder as a run, even after a kill
     write_json(run, {**provenance(config.seed), "data": digest})
-    output.keep(CONFIG)
-    output.keep(RUN)
+    for name in (CONFIG, RUN):
+        (output / name).push()
 
 
 def data_digest(dataset: Dataset) -> str:
-    """Returns a SHA-256 of all triplets, galleries, titles and picture contents."""
+    """Returns the SHA-256 of all triplets, galleries, titles and picture contents."""
     digest = hashlib.sha256()
     for name in sorted(dataset.splits):
         split = dataset.splits[name]
@@ -142,23 +119,25 @@ def data_digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _read(file: Path) -> Any:
-    """Returns the configuration of a run; fields that it does not know, since they came later, are as by default."""
+def _read(file: Path, root: type[TrainConfig]) -> Any:
+    """Returns a run's configuration; fields added since then have their defaults, or the value that runs had before."""
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    settings = own_fields(root, content)
+    settings["preprocess"] = {"color": "as-stored", **settings.get("preprocess", {})}  # as before this field
     try:
-        return Config.model_validate(content).model_dump(mode="json")
+        return completed(root, settings).model_dump(mode="json")
     except ValidationError:
-        return content
+        return settings
 
 
-def _differences(before: Any, after: Any, free: tuple[str, ...], name: str = "") -> list[str]:
-    if name in free:
+def _differences(before: Any, after: Any, changeable: tuple[str, ...], name: str = "") -> list[str]:
+    if name in changeable:
         return []
     if isinstance(before, dict) and isinstance(after, dict):
         keys = dict.fromkeys([*before, *after])
         return [
             line
             for key in keys
-            for line in _differences(before.get(key), after.get(key), free, f"{name}.{key}" if name else key)
+            for line in _differences(before.get(key), after.get(key), changeable, f"{name}.{key}" if name else key)
         ]
-    return [] if before == after else [f"{name}: {before!r} there, {after!r} now"]
+    return [] if before == after else [f"{name}: {before!r} in the run, {after!r} now"]

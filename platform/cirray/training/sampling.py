@@ -1,4 +1,4 @@
-"""Which examples make each batch: decided by seed and epoch alone, the same for any number of workers."""
+"""Batch sampling. Batches depend only on seed and epoch, not on the number of workers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One global batch of n examples, known in full to every worker.
+    """One global batch of n examples. Every worker has all of it.
 
     Attributes:
-        rows: int64 [n], example numbers.
-        draws: float64 [n] in [0, 1): each example's random number of this epoch (which caption variant it uses).
+        rows: int64 [n], indices of the examples.
+        draws: float64 [n] in [0, 1), one random number per example and epoch, which draws its caption variant.
     """
 
     rows: Tensor
@@ -28,7 +28,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Shuffles `examples` anew each epoch into batches of `batch_size`."""
+    """Shuffles all examples in every epoch and splits them into batches.
+
+    Attributes:
+        examples: number of examples.
+        batch_size: size of the global batch.
+        drop_last: whether to drop the last, incomplete batch.
+        seed: the random seed.
+    """
 
     examples: int
     batch_size: int
@@ -51,5 +58,5 @@ class Sampler:
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
-    """Seeds torch so that an epoch's dropout depends on nothing before it: resumed runs equal undisturbed ones."""
+    """Seeds torch for an epoch, so that dropout does not depend on earlier epochs: resumed runs give equal results."""
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0]))

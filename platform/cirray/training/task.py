@@ -1,4 +1,4 @@
-"""What the loop needs to know of a stage."""
+"""The interface between the training loop and a stage."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from cirray.config.schema import Config
+from cirray.config.training import TrainConfig
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
-from cirray.evaluation.metrics import Recall
+from cirray.evaluation.metrics import selection_value
+from cirray.evaluation.retriever import Retriever, evaluate
+from cirray.storage.location import Location
 from cirray.training.sampling import Batch
 
 
 @dataclass(frozen=True, slots=True)
 class StageInputs:
-    """All that a worker needs to build its stage; plain data, so that it travels to any node.
+    """The inputs from which a worker builds its stage. They can be pickled and sent to any node.
 
     Attributes:
         config: the run's configuration.
-        encoder: encoder folder (or URI) that the stage starts from.
-        store: the feature store's folder (or URI).
+        encoder: the encoder from which the stage starts.
+        store: the feature store.
         image_keys: content key of each row of the image table.
-        train: the triplets to train on.
-        val: the triplets that pick the best epoch: those held back, or the dataset's own val.
-        protocol: how validation scores.
-        titled: image rows that have a title, with their titles (stage 0).
+        train: the training triplets.
+        val: the triplets that select the best epoch: the held-out ones, or the dataset's val split.
+        protocol: the evaluation protocol of validations.
+        titled: (image row, title) of all images with titles, for stage 0.
     """
 
-    config: Config
-    encoder: str
-    store: str
+    config: TrainConfig
+    encoder: Location
+    store: Location
     image_keys: tuple[str, ...]
     train: TripletTable
     val: TripletTable
@@ -42,35 +44,60 @@ class StageInputs:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What a validation found: recalls (empty where a stage has none) and the number that picks the best epoch."""
+    """The result of a validation.
 
-    recalls: list[Recall]
+    Attributes:
+        metrics: "category metric" -> value, such as "average R@10"; empty if the stage does not rank.
+        selection: the value that selects the best epoch.
+    """
+
+    metrics: dict[str, float]
     selection: float
+
+    @classmethod
+    def of(cls, retriever: Retriever, protocol: Protocol) -> Validation:
+        """Scores a retriever by the dataset's protocol."""
+        results = evaluate(retriever, protocol)
+        metrics = {f"{result.category} {name}": value for result in results for name, value in result.metrics.items()}
+        return cls(metrics, selection_value(results[-1].metrics, protocol))
 
 
 class Task(ABC):
-    """One stage's model, data and loss. The loop owns the optimizer, the schedule, and everything about time."""
+    """The model, data and loss of one stage. The loop owns optimizer, schedule, checkpoints and progress.
+
+    Attributes:
+        examples: number of training examples.
+        unit: name of the examples, in the plural.
+    """
 
     examples: int
     unit: str = "triplets"
 
     @abstractmethod
     def modules(self) -> Mapping[str, nn.Module]:
-        """Returns the modules that hold what is trained, by name."""
+        """Returns the modules with trained parameters, by name."""
 
-    def begin(self) -> None:  # noqa: B027 - most stages need nothing
-        """Gets ready for an epoch; what it computes depends on the weights alone, so that resumed runs equal others."""
+    def begin(self) -> None:  # noqa: B027 - optional
+        """Prepares an epoch. The result may depend only on the weights, so that resumed runs give equal results."""
 
     @abstractmethod
     def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
-        """Runs forward and backward for this worker's share; returns its share of the global batch's mean loss."""
+        """Runs forward and backward for this worker's share of a batch.
+
+        Args:
+            batch: the global batch.
+            grad_scale: scales the loss before the backward pass.
+
+        Returns:
+            This worker's part of the global batch's mean loss, a detached scalar.
+        """
 
     @abstractmethod
     def validate(self, epoch: int) -> Validation:
-        """Scores the current weights; called by all workers together."""
+        """Scores the current weights. All workers call it together."""
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """Returns the named parameters that get gradients."""
+        """Returns the trained parameters by name."""
         return {
             f"{prefix}.{name}": parameter
             for prefix, module in self.modules().items()

@@ -1,1 +1,1 @@
-"""What custom objects of the deployment may hold."""
+"""Types of the custom objects in the Kubernetes manifests."""

@@ -1,4 +1,4 @@
-"""Exactly the fields that we use of KubeRay's and the Prometheus operator's objects, typed, and nothing else.
+"""Strict types of KubeRay's and the Prometheus operator's objects, with only the fields that the overlays use.
 
 Written after the Go types of KubeRay 1.7 (ray-operator/apis/ray/v1) and of the Prometheus operator. The pods inside are
 checked as Kubernetes' own (tests/test_k8s.py).
@@ -16,7 +16,7 @@ Object = dict[str, Any]
 
 
 class Typed(BaseModel):
-    """Base: no unknown field, no conversion of types."""
+    """Base class: rejects unknown fields and converts no types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
 
@@ -135,7 +135,7 @@ SPECS: dict[str, tuple[str, type[Typed]]] = {
 
 
 def nodes(value: Any) -> Iterator[Object]:
-    """Every mapping inside, at any depth."""
+    """Yields every nested mapping, at any depth."""
     if isinstance(value, dict):
         yield value
     for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -143,7 +143,7 @@ def nodes(value: Any) -> Iterator[Object]:
 
 
 def closed(schema: Object) -> Object:
-    """The schema with unknown fields refused, as kubectl's strict validation does."""
+    """Returns the schema changed to reject unknown fields, as kubectl's strict validation does."""
     for node in nodes(schema):
         if isinstance(node.get("properties"), dict) and not node.get("x-kubernetes-preserve-unknown-fields"):
             node.setdefault("additionalProperties", False)

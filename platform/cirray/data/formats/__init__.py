@@ -1,6 +1,6 @@
-"""Dataset formats. Each public module is one format, and its name is what `data.format` takes.
+"""Registry of dataset formats. Each public module is one format; its name is the value of `data.format`.
 
-A module provides what `DatasetFormat` lists; nothing else has to name it.
+A module implements `DatasetFormat`; it is registered by existing.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ __all__ = ["DatasetFormat", "all_formats", "load_format"]
 
 
 def load_format(name: str) -> DatasetFormat:
-    """Returns the module of the format called `name`."""
+    """Imports the format module `name`."""
     return cast(DatasetFormat, import_module(f"{__name__}.{name}"))
 
 
 def all_formats() -> dict[str, DatasetFormat]:
-    """Returns every format by its name."""
+    """Returns all formats by name."""
     return {name: load_format(name) for name in DATA_FORMATS}

@@ -1,30 +1,30 @@
-"""What a reader makes of the annotation files of a dataset, before any picture is looked at."""
+"""Parsed annotation files, before pictures are checked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cirray.data.images import Picture
 from cirray.data.records import Problem, Protocol, Split
+from cirray.storage.tree import File
 
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """The content of a dataset's annotation files and all that is wrong with them.
+    """The content of a dataset's annotation files, and their problems.
 
     Attributes:
         name: dataset name.
-        images: id -> picture file, of the images that the splits need; the files may not exist.
-        image_sources: id -> where the id was listed, such as "catalog.jsonl:12".
-        titles: id -> title, for those images that have one.
-        splits: split name -> split, without the records that `problems` names.
+        images: id -> picture file, of the images that the splits need; the files need not exist.
+        image_sources: id -> position where the id is listed, such as "catalog.jsonl:12".
+        titles: id -> title, of the images that have one.
+        splits: split name -> split, without the records in `problems`.
         protocol: how the dataset is scored.
-        problems: records that are wrong; they can be left out.
-        fatal: files that are missing or cannot be read at all; nothing can be left out to mend that.
+        problems: invalid records, which `skip_bad` may leave out.
+        fatal: files that are missing or unreadable, which `skip_bad` cannot leave out.
     """
 
     name: str
-    images: dict[str, Picture]
+    images: dict[str, File]
     image_sources: dict[str, str]
     titles: dict[str, str]
     splits: dict[str, Split]

@@ -1,4 +1,4 @@
-"""What every dataset format provides."""
+"""The interface of a dataset format."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cirray.data.records import Split, Triplet
 
 
 class DatasetFormat(Protocol):
-    """A module of this package.
+    """The functions that each format module defines.
 
     Attributes:
-        EXPECTED: what `data.root` must hold, for error messages.
+        EXPECTED: what `data.root` must contain, for error messages.
     """
 
     EXPECTED: str
 
     def read(self, data: Data, splits: Sequence[str]) -> Annotations:
-        """Reads the annotation files of some of the splits "train", "val" and "test"."""
+        """Reads the annotation files of the given splits, a subset of "train", "val" and "test"."""
         ...
 
     def protocol(self, data: Data) -> records.Protocol:
@@ -33,11 +33,11 @@ class DatasetFormat(Protocol):
     def ranking_files(
         self, split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
     ) -> dict[str, Any]:
-        """Returns a split's rankings in the dataset's own layout: file name -> JSON content.
+        """Returns a split's rankings in the dataset's submission layout: file name -> JSON content.
 
         Args:
-            ranked: for each triplet the names of the best images, best first.
-            within: the same, of its image set only; as many empty lists where there are no image sets.
+            ranked: for each triplet the ids of the best images, best first.
+            within: the same within its image set only; empty lists without image sets.
         """
         ...
 
@@ -45,10 +45,10 @@ class DatasetFormat(Protocol):
         """Whether a record is from an annotation file of this format.
 
         Args:
-            in_array: the file is one JSON array; otherwise JSON Lines.
+            in_array: whether the file is one JSON array; otherwise it is JSON Lines.
         """
         ...
 
     def read_annotation_file(self, source: Source, path: Path) -> Iterator[Triplet]:
-        """Yields the triplets of one annotation file, without the image lists beside it; targets may be missing."""
+        """Yields the triplets of one annotation file without checking image ids; targets may be missing."""
         ...

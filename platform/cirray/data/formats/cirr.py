@@ -3,8 +3,9 @@
     root/captions/cap.rc2.{split}.json       [{"pairid", "reference", "target_hard", "caption", "img_set"}]
     root/image_splits/split.rc2.{split}.json {id: "./dev/x.png", ...}
 
-Both folders may also lie in root/cirr, as CLIP4Cir has them. Pictures are looked for under root, root/img_raw
-and root/images. Our split "test" is CIRR's "test1", which has no targets.
+Both folders may also be in root/cirr, as in CLIP4Cir. Pictures are searched for under root, root/img_raw and
+root/images; one that is not at its path, such as "./train/34/x.png", may be right in the top folder, train/x.png. The
+split "test" is CIRR's "test1", whose targets are not published.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Any
 from cirray.config.data import Data
 from cirray.data.captions import is_empty
 from cirray.data.formats._annotations import Annotations
-from cirray.data.images import Picture
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Protocol, Selection, Split, Triplet
-from cirray.data.tree import Tree
+from cirray.storage.location import Location
+from cirray.storage.tree import File, Tree
 
 EXPECTED = "captions/ and image_splits/ of CIRR (or cirr/captions/ and cirr/image_splits/) and the pictures"
 
@@ -29,15 +30,15 @@ _PICTURE_FOLDERS = ("", "img_raw", "images")
 
 
 def read(data: Data, splits: Sequence[str]) -> Annotations:
-    """Reads the splits; the gallery "all" is every image of a split in the order of its file.
+    """Reads the splits; the gallery "all" is every image of a split, in file order.
 
-    An empty caption is a problem, except in the test split (which has one): a submission needs every pair, so
-    there it is kept, as an empty text.
+    An empty caption is a problem, except in the test split, which has one: there it is kept, as a submission needs
+    every pair.
     """
-    source = Source(data.root)
+    source = Source(Location.parse(data.root))
     folder = source.root / "cirr" if source.tree.exists(source.root / "cirr" / "captions") else source.root
     sources: dict[str, str] = {}
-    images: dict[str, Picture] = {}
+    images: dict[str, File] = {}
     parts: dict[str, Split] = {}
     for split in splits:
         split_file = folder / "image_splits" / f"split.rc2.{_FILE_SPLIT.get(split, split)}.json"
@@ -62,13 +63,13 @@ def protocol(data: Data) -> Protocol:
     )
 
 
-def _listed(source: Source, path: Path) -> dict[str, Picture] | None:
-    """Returns id -> picture file of a split file, in its order; None if there is no such file."""
+def _listed(source: Source, path: Path) -> dict[str, File] | None:
+    """Returns id -> picture file of a split file, in file order; None if the file is missing."""
     table = source.table(path)
     if table is None:
         return None
     locate = _locator(source.tree)
-    listed: dict[str, Picture] = {}
+    listed: dict[str, File] = {}
     for identifier, picture in table.items():
         where = f"{source.name(path)} entry {identifier}"
         if not identifier.strip():
@@ -82,25 +83,30 @@ def _listed(source: Source, path: Path) -> dict[str, Picture] | None:
     return listed
 
 
-def _locator(tree: Tree) -> Callable[[str], Picture]:
-    """Returns the function from "./dev/x.png" to the file; a top folder such as "dev" is sought once."""
+def _locator(tree: Tree) -> Callable[[str], File]:
+    """Returns a function from "./dev/x.png" to the picture file; each top folder such as "dev" is located once."""
 
     @cache
     def base(top: str) -> Path:
         candidates = (tree.root / folder for folder in _PICTURE_FOLDERS)
         return next((folder for folder in candidates if tree.exists(folder / top)), tree.root)
 
-    def locate(picture: str) -> Picture:
+    def locate(picture: str) -> File:
         relative = PurePosixPath(picture)
-        return tree.picture(base(relative.parts[0]) / relative if relative.parts else tree.root)
+        if not relative.parts:
+            return tree.file(tree.root)
+        folder = base(relative.parts[0])
+        flat = folder / relative.parts[0] / relative.name
+        is_flat = len(relative.parts) > 2 and not tree.exists(folder / relative) and tree.exists(flat)
+        return tree.file(flat if is_flat else folder / relative)
 
     return locate
 
 
 def read_triplets(
-    source: Source, path: Path, split: str, listed: Mapping[str, Picture] | None = None, split_file: str = ""
+    source: Source, path: Path, split: str, listed: Mapping[str, File] | None = None, split_file: str = ""
 ) -> Iterator[Triplet]:
-    """Yields the triplets of an annotation file; with `listed` None any image id is taken."""
+    """Yields the triplets of an annotation file; with `listed` None image ids are not checked."""
     seen: dict[str, str] = {}
     for record in source.records(path):
         pair_id = _pair_id(record, seen)
@@ -128,7 +134,7 @@ def _pair_id(record: Record, seen: dict[str, str]) -> str | None:
         return None
     pair_id = str(value)
     if pair_id in seen:
-        record.note(f"pairid {pair_id} is there twice, first at {seen[pair_id]}")
+        record.note(f"pairid {pair_id} appears twice, first at {seen[pair_id]}")
         return None
     seen[pair_id] = record.where
     return pair_id
@@ -157,7 +163,7 @@ def _members(record: Record, listed: Container[str] | None, split_file: str) -> 
 def ranking_files(
     split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
 ) -> dict[str, dict[str, Any]]:
-    """Returns the two files that CIRR's test server takes, by their names: recall and recall_subset."""
+    """Returns the two files of a submission to CIRR's test server: recall and recall_subset."""
     name = _FILE_SPLIT.get(split.name, split.name)
 
     def file(metric: str, lists: Sequence[Sequence[str]]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Reads your own triplets (data.format "triplets").
+"""Reads custom triplets (data.format "triplets").
 
-    root/catalog.jsonl             {"id": str, "image": path relative to root, "title": str (optional)}
+    root/catalog.jsonl             {"id": str or int, "image": path relative to root, "title": str (optional)}
     root/triplets.{split}.jsonl    {"reference": id, "captions": [str, ...] or str, "target": id,
                                     "relation": str (optional)}
 
-One JSON object a line; other keys are ignored. A test split may leave the targets out.
+One JSON object per line; other keys are ignored. An integer id is taken as text, in both files. Targets
+may be missing in a test split.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 from cirray.config.data import Data
 from cirray.data.captions import is_empty
 from cirray.data.formats._annotations import Annotations
-from cirray.data.images import Picture
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Protocol, Split, Triplet
+from cirray.storage.location import Location
+from cirray.storage.tree import File
 
 EXPECTED = "catalog.jsonl, triplets.train.jsonl, triplets.val.jsonl and the pictures"
 CATALOG = "catalog.jsonl"
@@ -26,9 +28,9 @@ _PROTOCOL = Protocol("triplets (whole catalog, reference kept)", exclude_referen
 
 
 def read(data: Data, splits: Sequence[str]) -> Annotations:
-    """Reads the catalog and the splits; the gallery "all" is the whole catalog in its own order."""
-    source = Source(data.root)
-    images: dict[str, Picture] = {}
+    """Reads the catalog and the splits; the gallery "all" is the whole catalog, in file order."""
+    source = Source(Location.parse(data.root))
+    images: dict[str, File] = {}
     sources: dict[str, str] = {}
     titles: dict[str, str] = {}
     for record in source.lines(source.root / CATALOG):
@@ -43,39 +45,39 @@ def read(data: Data, splits: Sequence[str]) -> Annotations:
 
 
 def protocol(data: Data) -> Protocol:
-    """Returns how own triplets are scored."""
+    """Returns how custom triplets are scored."""
     return _PROTOCOL
 
 
 def _add_item(
     record: Record,
     source: Source,
-    images: dict[str, Picture],
+    images: dict[str, File],
     sources: dict[str, str],
     titles: dict[str, str],
 ) -> None:
-    identifier, image = record.text("id"), record.text("image")
+    identifier, image = record.id("id"), record.text("image")
     title = record.text("title") if record.value("title") not in (None, "") else None
     if image is not None and leaves_root(image):
         record.note(f"image {image!r} must be a path inside the data folder, relative to it")
         image = None
     if identifier is not None and identifier in sources:
-        record.note(f"id {identifier!r} is there twice, first at {sources[identifier]}")
+        record.note(f"id {identifier!r} appears twice, first at {sources[identifier]}")
         return
     if identifier is None or image is None:
         return
-    images[identifier] = source.tree.picture(source.root / image)
+    images[identifier] = source.tree.file(source.root / image)
     sources[identifier] = record.where
     if title is not None:
         titles[identifier] = title.strip()
 
 
 def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, str] | None = None) -> Iterator[Triplet]:
-    """Yields the triplets of a file; with `known` None any image id is taken."""
+    """Yields the triplets of a file; with `known` None image ids are not checked."""
     for record in source.lines(path):
-        reference = record.known_id("reference", known, CATALOG)
+        reference = record.known_id("reference", known, CATALOG, integers=True)
         has_target = split != "test" or record.has("target")
-        target = record.known_id("target", known, CATALOG) if has_target else None
+        target = record.known_id("target", known, CATALOG, integers=True) if has_target else None
         captions = record.texts("captions", single=True)
         if captions is not None and any(is_empty(caption) for caption in captions):
             record.note("one of its captions is empty")
@@ -87,8 +89,8 @@ def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, st
 def ranking_files(
     split: Split, ranked: Sequence[Sequence[str]], within: Sequence[Sequence[str]]
 ) -> dict[str, dict[str, list[str]]]:
-    """Returns one file: the place of each triplet in its file, counted from 0 -> ranked ids."""
-    return {f"{split.name}.ranks.json": {str(place): list(names) for place, names in enumerate(ranked)}}
+    """Returns one file: position of each triplet in its file (from 0) -> ranked ids."""
+    return {f"{split.name}.ranks.json": {str(row): list(names) for row, names in enumerate(ranked)}}
 
 
 def recognizes(record: Record, in_array: bool) -> bool:

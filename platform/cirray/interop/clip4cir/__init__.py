@@ -1,1 +1,1 @@
-"""Moving between CLIP4Cir (Baldrati et al., CVPRW 2022) and cirray: checkpoints in, checkpoints out."""
+"""Import and export of CLIP4Cir checkpoints (Baldrati et al., CVPRW 2022)."""

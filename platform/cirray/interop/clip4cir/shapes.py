@@ -1,7 +1,7 @@
-"""What a state dict's shapes say: which CLIP it is, and how wide a Combiner.
+"""Infers the architecture of a CLIP or a Combiner from the shapes in its state dict.
 
-CLIP4Cir's checkpoints do not record the backbone. All of OpenAI's models follow from their shapes, which is how
-OpenAI's own loader builds them: attention heads are 64 wide everywhere, and the activation is QuickGELU.
+CLIP4Cir's checkpoints do not record the backbone. The shapes determine each of OpenAI's models, as in OpenAI's own
+loader: attention heads are always 64 wide, and the activation is always QuickGELU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from cirray.errors import CheckpointError
 from cirray.models.combining.combiner import Combiner
 
-# open_clip's names of OpenAI's models, with the activation that they were trained with -> OpenAI's own names.
+# open_clip's names of OpenAI's models, in the variants with QuickGELU -> OpenAI's names.
 PUBLISHED = {
     "RN50-quickgelu": "RN50",
     "RN101-quickgelu": "RN101",
@@ -33,8 +33,8 @@ PUBLISHED = {
 }
 HEAD_WIDTH = 64
 VOCABULARY = 49_408
-# Numbers that OpenAI's archives keep beside the weights.
-_BESIDE = ("input_resolution", "context_length", "vocab_size")
+# Scalars in OpenAI's archives that are not weights.
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +47,32 @@ class CombinerSizes:
 
 
 class Shapes:
-    """The shapes of a state dict, which errors call `where`."""
+    """The shapes of a state dict; errors name it `where`."""
 
     def __init__(self, where: str, state: Mapping[str, Tensor]) -> None:
         self.where = where
         self._shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
 
     def size(self, name: str, axis: int, axes: int) -> int:
-        """Returns one size of a tensor that must have so many axes."""
+        """Returns the size along `axis` of a tensor that must have `axes` dimensions.
+
+        Raises:
+            CheckpointError: it is missing, empty, or has another number of dimensions.
+        """
         shape = self._shapes.get(name)
         if shape is None:
-            raise CheckpointError(f"{self.where}: {name} is missing, so the sizes of the model cannot be told")
+            raise CheckpointError(f"{self.where}: {name} is missing, so the model's sizes are unknown")
         if len(shape) != axes or 0 in shape:
-            raise CheckpointError(f"{self.where}: {name} has shape {list(shape)}, and {axes} axes are expected")
+            raise CheckpointError(f"{self.where}: {name} has shape {list(shape)}; expected {axes} dimensions")
         return shape[axis]
 
     def count(self, pattern: str) -> int:
-        """Returns how many different numbers a pattern's group finds among the names."""
-        found = (re.match(pattern, name) for name in self._shapes)
-        return len({match.group(1) for match in found if match})
+        """Returns the number of distinct values of a pattern's group among the names."""
+        matches = (re.match(pattern, name) for name in self._shapes)
+        return len({match.group(1) for match in matches if match})
 
     def has(self, name: str) -> bool:
-        """Whether there is such a tensor."""
+        """Whether the tensor exists."""
         return name in self._shapes
 
 
@@ -76,15 +80,17 @@ def clip_definition(where: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Infers open_clip's definition of a CLIP from a state dict in OpenAI's naming.
 
     Args:
-        where: what errors call it, such as the file.
+        where: name of the state dict in error messages, such as its file.
 
     Raises:
-        CheckpointError: it is no CLIP of OpenAI's kind.
+        CheckpointError: it is not an OpenAI CLIP.
     """
     shapes = Shapes(where, state)
     vocabulary = shapes.size("token_embedding.weight", 0, 2)
     if vocabulary != VOCABULARY:
-        raise CheckpointError(f"{where}: {vocabulary} tokens, and OpenAI's tokenizer has {VOCABULARY}")
+        raise CheckpointError(
+            f"{where}: the vocabulary has {vocabulary} tokens; expected {VOCABULARY} of OpenAI's tokenizer"
+        )
     width = shapes.size("ln_final.weight", 0, 1)
     return {
         "embed_dim": shapes.size("text_projection", 1, 2),
@@ -116,7 +122,7 @@ def _resnet(shapes: Shapes) -> dict[str, Any]:
     width = shapes.size("visual.layer1.0.conv1.weight", 0, 4)
     _heads(shapes.where, "the image tower's attention pool", 32 * width)
     return {
-        "image_size": 32 * _side(shapes, "visual.attnpool.positional_embedding"),  # five times half the side
+        "image_size": 32 * _side(shapes, "visual.attnpool.positional_embedding"),  # five stages of stride 2
         "layers": [shapes.count(rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)],
         "width": width,
         "patch_size": None,
@@ -124,17 +130,19 @@ def _resnet(shapes: Shapes) -> dict[str, Any]:
 
 
 def _side(shapes: Shapes, name: str) -> int:
-    """Returns the side of the square grid that a positional embedding covers, beside the class token's row."""
+    """Returns the side of the square grid of a positional embedding, whose first row is the class token."""
     rows = shapes.size(name, 0, 2) - 1
     side = math.isqrt(rows)
     if side < 1 or side * side != rows:
-        raise CheckpointError(f"{shapes.where}: {name} has {rows + 1} rows, which is no square grid and a class token")
+        raise CheckpointError(
+            f"{shapes.where}: {name} has {rows + 1} rows; expected a square number plus 1 for the class token"
+        )
     return side
 
 
 def _heads(where: str, tower: str, width: int) -> int:
     if width % HEAD_WIDTH:
-        raise CheckpointError(f"{where}: {tower} is {width} wide; OpenAI's are multiples of {HEAD_WIDTH}, a head")
+        raise CheckpointError(f"{where}: {tower} is {width} wide; expected a multiple of the head width {HEAD_WIDTH}")
     return width // HEAD_WIDTH
 
 
@@ -144,44 +152,44 @@ def published_name(definition: Mapping[str, Any]) -> str | None:
 
 
 def same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two definitions of open_clip describe one computation, their defaults written out or not."""
-    return _written_out(one) == _written_out(other)
+    """Whether two open_clip definitions describe the same model, with or without explicit defaults."""
+    return _with_defaults(one) == _with_defaults(other)
 
 
-def _written_out(definition: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(definition: Mapping[str, Any]) -> dict[str, Any]:
     vision = {"head_width": HEAD_WIDTH, "patch_size": None, **definition["vision_cfg"]}
     layers = vision.get("layers")
     vision["layers"] = list(layers) if isinstance(layers, (list, tuple)) else layers
     return {"quick_gelu": False, **definition, "vision_cfg": vision, "text_cfg": dict(definition["text_cfg"])}
 
 
-def fitted(
+def complete_state(
     where: str, state: Mapping[str, Tensor], definition: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Returns the state dict with exactly the tensors of this model, and notes on what was filled in.
+    """Returns a state dict with exactly the tensors of the model, and notes on added ones.
 
-    Filled in is only what no feature depends on: the temperature, and batch norm's count of batches.
+    Missing tensors are added only if no feature depends on them: the logit scale and batch norm's batch counters.
 
     Raises:
-        CheckpointError: tensors are missing, too many, or of other shapes.
+        CheckpointError: there are missing or unexpected tensors, or tensors of other shapes.
     """
-    with torch.device("meta"):  # shapes only: nothing is allocated for what a file claims
+    with torch.device("meta"):  # shapes only: allocates no memory
         expected = open_clip.CLIP(**definition).state_dict()
-    given = {name: tensor for name, tensor in state.items() if name not in _BESIDE}
+    given = {name: tensor for name, tensor in state.items() if name not in _NOT_WEIGHTS}
     notes = []
     for name in expected.keys() - given.keys():
         if name.endswith("num_batches_tracked"):
             given[name] = torch.tensor(0)
         elif name == "logit_scale":
             given[name] = torch.tensor(math.log(100.0))
-            notes.append("CLIP: logit_scale was missing and is set to ln 100, OpenAI's; no feature depends on it")
+            notes.append("CLIP: logit_scale was missing and is set to ln 100, OpenAI's value; no feature depends on it")
     _check_shapes(where, given, expected)
     return given, notes
 
 
 def _check_shapes(where: str, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     wrong = [f"{name} is missing" for name in expected if name not in given]
-    wrong += [f"{name} does not belong there" for name in given if name not in expected]
+    wrong += [f"{name} is unexpected" for name in given if name not in expected]
     wrong += [
         f"{name} has shape {list(given[name].shape)}, not {list(tensor.shape)}"
         for name, tensor in expected.items()
@@ -189,14 +197,14 @@ def _check_shapes(where: str, given: Mapping[str, Tensor], expected: Mapping[str
     ]
     if wrong:
         more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise CheckpointError(f"{where} does not fit the sizes that it shows: {'; '.join(wrong[:5])}{more}")
+        raise CheckpointError(f"{where} is inconsistent with the sizes inferred from it: {'; '.join(wrong[:5])}{more}")
 
 
 def combiner_sizes(where: str, state: Mapping[str, Tensor]) -> CombinerSizes:
-    """Infers d, p and h of a Combiner and checks all of its tensors.
+    """Infers d, p and h of a Combiner and checks the shapes of all of its tensors.
 
     Raises:
-        CheckpointError: tensors are missing, too many, or of other shapes.
+        CheckpointError: there are missing or unexpected tensors, or tensors of other shapes.
     """
     shapes = Shapes(where, state)
     sizes = CombinerSizes(

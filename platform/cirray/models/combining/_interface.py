@@ -1,4 +1,4 @@
-"""What every combining function is."""
+"""The interface of combining functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class CombiningFunction(nn.Module, ABC):
     Shapes: B queries, d feature width.
 
     Attributes:
-        has_text_weight: whether the function mixes text and image in a convex combination, whose text weight can be
+        has_text_weight: whether the query contains a convex combination of text and image, whose text weight can be
             read and set.
     """
 
@@ -22,18 +22,18 @@ class CombiningFunction(nn.Module, ABC):
 
     @abstractmethod
     def compose(self, image: Tensor, text: Tensor, text_weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Combines raw features and returns the text weights beside the result.
+        """Combines raw features; also returns the text weights.
 
         Args:
             image: raw image features [B, d].
             text: raw text features [B, d].
-            text_weight: [B, 1], in place of the text weights that the function chooses.
+            text_weight: [B, 1], replaces the text weights that the function computes.
 
         Returns:
             Unit query features [B, d], and the text weights [B, 1]; None if the function has none.
 
         Raises:
-            ValueError: a text weight was given to a function that has none.
+            ValueError: `text_weight` is given, and the function has none.
         """
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:

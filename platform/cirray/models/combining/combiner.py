@@ -13,12 +13,15 @@ from cirray.models.combining._interface import CombiningFunction
 class Combiner(CombiningFunction):
     """A learned mixture plus a convex combination of text and image.
 
-    The state dict has the reference implementation's keys and shapes, so its checkpoints load.
+    The state dict has the keys and shapes of the reference implementation, so that its checkpoints load.
 
     Args:
         dim: d, the width of the features.
         projection: p, the width of each projection.
         hidden: h, the width of the hidden layers.
+        dropout_projection: dropout after each projection.
+        dropout_output: dropout before the output layer.
+        dropout_text_weight: dropout in the text-weight branch.
     """
 
     has_text_weight = True
@@ -55,7 +58,7 @@ class Combiner(CombiningFunction):
         return F.normalize(mixture + weight * text + (1 - weight) * image, dim=-1), weight
 
     def _project(self, image: Tensor, text: Tensor) -> Tensor:
-        """Projects and concatenates both features [B, d] to [B, 2p], text first."""
+        """Projects image and text features [B, d] and concatenates them to [B, 2p], text first."""
         text_part = self.dropout_projection(F.relu(self.text_projection_layer(text)))
         image_part = self.dropout_projection(F.relu(self.image_projection_layer(image)))
         return torch.cat([text_part, image_part], dim=-1)

@@ -12,11 +12,12 @@ from cirray.models.combining._layers import two_layers
 
 
 class Gated(CombiningFunction):
-    """The text gates the image and adds a residual.
+    """The text gates the image feature and adds a residual.
 
     Args:
         dim: d, the width of the features.
         hidden: width of the hidden layers.
+        dropout_output: dropout before each output layer.
     """
 
     has_text_weight = False
@@ -36,5 +37,5 @@ class Gated(CombiningFunction):
 
 
 def build(dim: int, settings: CombiningSettings) -> Gated:
-    """Builds the gate and the residual, `settings.hidden` wide."""
+    """Builds the function with the hidden width and output dropout of `settings`."""
     return Gated(dim, settings.hidden, settings.dropout_output)

@@ -1,1 +1,1 @@
-"""Model definitions of ours, in open_clip's own format (one JSON file each)."""
+"""Model definitions that open_clip lacks, one JSON file each in open_clip's format."""

@@ -1,1 +1,1 @@
-"""The three training stages, a module each."""
+"""The three training stages, one module each."""

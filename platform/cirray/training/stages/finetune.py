@@ -1,11 +1,11 @@
-"""Stage 1: fine-tune CLIP so that image + text lands on the target (paper section 3.1).
+"""Stage 1: fine-tune CLIP so that the sum of image and text features matches the target (paper section 3.1).
 
-With `encoder = text` the image tower is frozen: reference and target features come from the feature store, on every
-worker alike, so the global negatives need no exchange. With `image` or `both` each worker encodes its own pictures and
-gathers the targets of all, with gradients.
+With `encoder = text` the image tower is frozen: every worker looks up all reference and target features in the feature
+store, so global negatives need no communication. With `image` or `both`, each worker encodes the images of its share
+and gathers the target features of all workers, with gradients.
 
-A reference is the image that looks most like the target of its query, so the references of a batch are hard negatives
-that cost nothing (`loss.negatives = references`): they are encoded, or looked up, for the queries anyway.
+A reference image usually resembles its target, so the references of a batch are hard negatives
+(`loss.negatives = references`). They need no extra encoding, because the queries use them anyway.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from torch import Tensor, nn
 
 from cirray.cluster.worker import Worker
 from cirray.data.table import TripletTable
-from cirray.evaluation.metrics import evaluate, selection_value
+from cirray.evaluation.cosine import CosineRetriever
 from cirray.features.embed import pixels_fingerprint
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder
 from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST
 from cirray.models.losses import Temperature, contrastive_loss
-from cirray.storage.location import fetch
 from cirray.training.gradcache import Features, backward_in_chunks
 from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
@@ -34,14 +33,14 @@ ENCODE_BATCH = 256
 
 
 class FineTuneTask(Task):
-    """CLIP with the sum of raw features as the query; cross-entropy query -> target over the global batch."""
+    """Trains CLIP with the sum of raw features as the query, by cross-entropy query -> target over the global batch."""
 
     def __init__(self, inputs: StageInputs, worker: Worker) -> None:
         settings = inputs.config.stage1
         self.worker = worker
         self.settings = settings
         self.inputs = inputs
-        self.encoder = load_encoder(fetch(inputs.encoder, MANIFEST), worker.device)
+        self.encoder = load_encoder(inputs.encoder.fetch(MANIFEST), worker.device)
         self.encoder.requires_grad_(False)
         for tower in ("image", "text"):
             if settings.encoder in (tower, "both"):
@@ -50,7 +49,7 @@ class FineTuneTask(Task):
         if settings.gradient_checkpointing:
             self.encoder.clip.set_grad_checkpointing(True)
         self.trains_images = settings.encoder != "text"
-        self.against_references = settings.loss.negatives == "references"
+        self.reference_negatives = settings.loss.negatives == "references"
         self.temperature = Temperature(settings.loss.temperature, settings.loss.learn_temperature)
         self.temperature.to(worker.device)
         self.combine = Sum()
@@ -74,45 +73,46 @@ class FineTuneTask(Task):
     def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
         share = self.worker.share(len(batch))
         train, device = self.inputs.train, self.worker.device
-        mine = batch.rows[share]
-        captions = [draw_variant(train.variants[row], draw) for row, draw in _pairs(mine, batch.draws[share])]
+        local_rows = batch.rows[share]
+        captions = [draw_variant(train.variants[row], draw) for row, draw in _pairs(local_rows, batch.draws[share])]
         tokens = self.train_tokens[captions].to(device)
         positives = torch.arange(share.start, share.stop, device=device)
-        images = [train.target[batch.rows]]  # what all queries are told from, image rows, in the order of the loss
-        if self.against_references:
-            images.append(train.reference[batch.rows])
-        told = torch.cat(images).to(device)
-        masks = self.settings.loss.mask_duplicates or self.against_references
+        candidates = [train.target[batch.rows]]  # image rows of the candidates of all queries, in the loss's order
+        if self.reference_negatives:
+            candidates.append(train.reference[batch.rows])
+        candidate_rows = torch.cat(candidates).to(device)
+        masks_duplicates = self.settings.loss.mask_duplicates or self.reference_negatives
         counts = self.worker.shares(len(batch))
 
         def encode(rows: slice) -> Features:
-            if not len(mine):
-                return tuple(self._nothing() for _ in range(1 + len(images) * self.trains_images))
+            if not len(local_rows):
+                return tuple(self._no_features() for _ in range(1 + len(candidates) * self.trains_images))
             with self.worker.autocast():
                 text = self.encoder.encode_text(tokens[rows])
-                reference = self._image(train.reference[mine[rows]])
+                reference = self._image(train.reference[local_rows[rows]])
                 query = self.combine(reference.float(), text.float())
                 if not self.trains_images:
                     return (query,)
-                target = self._image(train.target[mine[rows]])
-                encoded = [target, reference] if self.against_references else [target]
+                target = self._image(train.target[local_rows[rows]])
+                encoded = [target, reference] if self.reference_negatives else [target]
                 return query, *(F.normalize(image.float(), dim=-1) for image in encoded)
 
         def loss_of(features: Features) -> Tensor:
             if self.trains_images:
-                against = torch.cat([self.worker.gather(image, counts) for image in features[1:]])
+                images = torch.cat([self.worker.gather(image, counts) for image in features[1:]])
             else:
-                against = F.normalize(self.images[told], dim=-1)
-            ids = told if masks else None
-            return contrastive_loss(features[0], against, positives, self.temperature(), ids, batch=len(batch))
+                images = F.normalize(self.images[candidate_rows], dim=-1)
+            ids = candidate_rows if masks_duplicates else None
+            return contrastive_loss(features[0], images, positives, self.temperature(), ids, batch=len(batch))
 
-        return backward_in_chunks(encode, len(mine), self.settings.optimisation.chunk, loss_of, grad_scale)
+        return backward_in_chunks(encode, len(local_rows), self.settings.optimisation.chunk, loss_of, grad_scale)
 
-    def _nothing(self) -> Tensor:
+    def _no_features(self) -> Tensor:
+        """Returns features of no rows, [0, d], for a worker whose share is empty."""
         return torch.zeros(0, self.encoder.dim, device=self.worker.device, requires_grad=True)
 
     def _image(self, rows: Tensor) -> Tensor:
-        """Raw image features of image rows: looked up when frozen, encoded when trained."""
+        """Returns raw features [n, d] of image rows [n]: looked up if the image tower is frozen, else encoded."""
         if not self.trains_images:
             return self.images[rows.to(self.worker.device)]
         pixels = self.pixels.read([self.inputs.image_keys[row] for row in rows.tolist()])
@@ -123,11 +123,11 @@ class FineTuneTask(Task):
         images = self._val_images(val) if self.trains_images else self.images
         captions = self._in_shares(len(val.captions), self._encode_captions)
         queries = self.combine(images[val.reference], captions[val.query])
-        recalls = evaluate(val, self.inputs.protocol, F.normalize(images, dim=-1), queries)
-        return Validation(recalls, selection_value(recalls, self.inputs.protocol))
+        return Validation.of(CosineRetriever(val, F.normalize(images, dim=-1), queries), self.inputs.protocol)
 
     def _val_images(self, val: TripletTable) -> Tensor:
-        """Image table with the rows that validation needs encoded anew, shared among the workers."""
+        """Returns raw image features [I, d], in which the rows that validation needs are encoded with the current
+        weights and the others are 0. The workers share the encoding."""
         needed = torch.cat([val.reference, *(gallery for _, gallery in val.categories.values())]).unique()
         encoded = self._in_shares(len(needed), lambda rows: self._image(needed[rows]))
         table = torch.zeros(len(self.inputs.image_keys), self.encoder.dim, device=self.worker.device)
@@ -138,9 +138,9 @@ class FineTuneTask(Task):
         return self.encoder.encode_text(self.val_tokens[rows].to(self.worker.device))
 
     def _in_shares(self, count: int, encode: Callable[[slice], Tensor]) -> Tensor:
-        """Encodes `count` things, each worker its share, and returns all features [count, d] on every worker."""
+        """Returns the features [count, d] of `count` rows on every worker; each worker encodes its share."""
         share = self.worker.share(count)
-        parts = [self._nothing().detach()]
+        parts = [self._no_features().detach()]
         with self.worker.autocast():
             for start in range(share.start, share.stop, ENCODE_BATCH):
                 parts.append(encode(slice(start, min(start + ENCODE_BATCH, share.stop))).float())
@@ -152,5 +152,5 @@ def _pairs(rows: Tensor, draws: Tensor) -> list[tuple[int, float]]:
 
 
 def draw_variant(variants: tuple[int, ...], draw: float) -> int:
-    """Picks each caption variant equally often (reference: 25 % each of four)."""
+    """Returns one of a triplet's caption variants, all with equal probability, from a random number in [0, 1)."""
     return variants[int(draw * len(variants))]

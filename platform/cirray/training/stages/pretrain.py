@@ -1,4 +1,4 @@
-"""Stage 0: contrastive image-title training of both towers (Radford et al., 2021), on preprocessed pixels."""
+"""Stage 0: contrastive image-title training of both towers (Radford et al., 2021) on preprocessed pixels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder
 from cirray.models.encoder_manifest import MANIFEST
 from cirray.models.losses import Temperature, contrastive_loss
-from cirray.storage.location import fetch
 from cirray.training.gradcache import Features, backward_in_chunks
 from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
 
 
 class PretrainTask(Task):
-    """Image-title pairs and a symmetric loss over the global batch.
+    """Trains CLIP on image-title pairs, with the symmetric contrastive loss over the global batch.
 
-    The last epoch is kept: there is nothing held out to select on.
+    There is no validation data, so the last epoch is selected.
     """
 
     unit = "pairs"
@@ -31,7 +30,7 @@ class PretrainTask(Task):
         settings = inputs.config.stage0
         self.worker = worker
         self.settings = settings
-        self.encoder = load_encoder(fetch(inputs.encoder, MANIFEST), worker.device)
+        self.encoder = load_encoder(inputs.encoder.fetch(MANIFEST), worker.device)
         if settings.gradient_checkpointing:
             self.encoder.clip.set_grad_checkpointing(True)
         for name, parameter in self.encoder.clip.named_parameters():
@@ -52,17 +51,17 @@ class PretrainTask(Task):
 
     def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
         share = self.worker.share(len(batch))
-        mine = batch.rows[share]
+        local_rows = batch.rows[share]
         device = self.worker.device
-        pixels = self.pixels.read([self.keys[row] for row in mine.tolist()]) if len(mine) else None
-        tokens = self.tokens[mine].to(device)
+        pixels = self.pixels.read([self.keys[row] for row in local_rows.tolist()]) if len(local_rows) else None
+        tokens = self.tokens[local_rows].to(device)
         positives = torch.arange(share.start, share.stop, device=device)
         ids = self.title_ids[batch.rows].to(device) if self.settings.loss.mask_duplicates else None
         counts = self.worker.shares(len(batch))
 
         def encode(rows: slice) -> Features:
             if pixels is None:
-                return (self._nothing(), self._nothing())
+                return (self._no_features(), self._no_features())
             with self.worker.autocast():
                 image = self.encoder.encode_image(pixels[rows].to(device), normalize=True)
                 text = self.encoder.encode_text(tokens[rows], normalize=True)
@@ -75,10 +74,11 @@ class PretrainTask(Task):
             to_text = contrastive_loss(image, texts, positives, scale, ids)
             return (to_text + contrastive_loss(text, images, positives, scale, ids)) / 2
 
-        return backward_in_chunks(encode, len(mine), self.settings.optimisation.chunk, loss_of, grad_scale)
+        return backward_in_chunks(encode, len(local_rows), self.settings.optimisation.chunk, loss_of, grad_scale)
 
-    def _nothing(self) -> Tensor:
+    def _no_features(self) -> Tensor:
+        """Returns features of no rows, [0, d], for a worker whose share is empty."""
         return torch.zeros(0, self.encoder.dim, device=self.worker.device, requires_grad=True)
 
     def validate(self, epoch: int) -> Validation:
-        return Validation([], float(epoch))
+        return Validation({}, float(epoch))

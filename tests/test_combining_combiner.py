@@ -1,10 +1,7 @@
-"""Combining functions against the equations of the paper."""
+"""The Combiner against the equations of the paper."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +10,6 @@ from torch import Tensor, nn
 from cirray.config.training import CombiningSettings
 from cirray.models.combining import build_combining
 from cirray.models.combining.combiner import Combiner
-from cirray.models.combining.gated import Gated
-from cirray.models.combining.sum import Sum
 
 
 def features(count: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -29,7 +24,7 @@ def small(dim: int = 6, projection: int = 5, hidden: int = 7, dropout: float = 0
 
 
 def by_the_equations(state: dict[str, Tensor], image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-    """The Combiner without dropout, as written down in the reference facts; unit query features and lambda."""
+    """The Combiner of the paper (section 3.2) without dropout; unit query features and lambda."""
 
     def linear(name: str, x: Tensor) -> Tensor:
         return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
@@ -163,58 +158,12 @@ def test_one_adam_step_is_that_of_the_equations() -> None:
         torch.testing.assert_close(parameter.detach(), expected[name], atol=1e-9, rtol=0)
 
 
-def test_sum_adds_raw_features() -> None:
-    image, text = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]])
-    torch.testing.assert_close(Sum()(image, text), torch.tensor([[0.6, 0.8]]))
-    assert not list(Sum().parameters())
-    assert not Sum().state_dict()
-
-
-def test_gated_is_residual_gating() -> None:
-    torch.manual_seed(0)
-    gated, (image, text) = Gated(4, 9).eval(), features(3, 4)
-    gated.weights.data = torch.tensor([0.7, -0.4])
-    joined = torch.cat((text, image), dim=1)
-
-    def two_layers(layers: nn.Sequential) -> Tensor:
-        first, last = layers[0], layers[3]
-        assert isinstance(first, nn.Linear)
-        assert isinstance(last, nn.Linear)
-        return (joined @ first.weight.T + first.bias).clamp(min=0) @ last.weight.T + last.bias
-
-    mixed = 0.7 * image / (1 + torch.exp(-two_layers(gated.gate))) - 0.4 * two_layers(gated.residual)
-    torch.testing.assert_close(gated(image, text), mixed / mixed.norm(dim=1, keepdim=True), atol=1e-6, rtol=0)
-    gated(image, text)[:, 0].sum().backward()
-    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in gated.parameters())
-
-
-FUNCTIONS: dict[str, Callable[[nn.Module], bool]] = {
-    "sum": lambda module: isinstance(module, Sum),
-    "gated": lambda module: isinstance(module, Gated) and module.gate[2].p == 0.2,
-    "combiner": lambda module: (
-        isinstance(module, Combiner)
-        and module.dropout_projection.p == 0.1
-        and module.dropout_output.p == 0.2
-        and module.dynamic_scalar[2].p == 0.3
-        and module.text_projection_layer.weight.shape == (3, 6)
-        and module.combiner_layer.weight.shape == (5, 6)
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_build_combining(name: str) -> None:
-    settings_ = CombiningSettings.model_validate(
-        {
-            "function": name,
-            "projection": 3,
-            "hidden": 5,
-            "dropout_projection": 0.1,
-            "dropout_output": 0.2,
-            "dropout_text_weight": 0.3,
-        }
-    )
+def test_the_settings_are_those_of_the_configuration() -> None:
+    dropouts = {"dropout_projection": 0.1, "dropout_output": 0.2, "dropout_text_weight": 0.3}
+    settings_ = CombiningSettings.model_validate({"function": "combiner", "projection": 3, "hidden": 5, **dropouts})
     module = build_combining(6, settings_)
-    assert FUNCTIONS[name](module)
-    found = module.eval()(*features(4, 6))
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(4))
+    assert isinstance(module, Combiner)
+    assert (module.dropout_projection.p, module.dropout_output.p) == (0.1, 0.2)
+    assert isinstance(module.dynamic_scalar[2], nn.Dropout) and module.dynamic_scalar[2].p == 0.3
+    assert module.text_projection_layer.weight.shape == (3, 6)
+    assert module.combiner_layer.weight.shape == (5, 6)

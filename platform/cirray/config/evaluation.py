@@ -1,0 +1,15 @@
+"""The configuration of jobs/evaluate.py, jobs/rank.py and jobs/analyze.py."""
+
+from __future__ import annotations
+
+from cirray.config.compute import Device, Embedding
+from cirray.config.data import Data
+from cirray.config.section import JobConfig
+
+
+class EvaluateConfig(JobConfig):
+    """The data to read and the computation of its features. The model is a bundle, named by an option."""
+
+    data: Data = Data()
+    embed: Embedding = Embedding()
+    compute: Device = Device()
