@@ -82,3 +82,10 @@ def shop(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
     yield deploy(write_shop(tmp_path_factory.mktemp("shop")), "encoder")
     serve.shutdown()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fails if pytest-xdist does not apply the groups: each process would then build what tests share."""
+    grouped = session.config.getoption("loadgroup", False)  # set in the processes of pytest-xdist only
+    if grouped and any("@" not in item.nodeid for item in session.items):
+        raise pytest.UsageError("this pytest-xdist does not group tests with this pytest: install requirements.lock")
