@@ -43,7 +43,7 @@ def nodes(indexed: Shop) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def bodies(indexed: Shop) -> list[dict[str, Any]]:
-    """EncodedQuery searches."""
+    """Composed searches."""
     return [{"reference": {"id": name}, "text": "the same in red"} for name in indexed.ids]
 
 
