@@ -34,7 +34,7 @@ pytestmark = QDRANT_WARNINGS
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that was killed is not waited for."""
+    """Does not wait for the heartbeat of an unfinished generation."""
     monkeypatch.setattr(server, "ALIVE_S", 0.0)
 
 

@@ -14,7 +14,7 @@ import qdrant_edge as edge
 from cirray.errors import SearchIndexError
 from cirray.index.backend import Generation
 from cirray.index.items import NUMBER, PRODUCT, Item, payload_rows, point_id, point_ids
-from cirray.index.reader import BaseReader, digests, further_points
+from cirray.index.reader import BaseReader, digests, further_points, search_params
 from cirray.index.translate import FilterClasses, translate
 from cirray.storage.files import write_json
 
@@ -113,13 +113,7 @@ class EdgeReader(BaseReader):
         self._folder = folder
         with _map_errors(folder):
             self._shard = edge.EdgeShard.load(str(folder / SHARD))
-        settings = generation.settings
-        rescore = edge.QuantizationSearchParams(rescore=True, oversampling=settings.oversampling)
-        quantized = settings.quantization != "none"
-        self._approximate = edge.SearchParams(
-            hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None
-        )
-        self._exact = edge.SearchParams(exact=True)
+        self._approximate, self._exact = search_params(edge, generation)
 
     def close(self) -> None:
         """See `Reader`."""

@@ -200,3 +200,19 @@ def further_points(retrieve: Callable[[list[Any]], Sequence[Any]], ids: Sequence
     """Returns the point ids of all but the main pictures of the items that exist among `ids`: see `Item.pictures`."""
     found = [item_of(point.payload) for point in retrieve([point_id(identifier) for identifier in ids])]
     return {point for item in found for point in point_ids(item)[1:]}
+
+
+def search_params(library: Any, generation: Generation) -> tuple[Any, Any]:
+    """Returns the search parameters of approximate and of exact search.
+
+    Args:
+        library: the module with this Qdrant library's request classes, `qdrant_edge` or `qdrant_client.models`.
+        generation: the generation to search.
+    """
+    settings = generation.settings
+    rescore = library.QuantizationSearchParams(rescore=True, oversampling=settings.oversampling)
+    quantization = rescore if settings.quantization != "none" else None
+    return (
+        library.SearchParams(hnsw_ef=settings.hnsw.ef_search, quantization=quantization),
+        library.SearchParams(exact=True),
+    )

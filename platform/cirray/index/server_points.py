@@ -11,7 +11,7 @@ from qdrant_client import models
 
 from cirray.index.backend import Generation
 from cirray.index.items import PRODUCT, Item, payload_rows, point_id, point_ids
-from cirray.index.reader import BaseReader, further_points
+from cirray.index.reader import BaseReader, further_points, search_params
 from cirray.index.retry import RetryingClient
 from cirray.index.translate import FilterClasses
 
@@ -32,13 +32,7 @@ class ServerReader(BaseReader):
         super().__init__(generation, FILTER_CLASSES)
         self._rest = rest
         self._collection = collection
-        settings = generation.settings
-        rescore = models.QuantizationSearchParams(rescore=True, oversampling=settings.oversampling)
-        quantized = settings.quantization != "none"
-        self._approximate = models.SearchParams(
-            hnsw_ef=settings.hnsw.ef_search, quantization=rescore if quantized else None
-        )
-        self._exact = models.SearchParams(exact=True)
+        self._approximate, self._exact = search_params(models, generation)
 
     def close(self) -> None:
         """See `Reader`. The connection is the backend's."""

@@ -17,9 +17,9 @@ from cirray.data.catalog import Entry
 
 # How often pairs with one, two and three differences are drawn.
 SHARES = (0.5, 0.35, 0.15)
-# Sets of differing attributes that are looked at; beyond that a random choice of them.
+# Maximum number of sets of differing attributes to consider; with more, a random sample of them.
 _MOST_SETS = 400
-# Numbers agree when they are in the same one of so many equally filled ranges.
+# Numbers agree if they are in the same quantile range; this is the number of ranges.
 _RANGES = 5
 _TRIES = 20
 
