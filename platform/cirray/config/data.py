@@ -28,11 +28,6 @@ class Data(Section):
         "default",
         description="CIRR only: aggregate of recalls that selects the best epoch; default = headline",
     )
-    holdout: Fraction = Field(
-        0.0,
-        description="fraction of the train triplets held out to select the best epoch (in tuning, the best trial); "
-        "0 = val selects it, as is usual",
-    )
     skip_bad: bool = Field(False, description="skip and report unusable images and triplets instead of failing")
 
     @model_validator(mode="after")
@@ -40,6 +35,19 @@ class Data(Section):
         if not self.categories:
             raise ValueError("categories must name at least one category")
         return self
+
+
+class TrainData(Data):
+    """The dataset of a training run."""
+
+    extra: tuple[str, ...] = Field(
+        (), description="folders of more train triplets, in the format triplets, such as those of jobs/triplets.py"
+    )
+    holdout: Fraction = Field(
+        0.0,
+        description="fraction of the train triplets held out to select the best epoch (in tuning, the best trial); "
+        "0 = val selects it, as is usual",
+    )
 
 
 class Preprocess(Section):

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from cirray.config.backbone import Backbone
 from cirray.config.compute import Compute, Embedding
-from cirray.config.data import Data, Preprocess
+from cirray.config.data import Preprocess, TrainData
 from cirray.config.registry import COMBINING_FUNCTIONS, one_of
 from cirray.config.section import Fraction, JobConfig, Positive, Section
 
@@ -138,7 +138,7 @@ class TrainConfig(JobConfig):
     recipe: str = Field("custom", description="name of the recipe that the configuration started from")
     seed: int = Field(0, ge=0, lt=2**31, description="random seed")
     ablation: bool = Field(False, description="also train stage 2 without stage 1, for the paper's four-row table")
-    data: Data = Data()
+    data: TrainData = TrainData()
     preprocess: Preprocess = Preprocess()
     backbone: Backbone = Backbone()
     stage0: Stage0 = Stage0()

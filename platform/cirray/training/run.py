@@ -11,8 +11,10 @@ from torch import Tensor
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
+from cirray.config.data import Data
 from cirray.config.training import TrainConfig
 from cirray.console.log import log
+from cirray.data.extra import add_triplets
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
@@ -68,15 +70,21 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
 
 def read_data(config: TrainConfig) -> Dataset:
-    """Reads and checks the data, and holds out triplets for selection if `data.holdout` is set.
+    """Reads and checks the data, holds out triplets for selection if `data.holdout` is set, and adds `data.extra`.
 
     Raises:
         ConfigError, DataError: the data cannot be used.
     """
-    dataset = load_dataset(config.data, Location.configured(config.store, "store"), config.preprocess.background)
+    store, background = Location.configured(config.store, "store"), config.preprocess.background
+    dataset = load_dataset(config.data, store, background)
+    if config.data.holdout:
+        dataset = hold_back(dataset, config.data.holdout, config.seed)
+    for folder in config.data.extra:
+        settings = Data(format="triplets", root=folder, skip_bad=config.data.skip_bad)
+        dataset = add_triplets(dataset, load_dataset(settings, store, background, ("train",)), folder)
     for problem in dataset.skipped:
         log(f"skipped {problem}")
-    return hold_back(dataset, config.data.holdout, config.seed) if config.data.holdout else dataset
+    return dataset
 
 
 def check_settings(config: TrainConfig, dataset: Dataset) -> None:

@@ -43,6 +43,7 @@ CHANGEABLE = (
     "workers",
     "recipe",
     "data.root",
+    "data.extra",
     "embed",
     "compute.threads",
     "compute.max_failures",
