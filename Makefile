@@ -3,21 +3,23 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= build/demo
+SHOP   ?= build/shop
 # Tests that need real data are skipped if this folder does not exist.
 export CIRRAY_TEST_DATA ?= $(abspath ../shared/data)
 
 # Parallel test processes, 2 GB each. Many tests only wait for Ray to start, so one more than a machine's two cores.
 TEST_PROCESSES ?= 3
 PYTEST = $(BIN)/python -m pytest --junitxml=build/junit/$@.xml
-PARALLEL := --numprocesses=$(TEST_PROCESSES) --dist=loadgroup
+PARALLEL := --numprocesses=$(TEST_PROCESSES) --dist=loadgroup --no-loadscope-reorder
 
-.PHONY: install demo serve lint test-fast test test-cluster bench lock clean
+.PHONY: install demo serve shop lint test-fast test test-cluster bench lock clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:
 	@echo "make demo          draw a small garment catalog, train on it with 2 Ray workers, and index it"
 	@echo "make serve         serve the demo's catalog, with a search page on port 8000"
+	@echo "make shop CATALOG=FEED  make a product feed searchable (SHOP=build/shop gets the outputs)"
 	@echo "make lint          run ruff and mypy"
 	@echo "make test-fast     run the tests that need no training and kill no process (about 2 minutes)"
 	@echo "make test          run lint and all tests except cluster tests (about 10 minutes)"
@@ -41,6 +43,10 @@ demo: install
 
 serve: install
 	$(BIN)/python -m serve --serve.bundle $(DEMO)/training/bundle --serve.index $(DEMO)/index --serve.name "Demo garments"
+
+shop: install
+	@test -n "$(CATALOG)" || { echo "give the product feed: make shop CATALOG=products.csv"; exit 2; }
+	$(BIN)/python jobs/start.py --catalog "$(CATALOG)" --output $(SHOP)
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 """Converts the service's feedback to training triplets.
 
-    python jobs/feedback.py --feedback DIR --triplets DATA/triplets.feedback.jsonl [--catalog DATA/catalog.jsonl]
+    python jobs/feedback.py --feedback DIR --triplets CHOSEN/triplets.train.jsonl [--catalog DATA/catalog.jsonl]
 
 Feedback with a reference item, a text and a chosen item becomes a triplet; other feedback is only counted. With
 --catalog, only items of that catalog are kept. --feedback and --catalog may be s3:// or gs:// URIs. Check the result,
-then append it to DATA/triplets.train.jsonl.
+then train with it: jobs/train.py --data.root DATA --data.extra [CHOSEN].
 """
 
 import json

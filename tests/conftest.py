@@ -23,14 +23,28 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # Fixtures that several files share and that take long to make: their tests run in one process.
 SHARED = ("shop", "service")
+# Files whose tests take minutes, the longest first.
+LONGEST = ("test_tune.py", "test_kills.py", "test_remote.py")
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs tests that share expensive fixtures in the same process: those of a fixture in `SHARED`, and of one file."""
+    """Groups tests that share expensive fixtures in one process, and starts the longest groups first.
+
+    A group is the tests of a fixture in `SHARED`, or of one file. Groups start in the order of `items`
+    (--no-loadscope-reorder); a long one that started last would run alone at the end.
+    """
+    items.sort(key=_turn)
     for item in items:
         shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.location[0]))
+
+
+def _turn(item: pytest.Item) -> int:
+    """Returns when a test starts: those of `LONGEST`, then other slow tests, then the rest."""
+    if item.path.name in LONGEST:
+        return LONGEST.index(item.path.name)
+    return len(LONGEST) + (item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

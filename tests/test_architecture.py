@@ -31,7 +31,7 @@ ROOMS = (
     "client",
 )
 # They import rooms. No room imports them, and they do not import each other.
-VISITORS = ("interop", "study", "capacity", "demo")
+VISITORS = ("interop", "study", "capacity", "demo", "start")
 # The packages beside the library use it and themselves; jobs also use the other two. Nothing imports jobs.
 PACKAGES = {"serve": (), "tuning": (), "jobs": ("serve", "tuning")}
 # Rooms that may use Ray.

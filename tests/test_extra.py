@@ -7,6 +7,7 @@ from cirray.config.recipe import load_recipe
 from cirray.config.training import TrainConfig
 from cirray.data.extra import add_triplets
 from cirray.data.load import load_dataset
+from cirray.data.records import Triplet
 from cirray.data.table import build_table
 from cirray.errors import DataError
 from cirray.storage.location import Location
@@ -89,9 +90,27 @@ def test_a_training_reads_it_after_triplets_are_held_out(tmp_path):
     assert added
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_folder_without_a_catalog_uses_the_images_of_the_dataset(tmp_path):
+    root = write_catalog(tmp_path / "a").root
+    write_lines(tmp_path / "b" / "triplets.train.jsonl", [triplet("p1", "p3", "redder")])
+    settings = {"data.root": root, "data.extra": [str(tmp_path / "b")], "store": str(tmp_path / "store")}
+    read = read_data(load_recipe(TrainConfig, "default", settings))
+    assert read.splits["train"].triplets[3:] == (Triplet("p1", ("redder",), "p3"),)
+    assert len(read.images) == 6
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (None, r"b .*\n  triplets.train.jsonl: the file is missing"),
+        ([triplet("p1", "nobody")], r"b .*\n  triplets.train.jsonl:1: target \"nobody\" is not in data.root"),
+    ],
+)
+def test_problems_are_named_with_file_and_line(tmp_path, lines, message):
     root = write_catalog(tmp_path / "a").root
     (tmp_path / "b").mkdir()
+    if lines:
+        write_lines(tmp_path / "b" / "triplets.train.jsonl", lines)
     settings = {"data.root": root, "data.extra": [str(tmp_path / "b")], "store": str(tmp_path / "store")}
-    with pytest.raises(DataError, match=r"b .*\n  catalog.jsonl: "):
+    with pytest.raises(DataError, match=message):
         read_data(load_recipe(TrainConfig, "default", settings))

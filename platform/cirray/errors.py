@@ -3,6 +3,7 @@
 CirrayError
 ├── ConfigError        a setting is wrong; the message names the field
 ├── DataError          input files are wrong; the message lists every problem with its file and line
+│   └── NoTripletsError   a catalog has no differences that triplets can be made from
 ├── BackboneError      a CLIP backbone cannot be built, or its weights cannot be fetched
 ├── CheckpointError    a checkpoint of another system cannot be read or written
 ├── StoreError         a feature store is damaged or does not match its manifest
@@ -24,6 +25,10 @@ class ConfigError(CirrayError):
 
 class DataError(CirrayError):
     """Input files are wrong. The message lists all problems."""
+
+
+class NoTripletsError(DataError):
+    """A catalog has no attributes or titles that triplets can be made from, or no items that differ in few of them."""
 
 
 class BackboneError(CirrayError):

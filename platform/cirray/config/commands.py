@@ -12,6 +12,7 @@ from cirray.config.fields import field_names, is_section
 from cirray.config.indexing import IndexConfig
 from cirray.config.section import Configuration
 from cirray.config.serving import ServeConfig
+from cirray.config.start import StartConfig
 from cirray.config.training import TrainConfig
 from cirray.config.triplets import TripletsConfig
 from cirray.config.tuning import TrialsConfig, TuneConfig
@@ -34,6 +35,7 @@ COMMANDS: Mapping[str, type[Configuration]] = {
     "python -m serve": ServeConfig,
     "jobs/convert.py": ConvertConfig,
     "jobs/demo.py": DemoConfig,
+    "jobs/start.py": StartConfig,
 }
 
 

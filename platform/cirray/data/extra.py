@@ -9,13 +9,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from cirray.data.parsing import problem_report
+from cirray.config.data import Data
+from cirray.data.formats.triplets import CATALOG, read_triplets
+from cirray.data.images import Background
+from cirray.data.load import load_dataset
+from cirray.data.parsing import Source, problem_report
 from cirray.data.records import Dataset, Problem, Split
 from cirray.errors import DataError
+from cirray.storage.location import Location
 
 V = TypeVar("V")
 
 GALLERY = "all"
+
+
+def load_extra(folder: str, dataset: Dataset, cache: Location, background: Background, skip_bad: bool) -> Dataset:
+    """Reads a folder of more train triplets. A folder without catalog.jsonl uses the images of `dataset`.
+
+    Args:
+        folder: folder or URI in the format "triplets"; only its split "train" is read.
+        cache, background, skip_bad: as for `load_dataset`.
+
+    Raises:
+        LocationError: a URI holds nothing, or cannot be reached.
+        DataError: lists all problems.
+    """
+    source = Source(Location.parse(folder))
+    if source.tree.exists(source.root / CATALOG):
+        return load_dataset(Data(root=folder, skip_bad=skip_bad), cache, background, ("train",))
+    file = source.root / "triplets.train.jsonl"
+    triplets = tuple(read_triplets(source, file, "train", dataset.contents, "data.root"))
+    problems = [*source.fatal, *source.problems]
+    if source.fatal or (problems and not skip_bad):
+        raise DataError(problem_report(folder, problems, "fix them, or leave them out with --data.skip-bad"))
+    splits = {"train": Split("train", triplets, {})}
+    return Dataset(dataset.name, {}, {}, {}, splits, dataset.protocol, tuple(problems))
 
 
 def add_triplets(dataset: Dataset, extra: Dataset, source: str) -> Dataset:

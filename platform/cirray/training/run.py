@@ -11,10 +11,9 @@ from torch import Tensor
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
-from cirray.config.data import Data
 from cirray.config.training import TrainConfig
 from cirray.console.log import log
-from cirray.data.extra import add_triplets
+from cirray.data.extra import add_triplets, load_extra
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
@@ -80,8 +79,7 @@ def read_data(config: TrainConfig) -> Dataset:
     if config.data.holdout:
         dataset = hold_back(dataset, config.data.holdout, config.seed)
     for folder in config.data.extra:
-        settings = Data(format="triplets", root=folder, skip_bad=config.data.skip_bad)
-        dataset = add_triplets(dataset, load_dataset(settings, store, background, ("train",)), folder)
+        dataset = add_triplets(dataset, load_extra(folder, dataset, store, background, config.data.skip_bad), folder)
     for problem in dataset.skipped:
         log(f"skipped {problem}")
     return dataset

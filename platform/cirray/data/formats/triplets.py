@@ -10,7 +10,7 @@ may be missing in a test split.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from cirray.config.data import Data
@@ -72,12 +72,19 @@ def _add_item(
         titles[identifier] = title.strip()
 
 
-def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, str] | None = None) -> Iterator[Triplet]:
-    """Yields the triplets of a file; with `known` None image ids are not checked."""
+def read_triplets(
+    source: Source, path: Path, split: str, known: Container[str] | None = None, listed_in: str = CATALOG
+) -> Iterator[Triplet]:
+    """Yields the triplets of a file.
+
+    Args:
+        known: the image ids of the dataset; None = they are not checked.
+        listed_in: where they are listed, for messages.
+    """
     for record in source.lines(path):
-        reference = record.known_id("reference", known, CATALOG, integers=True)
+        reference = record.known_id("reference", known, listed_in, integers=True)
         has_target = split != "test" or record.has("target")
-        target = record.known_id("target", known, CATALOG, integers=True) if has_target else None
+        target = record.known_id("target", known, listed_in, integers=True) if has_target else None
         captions = record.texts("captions", single=True)
         if captions is not None and any(is_empty(caption) for caption in captions):
             record.note("one of its captions is empty")

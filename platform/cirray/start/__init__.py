@@ -1,0 +1,1 @@
+"""From a product feed to a searchable catalog with one command."""
