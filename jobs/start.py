@@ -10,7 +10,6 @@ model is trained on them. Run the same command again to resume, and after every 
 updated, the model is kept.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -56,7 +55,7 @@ COMMAND = Command(__doc__ or "", Options, StartConfig, {"exclude": "triplets.exc
 
 
 def run(argv: Sequence[str]) -> None:
-    """Runs the steps; prints one JSON result and the next commands."""
+    """Runs the steps; writes OUTPUT/start.json and prints the next commands."""
     options, config = COMMAND.read(argv)
     if options.recipe is None and config.backbone.weights_source:
         options, config = COMMAND.read([*argv, "--recipe", PUBLISHED])
@@ -65,7 +64,6 @@ def run(argv: Sequence[str]) -> None:
     if not config.backbone.weights_source:
         log(NO_WEIGHTS)
     report = start(options.catalog, config, not options.no_train)
-    print(json.dumps(report, indent=2))
     log(_next_steps(report))
 
 
@@ -76,7 +74,10 @@ attributes only. For everyday language, name the weights of a published model:
 
 
 def _next_steps(report: Mapping[str, Any]) -> str:
+    minutes = sum(report["seconds"].values()) / 60
     return f"""
+{report["items"]:,} items are searchable; this took {minutes:.1f} minutes.
+
 Next steps:
   search        python -m serve --serve.bundle {report["bundle"]} --serve.index {report["index"]}
   feed changed  run the same command again: the index is updated, the model is kept"""
