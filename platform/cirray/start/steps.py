@@ -19,6 +19,7 @@ from cirray.config.training import TrainConfig
 from cirray.config.triplets import TripletsConfig
 from cirray.console.log import log
 from cirray.data.attribute_triplets.make import make_triplets
+from cirray.data.catalog import read_catalog
 from cirray.errors import ConfigError, NoTripletsError, RunError
 from cirray.index.build import build_index
 from cirray.models.untrained import write_untrained
@@ -39,6 +40,7 @@ def start(feed: str, config: StartConfig, trains: bool) -> dict[str, Any]:
     Raises:
         CirrayError: a setting, the feed or the weights are wrong, or a step failed.
     """
+    read_catalog(feed, config.catalog)  # a feed that cannot be read fails before anything is written
     layout = Layout(Path(config.output).expanduser().resolve())
     _claim(layout, config)
     steps = _Steps(feed, layout, config)
