@@ -6,7 +6,7 @@ It runs in a process of its own; the counters are in memory that the processes s
 import asyncio
 import io
 import zlib
-from functools import cache
+from functools import cache, partial
 from multiprocessing import RawArray, RawValue
 from multiprocessing.connection import Connection
 
@@ -21,15 +21,17 @@ _REASONS = {"429": b"429 Too Many Requests\r\nRetry-After: 1", "500": b"500 Erro
 
 
 class Counters:
-    """What a server did, by picture; and whether it fails requests.
+    """What a server did, by picture; and how it is to answer.
 
     Attributes:
         failing: its `value` is 1 if one request in twenty fails, else 0.
+        delay: its `value` is the time before each answer, in seconds.
     """
 
     def __init__(self, pictures: int) -> None:
         self._memory = RawArray("q", 3 * pictures)
         self.failing = RawValue("b", 1)
+        self.delay = RawValue("d", 0.0)
 
     def rows(self) -> np.ndarray:
         """Returns the counts [3, pictures]: requests, complete pictures sent, answers "unchanged". The view is live."""
@@ -58,7 +60,7 @@ class _Server(asyncio.Protocol):
     """Answers GET /NUMBER on one connection."""
 
     def __init__(self, counters: Counters) -> None:
-        self._failing = counters.failing
+        self._failing, self._delay = counters.failing, counters.delay
         self._requests, self._sent, self._unchanged = counters.rows()
         self._received = b""
 
@@ -71,7 +73,10 @@ class _Server(asyncio.Protocol):
         """Answers every complete request."""
         *heads, self._received = (self._received + data).split(b"\r\n\r\n")
         for head in heads:
-            self._answer(head)
+            if self._delay.value:
+                asyncio.get_running_loop().call_later(self._delay.value, partial(self._answer, head))
+            else:
+                self._answer(head)
 
     def _answer(self, head: bytes) -> None:
         number = int(head.split(b" ", 2)[1][1:])

@@ -79,7 +79,7 @@ class Faults:
         self.failures: Counter[str] = Counter()
 
     def answer(self, handler: BaseHTTPRequestHandler, number: int) -> None:
-        chance = random.Random(f"{handler.path} {number}")
+        chance = random.Random(f"3 {handler.path} {number}")
         if chance.random() >= 0.05:
             send(handler, number)
             self.bodies[handler.path.lstrip("/")] += 1
@@ -135,7 +135,7 @@ def test_two_jobs_do_not_fetch_the_same_pictures(server, tmp_path, capsys):
     names = [str(n) for n in range(20)]
 
     def slow(handler: BaseHTTPRequestHandler, number: int) -> None:
-        time.sleep(0.2)
+        time.sleep(0.4)
         send(handler, number)
 
     server.answers |= dict.fromkeys(names, slow)
@@ -176,7 +176,7 @@ def test_a_resumed_job_says_what_is_there(server, tmp_path, capsys):
     get(server, tmp_path, "a", "b", "c")
     shown = capsys.readouterr().err
     assert "2 of 3 pictures are in" in shown
-    assert "asking for the other 1\n  at most 10000 a second from one host\n" in shown
+    assert "asking for the other 1\n  at most 10,000 a second from one host\n" in shown
 
 
 def test_pictures_that_are_missing_are_listed(server, tmp_path, capsys):

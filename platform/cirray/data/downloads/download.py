@@ -51,12 +51,12 @@ def download_pictures(
     try:
         with open_folder(folder) as pictures:
             files = {url: file for url in wanted if (file := pictures.fresh(url, settings.max_age_h * 3600))}
-            rest = [url for url in wanted if url not in files]
+            rest, results = [url for url in wanted if url not in files], {}
             if rest:
                 log(f"{len(files):,} of {len(wanted):,} pictures are in {folder}; asking for the other {len(rest):,}")
-                log(f"  at most {settings.per_host_per_s:g} a second from one host")
-            with Fetcher(pictures, settings, allow_private) as fetcher:
-                results = _fetch_all(fetcher, rest, settings.connections)
+                log(f"  at most {settings.per_host_per_s:,g} a second from one host")
+                with Fetcher(pictures, settings, allow_private) as fetcher:
+                    results = _fetch_all(fetcher, rest, settings.connections)
     except OSError as error:
         raise LocationError(
             f"pictures cannot be kept in {folder} ({error.strerror or error}): free space or correct "
