@@ -162,11 +162,13 @@ def test_the_journal_does_not_grow_without_end(server, tmp_path):
 
     names = [str(n) for n in range(10)]
     server.answers |= dict.fromkeys(names, answer)
-    for _ in range(12):
+    for _ in range(13):
         get(server, tmp_path, *names, max_age_h=0.0)
         assert (tmp_path / "downloads.jsonl").read_text().count("\n") <= 30
+    get(server, tmp_path, *names)
+    assert (tmp_path / "downloads.jsonl").read_text().count("\n") == 10
     found = get(server, tmp_path, *names)
-    assert (found.fetched, found.confirmed) == (0, 0), "the last lines count"
+    assert (found.fetched, found.confirmed) == (0, 0), "the last line of each picture was kept"
     assert [path.read_text() for path in found.files.values()] == names
 
 
