@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
+import resource
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -18,9 +17,8 @@ import pytest
 from cirray.config.catalog import DownloadSettings
 from cirray.data.downloads import Download, download_pictures
 from cirray.data.downloads.public_network import is_public
-from tests.support.picture_server import PictureServer, fail_first, send
-
-QUICK = {"first_wait_s": 0.01, "per_host_per_s": 10_000.0, "timeout_s": 5.0}
+from cirray.errors import LocationError
+from tests.support.picture_server import QUICK, PictureServer, fail_first, pictures, send
 
 
 @pytest.fixture
@@ -80,6 +78,18 @@ def test_a_server_that_says_when_is_not_asked_before(server, tmp_path):
     assert server.times[1] - server.times[0] >= 0.95
 
 
+def test_requests_that_wait_their_turn_respect_a_pause_too(server, tmp_path):
+    server.answers["a"] = fail_first(1, 429, Retry_After="1")
+    assert get(server, tmp_path, "a", "b", "c", per_host_per_s=4.0).fetched == 3
+    assert server.times[1] - server.times[0] >= 0.95, "b had its turn after 0.25 s, but the server said 1 s"
+
+
+def test_the_wait_for_a_turn_is_not_part_of_the_time_limit(server, tmp_path):
+    server.answers["a"] = fail_first(1, 429, Retry_After="1")
+    assert get(server, tmp_path, "a", timeout_s=0.5).fetched == 1
+    assert server.requests["a"] == 2, "the picture came in time, and was not thrown away"
+
+
 def test_a_picture_that_never_comes_is_a_problem(server, tmp_path):
     server.answers |= {"gone": partial(send, status=404), "down": partial(send, status=503)}
     found = get(server, tmp_path, "gone", "down", "good", attempts=3)
@@ -93,6 +103,42 @@ def test_redirects_are_followed_but_not_for_ever(server, tmp_path):
     assert [path.read_text() for path in get(server, tmp_path, "a").files.values()] == ["b"]
     server.answers["b"] = partial(send, status=302, Location="/a")
     assert problem(get(server, tmp_path / "other", "a")) == "redirects more than 5 times"
+
+
+def test_a_host_that_is_down_is_given_up(server, tmp_path):
+    names = [str(n) for n in range(200)]
+    server.answers |= dict.fromkeys(names, partial(send, status=503))
+    found = get(server, tmp_path, *names, attempts=3, connections=4, per_host_per_s=100.0, give_up_s=0.5)
+    assert len(found.problems) == 200
+    assert Counter(problem.what for problem in found.problems).keys() == {
+        "HTTP 503",
+        "is not asked for: 127.0.0.1 has failed for 0.5 s",
+    }
+    assert sum(server.requests.values()) < 100
+
+
+def test_a_host_that_answers_now_and_then_is_not_given_up(server, tmp_path):
+    server.answers["down"] = partial(send, status=503)
+    found = get(server, tmp_path, "down", *map(str, range(40)), attempts=3, per_host_per_s=20.0, give_up_s=1.0)
+    assert len(found.files) == 40
+
+
+def test_addresses_are_encoded_as_browsers_do(server, tmp_path):
+    found = get(server, tmp_path, "grün 1.jpg?farbe=blau grün", "a%20b[1].jpg#top")
+    assert [path.read_text() for path in found.files.values()] == [
+        "gr%C3%BCn%201.jpg?farbe=blau%20gr%C3%BCn",
+        "a%20b[1].jpg",
+    ]
+    server.answers["moved"] = partial(send, status=302, Location="/grün".encode().decode("latin-1"))
+    assert [path.read_text() for path in get(server, tmp_path, "moved").files.values()] == ["gr%C3%BCn"]
+    assert "cannot be resolved" in problem(get(server, tmp_path, "http://bücher.invalid/1.jpg", attempts=1))
+
+
+def test_an_etag_may_have_any_bytes(server, tmp_path):
+    server.answers["a"] = partial(send, ETag='"grün"')
+    get(server, tmp_path, "a")
+    assert get(server, tmp_path, "a", max_age_h=0.0).fetched == 1
+    assert server.seen[1]["if-none-match"] == '"grün"'
 
 
 def test_private_addresses_are_refused(server, tmp_path):
@@ -150,7 +196,7 @@ def test_the_size_is_bounded_by_what_comes_too(server, tmp_path):
     server.answers |= {"announced": partial(send, Content_Length=str(2**30)), "endless": endless}
     for name in ("announced", "endless"):
         assert problem(get(server, tmp_path, name, max_mb=1.0)) == "is larger than 1.0 MB"
-    assert not [path for path in tmp_path.iterdir() if path.name != "downloads.jsonl"]
+    assert pictures(tmp_path) == []
 
 
 def test_a_length_that_is_not_kept_is_tried_again(server, tmp_path):
@@ -191,40 +237,32 @@ def test_a_host_that_is_not_there_is_a_problem(server, tmp_path):
     assert len(found.problems) == 3
 
 
-KILLED = """
-import sys
-from pathlib import Path
-from cirray.config.catalog import DownloadSettings
-from cirray.data.downloads import download_pictures
-url, folder, count = sys.argv[1:]
-settings = DownloadSettings(first_wait_s=0.01, per_host_per_s=100000.0)
-found = download_pictures([f"{url}/{n}" for n in range(int(count))], Path(folder), settings, allow_private=True)
-print(len(found.files), len(found.problems))
-"""
+def test_a_folder_that_cannot_be_written_is_an_error(server, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(LocationError, match=r"file \(File exists\): free space or correct catalog\.download\.folder"):
+        get(server, tmp_path / "file", "a")
 
 
-def test_a_kill_costs_nothing_twice(server, tmp_path):
-    """One in twenty requests fails, and the job is killed on the way: every picture is there, and was served once."""
-    count = 2000
-    served: list[str] = []
+def test_a_full_disk_ends_the_job_and_leaves_nothing_half_written(server, tmp_path):
+    """A limit on the size of files stands for the disk."""
 
-    def answer(handler: BaseHTTPRequestHandler, number: int) -> None:
-        name = handler.path.lstrip("/")
-        if number == 1 and int(name) % 20 == 0:
-            return send(handler, number, 503)
-        served.append(name)
-        return send(handler, number)
+    def large(handler: BaseHTTPRequestHandler, number: int) -> None:
+        send(handler, number, **{"Content-Length": str(2**21)})
+        with suppress(OSError):
+            handler.wfile.write(bytes(2**21))
 
-    server.answers |= {str(n): answer for n in range(count)}
-    command = [sys.executable, "-c", KILLED, server.url, str(tmp_path), str(count)]
-    first = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(served) < count // 3 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout.split() == [str(count), "0"]
-    assert len([path for path in tmp_path.iterdir() if not path.name.startswith(".") and len(path.name) == 64]) == count
-    # What was on its way when the kill came may be served again: one a connection.
-    assert len(served) - count <= DownloadSettings().connections
+    def slow(handler: BaseHTTPRequestHandler, number: int) -> None:
+        time.sleep(0.02)
+        send(handler, number)
+
+    names = [f"{n}.jpg" for n in range(400)]
+    server.answers |= {**dict.fromkeys(names, slow), names[0]: large}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        with pytest.raises(LocationError, match=r"\(File too large\).*run the same command again to resume"):
+            get(server, tmp_path, *names)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert {path.read_text() for path in pictures(tmp_path)} <= set(names)
+    assert len(server.requests) < len(names), "no picture is begun after the error"

@@ -8,6 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+# Download settings for a server that need not be spared.
+QUICK: dict[str, Any] = {"first_wait_s": 0.01, "per_host_per_s": 10_000.0, "timeout_s": 5.0}
 
 Answer = Callable[[BaseHTTPRequestHandler, int], None]
 
@@ -82,3 +87,9 @@ def fail_first(times: int, status: int = 503, **headers: str) -> Answer:
             send(handler, number)
 
     return answer
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Returns what is in a folder of downloads, complete or not, besides its journal and its lock."""
+    own = {"downloads.jsonl", ".lock"}
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in own)

@@ -17,10 +17,11 @@ class DownloadSettings(Section):
     folder: str = Field("", description="folder of downloaded pictures; empty = $CIRRAY_HOME/downloads or ~/.cache/...")
     connections: Positive = Field(16, description="downloads at a time")
     per_host_per_s: float = Field(20.0, gt=0.0, description="requests a second to one host, at most")
-    timeout_s: float = Field(30.0, gt=0.0, description="longest time for one picture")
+    timeout_s: float = Field(30.0, gt=0.0, description="longest time for one request")
     max_mb: float = Field(20.0, gt=0.0, description="largest picture")
     attempts: Positive = Field(5, description="tries of a picture whose server fails or is busy")
-    first_wait_s: float = Field(1.0, ge=0.0, description="mean wait before the second try; each further one doubles it")
+    first_wait_s: float = Field(1.0, ge=0.0, description="longest wait before the second try; doubled for each further")
+    give_up_s: float = Field(300.0, gt=0.0, description="a host that has failed all requests for so long is given up")
     max_age_h: float = Field(24.0, ge=0.0, description="hours after which a picture is asked for again, by its ETag")
 
 

@@ -9,9 +9,11 @@ from cirray.config.catalog import CatalogSettings
 from cirray.console.log import log
 from cirray.data.catalog.entry import Catalog, Entry, WebPicture
 from cirray.data.downloads import download_pictures
-from cirray.data.records import Problem
+from cirray.data.records import Problem, with_problems
 from cirray.storage.files import cache_folder
 from cirray.storage.tree import File
+
+_SHOWN = 20
 
 
 def with_local_pictures(catalog: Catalog, settings: CatalogSettings) -> Catalog:
@@ -27,6 +29,9 @@ def with_local_pictures(catalog: Catalog, settings: CatalogSettings) -> Catalog:
     folder = cache_folder(settings.download.folder, "downloads")
     done = download_pictures(urls, folder, settings.download, settings.allow_private)
     log(f"{len(done.files):,} pictures are in {folder} ({done.fetched:,} downloaded, {done.confirmed:,} confirmed)")
+    if done.problems:
+        count = f"{len(done.problems):,} of {len(done.files) + len(done.problems):,} pictures could not be downloaded"
+        log(with_problems(f"{count} and are left out; run the same command again to retry:", done.problems, _SHOWN))
     failures = {problem.where: problem.what for problem in done.problems}
     entries = [_localized(entry, done.files) for entry in catalog.entries]
     problems = [
