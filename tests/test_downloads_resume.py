@@ -173,6 +173,20 @@ def test_the_journal_does_not_grow_without_end(server, tmp_path):
     assert [path.read_text() for path in found.files.values()] == names
 
 
+@pytest.mark.parametrize("status", [503, 404])
+def test_a_picture_of_an_earlier_run_is_used_only_if_the_server_fails(server, tmp_path, status):
+    def answer(handler: BaseHTTPRequestHandler, number: int) -> None:
+        send(handler, number, 200 if number == 1 else status)
+
+    server.answers["a"] = answer
+    first = get(server, tmp_path, "a")
+    again = get(server, tmp_path, "a", max_age_h=0.0)
+    if status == 503:
+        assert (again.files, again.unconfirmed, again.confirmed) == (first.files, 1, 0)
+    else:
+        assert [str(problem) for problem in again.problems] == [f"{server.url}/a: HTTP 404"]
+
+
 def test_a_resumed_job_says_what_is_there(server, tmp_path, capsys):
     get(server, tmp_path, "a", "b")
     assert "0 of 2 pictures are in" in capsys.readouterr().err

@@ -29,6 +29,8 @@ def with_local_pictures(catalog: Catalog, settings: CatalogSettings) -> Catalog:
     folder = cache_folder(settings.download.folder, "downloads")
     done = download_pictures(urls, folder, settings.download, settings.allow_private)
     log(f"{len(done.files):,} pictures are in {folder} ({done.fetched:,} downloaded, {done.confirmed:,} confirmed)")
+    if done.unconfirmed:
+        log(f"{done.unconfirmed:,} pictures are used as downloaded before, because their servers failed")
     if done.problems:
         count = f"{len(done.problems):,} of {len(done.files) + len(done.problems):,} pictures could not be downloaded"
         log(with_problems(f"{count} and are left out; run the same command again to retry:", done.problems, _SHOWN))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -25,13 +25,16 @@ class Download:
     Attributes:
         files: address -> file on this machine.
         problems: one for each address without a file.
-        fetched, confirmed: pictures that came over the network, and that the server said are unchanged.
+        fetched: pictures that came over the network.
+        confirmed: pictures of an earlier run that the server said are unchanged.
+        unconfirmed: pictures of an earlier run that are used because the server failed.
     """
 
     files: dict[str, Path]
     problems: list[Problem]
     fetched: int
     confirmed: int
+    unconfirmed: int
 
 
 def download_pictures(
@@ -64,12 +67,13 @@ def download_pictures(
         ) from None
     fetched = {url: result for url, result in results.items() if isinstance(result, Fetched)}
     files |= {url: result.file for url, result in fetched.items()}
-    new = sum(result.is_new for result in fetched.values())
+    sources = Counter(result.source for result in fetched.values())
     return Download(
         files={url: files[url] for url in wanted if url in files},
         problems=[Problem(url, str(results[url])) for url in wanted if url not in files],
-        fetched=new,
-        confirmed=len(fetched) - new,
+        fetched=sources["new"],
+        confirmed=sources["confirmed"],
+        unconfirmed=sources["unconfirmed"],
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urljoin
 
 import httpcore
@@ -27,10 +28,15 @@ _LONGEST_WAIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A picture's file; `is_new` unless the server said that the one of an earlier run is unchanged."""
+    """A picture's file.
+
+    Attributes:
+        source: new = it came over the network; confirmed = the server said that the one of an earlier run is
+            unchanged; unconfirmed = the server could not be asked, so the one of an earlier run is used.
+    """
 
     file: Path
-    is_new: bool
+    source: Literal["new", "confirmed", "unconfirmed"]
 
 
 class _RefusedError(Exception):
@@ -39,6 +45,10 @@ class _RefusedError(Exception):
 
 class _TryAgainError(Exception):
     """A picture that may come later."""
+
+
+class _GivenUpError(Exception):
+    """A picture whose host has failed for too long."""
 
 
 class Fetcher:
@@ -60,7 +70,7 @@ class Fetcher:
         self._pool.close()
 
     def get(self, url: str) -> Fetched | str:
-        """Returns a picture, or why there is none.
+        """Returns a picture, or why there is none. If the server fails, a picture of an earlier run is used.
 
         Raises:
             OSError: the folder cannot be written.
@@ -71,11 +81,14 @@ class Fetcher:
             wait=wait_random_exponential(multiplier=self._settings.first_wait_s, max=_LONGEST_WAIT_S),
             reraise=True,
         )
+        kept = self._folder.find(url)
         try:
-            fetched: Fetched = retrying(self._follow, url, self._folder.find(url))
+            fetched: Fetched = retrying(self._follow, url, kept)
             return fetched
-        except (_RefusedError, _TryAgainError) as error:
+        except _RefusedError as error:
             return str(error)
+        except (_TryAgainError, _GivenUpError) as error:
+            return str(error) if kept is None else Fetched(self._folder.file(kept), "unconfirmed")
 
     def _follow(self, url: str, kept: Kept | None) -> Fetched:
         """Fetches a picture, following redirects; every address on the way is checked."""
@@ -94,7 +107,7 @@ class Fetcher:
         except ValueError as error:
             raise _RefusedError(str(error)) from None
         if self._outages.is_given_up(host):
-            raise _RefusedError(f"is not asked for: {host} has failed for {self._settings.give_up_s:g} s")
+            raise _GivenUpError(f"is not asked for: {host} has failed for {self._settings.give_up_s:g} s")
         self._rate.wait(host)
         try:
             found = self._send(url, address, host, kept)
@@ -133,12 +146,12 @@ class Fetcher:
     ) -> Fetched:
         """Keeps the picture that an answer holds or confirms."""
         if response.status == 304 and kept is not None:
-            return Fetched(self._folder.confirm(kept), is_new=False)
+            return Fetched(self._folder.confirm(kept), "confirmed")
         if response.status != 200:
             raise _RefusedError(f"HTTP {response.status}")
         content = self._bounded(response, headers.get("content-length", "0"), deadline)
         file = self._folder.add(url, content, headers.get("etag", ""), headers.get("last-modified", ""))
-        return Fetched(file, is_new=True)
+        return Fetched(file, "new")
 
     def _bounded(self, response: httpcore.Response, announced: str, deadline: float) -> Iterator[bytes]:
         """Yields the content of an answer; raises if it is too large, too slow or empty."""

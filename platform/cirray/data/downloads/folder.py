@@ -44,14 +44,18 @@ class PictureFolder:
         self._journal = journal
 
     def find(self, url: str) -> Kept | None:
-        """Returns what is known of a picture; None if it is not here, or its file was deleted."""
+        """Returns the journal's record of a picture; None if it is not here, or its file was deleted."""
         kept = self._journal.get(url)
-        return kept if kept is not None and (self._path / kept.file).is_file() else None
+        return kept if kept is not None and self.file(kept).is_file() else None
+
+    def file(self, kept: Kept) -> Path:
+        """Returns the file of a picture."""
+        return self._path / kept.file
 
     def fresh(self, url: str, max_age_s: float) -> Path | None:
         """Returns the file of a picture that was fetched or confirmed less than `max_age_s` seconds ago."""
         kept = self.find(url)
-        return self._path / kept.file if kept is not None and kept.is_fresh(max_age_s) else None
+        return self.file(kept) if kept is not None and kept.is_fresh(max_age_s) else None
 
     def confirm(self, kept: Kept) -> Path:
         """Notes that a picture is unchanged."""
