@@ -93,12 +93,12 @@ def _reason(name: str, bounds: tuple[float, float], ranking: Ranking, keys: Sequ
     """Returns which lists are too short to determine a metric, and its bounds."""
     k = name.partition("@")[2]
     best, worst = ranks_behind(name, ranking.best), ranks_behind(name, ranking.worst)
-    open_ranks = best < np.minimum(worst, int(k) if k else worst)
-    cut = open_ranks.any(axis=1)
-    first = int(cut.argmax())
+    open_ranks = best < (np.minimum(worst, int(k)) if k else worst)
+    cut = np.flatnonzero(open_ranks.any(axis=1))
+    first = int(cut[0])
     missing, end = _MISSING.get(kind_of(name), "the target"), best[first][open_ranks[first]].min()
     return (
-        f"{int(cut.sum()):,} of {len(cut):,} lists end {f'before rank {k} ' if k else ''}without {missing} "
+        f"{len(cut):,} of {len(open_ranks):,} lists end {f'before rank {k} ' if k else ''}without {missing} "
         f"(pair {keys[first]} after {end}); the value is between {bounds[0]:.2f} and {bounds[1]:.2f}"
     )
 

@@ -26,7 +26,7 @@ def read_positives(
 
 
 def read_hard_negatives(
-    record: Record, key: str, answers: Container[str], known: Container[str] | None, listed_in: str
+    record: Record, key: str, answers: Container[str | None], known: Container[str] | None, listed_in: str
 ) -> tuple[str, ...] | None:
     """Returns the hard negatives under an optional key; () without the key, None if invalid or if one is an answer."""
     negatives = record.known_ids(key, known, listed_in)

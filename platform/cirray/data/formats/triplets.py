@@ -96,10 +96,11 @@ def read_triplets(source: Source, path: Path, split: str, known: Mapping[str, st
         if reference is None or captions is None or not complete:
             continue
         if positives is not None and negatives is not None and aspects is not None and query is not None:
-            relation = record.label("relation")
             yield Triplet(
-                *(reference, captions, target),
-                relation=relation,
+                reference,
+                captions,
+                target,
+                relation=record.label("relation"),
                 positives=positives,
                 hard_negatives=negatives,
                 aspects=aspects,
