@@ -15,9 +15,10 @@ from cirray.data.labels import QueryLabels
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import TripletTable, build_table
 from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.list_scores import score_lists
 from cirray.evaluation.ranked_lists import RankedLists
 from cirray.evaluation.ranking_files import Pairs, Rankings
-from cirray.evaluation.retriever import evaluate
+from cirray.evaluation.retriever import AVERAGE, evaluate
 
 KEPT = Protocol("triplets", exclude_reference=False, ks=(1, 10), precision_ks=(1, 3, 10))
 REMOVED = replace(KEPT, exclude_reference=True)
@@ -35,7 +36,7 @@ class System:
 
     def table(self) -> TripletTable:
         images = {name: Path(name) for name in self.gallery}
-        split = Split("val", self.triplets, {"all": self.gallery})
+        split = Split("val", self.triplets, {triplet.category: self.gallery for triplet in self.triplets})
         return build_table(Dataset("x", images, {}, {}, {"val": split}, KEPT), "val")
 
     def rankings(self, exclude_reference: bool) -> list[list[str]]:
@@ -129,23 +130,56 @@ def test_all_metrics_are_those_of_plain_python(system: System, exclude: bool) ->
     assert beyond == pytest.approx(expected(system.triplets, system.rankings(exclude), exclude), abs=1e-9)
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(systems())
+def test_each_category_has_its_own_queries(system: System) -> None:
+    system.triplets = tuple(replace(t, category=("dress", "shirt")[row % 2]) for row, t in enumerate(system.triplets))
+    rankings = system.rankings(False)
+    for result in evaluate(CosineRetriever(system.table(), system.images, system.queries), KEPT):
+        rows = [row for row, triplet in enumerate(system.triplets) if triplet.category == result.category]
+        beyond = {name: value for name, value in result.metrics.items() if not name.startswith("R@")}
+        if result.category != AVERAGE:
+            triplets = tuple(system.triplets[row] for row in rows)
+            found = expected(triplets, [rankings[row] for row in rows], False)
+            if any(t.positives for t in system.triplets) and not any(t.positives for t in triplets):
+                beyond = {name: value for name, value in beyond.items() if name in found}  # mAP of the targets alone
+            assert beyond == pytest.approx(found, abs=1e-9)
+
+
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(systems(), st.booleans(), st.integers(0, 25))
 def test_truncated_lists_give_the_value_or_bounds_of_it(system: System, exclude: bool, cut: int) -> None:
-    """Whatever is cut off the lists, a metric has the value of the whole ranking or bounds that contain it."""
+    """Whatever is cut off the lists, a metric has the value of the whole ranking or the tightest bounds of it."""
     full = system.rankings(exclude)
+    short = [names[:cut] for names in full]
     pairs = Pairs("triplets", KEPT, {str(row): triplet for row, triplet in enumerate(system.triplets)})
-    lists = Rankings({str(row): tuple(names[:cut]) for row, names in enumerate(full)}, "recall")
+    lists = Rankings({str(row): tuple(names) for row, names in enumerate(short)}, "recall")
     (found,) = evaluate(RankedLists(pairs, lists), REMOVED if exclude else KEPT)
     true = expected(system.triplets, full, exclude)
     assert {*found.metrics, *found.undecided} == {*true, "R@1", "R@10"}
+
+    def followed_by(answers: list[tuple[str, ...]]) -> dict[str, float]:
+        """The metrics if the answers that are missing in the lists follow at once, and no other ones ever."""
+        rest = [[name for name in each if name not in names] for each, names in zip(answers, short, strict=True)]
+        return expected(system.triplets, [a + b for a, b in zip(short, rest, strict=True)], exclude)
+
+    lowest = followed_by([()] * len(short))
+    highest = followed_by([t.answers for t in system.triplets])
+    highest |= {
+        name: value
+        for name, value in followed_by([t.hard_negatives for t in system.triplets]).items()
+        if name.startswith("HN")
+    }
     for name, value in true.items():
         low, high = found.undecided.get(name) or (found.metrics[name],) * 2
         assert low - 1e-9 <= value <= high + 1e-9
-        k = int(name.partition("@")[2])
-        assert name in found.metrics or cut < k
+        if "-" not in name.replace("view-point", ""):
+            assert (low, high) == pytest.approx((lowest[name], highest[name]))
+        assert name in found.metrics or cut < int(name.partition("@")[2])
     if cut == 25:
         assert found.undecided == {}
+    undecidable = score_lists(pairs, lists, keep_reference=not exclude).undecidable
+    assert undecidable.keys() == found.undecided.keys()
 
 
 def test_a_worked_example() -> None:

@@ -212,11 +212,18 @@ def test_a_submission_is_scored_like_position_by_position(
 
 
 def test_short_lists_give_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ranks = write_json(tmp_path / "ranks.json", {"0": [30, 44, 100000, 581929, 7, 2], "1": [2, 7, 44, 30, 100000]})
+    """Query 0 has found its target, but not its other right answer; query 1 has found none."""
+    ranks = write_json(tmp_path / "ranks.json", {"0": [30, 44, 100000, 581929, 7], "1": [2, 7, 44, 30, 100000, 9]})
     found = score(capsys, ranks, write_json(tmp_path / "val.json", VAL))
     assert found["metrics"]["mAP@5"] == 25.0
+    assert found["undecidable"]["R@10"].startswith(
+        "1 of 2 lists end before rank 10 without the target (pair 1 after 6)"
+    )
     assert found["undecidable"]["mAP@10"] == (
-        "1 of 2 lists end before rank 10 without a right answer (pair 1 after 5); the value is between 33.33 and 41.67"
+        "2 of 2 lists end before rank 10 without a right answer (pair 0 after 5); the value is between 25.00 and 40.48"
+    )
+    assert found["undecidable"]["mAP[negation]@10"] == (
+        "1 of 2 lists end before rank 10 without a right answer (pair 0 after 5); the value is between 50.00 and 66.67"
     )
 
 
