@@ -4,6 +4,7 @@
     python jobs/rank.py --bundle BUNDLE --data.format cirr --data.root CIRR --output DIR [--split test] [--top 50]
 
 CIRR: DIR/test1_pred_ranks_recall.json and DIR/test1_pred_ranks_recall_subset.json, in the test server's format.
+CIRCO: DIR/submission_test.json, in the test server's format.
 FashionIQ: DIR/dress.test.pred.json and so on, in the challenge's format. Your own triplets: DIR/test.ranks.json.
 """
 

@@ -160,3 +160,13 @@ def test_the_protocol_says_how_many_images_are_ranked(tmp_path, broken, splits, 
         (tmp_path / "images" / f"{name}.png").write_bytes(b"")
     dataset = load(data.model_copy(update={"skip_bad": True}), tmp_path, splits=splits)
     assert dataset.protocol.name == f"fashioniq (whole split file){label}"
+
+
+def test_broken_pictures_are_no_answers(tmp_path):
+    data = skipping(write_catalog(tmp_path / "d"))
+    answers = {"positives": ["p3", "p5"], "hard_negatives": ["p2", "p4", "p0"]}
+    write_lines(tmp_path / "d/triplets.val.jsonl", [{**triplet("p1", "p5"), **answers}])
+    for name in ("p2", "p3"):
+        (tmp_path / f"d/images/{name}.png").write_bytes(b"")
+    (found,) = load(data, tmp_path).splits["val"].triplets
+    assert (found.positives, found.hard_negatives) == (("p5",), ("p4", "p0"))

@@ -12,9 +12,10 @@ from cirray.data.records import Protocol
 from cirray.evaluation import metrics
 from cirray.evaluation.cosine import CosineRetriever
 from cirray.evaluation.evaluate import Result, overall, row_metrics, text_table
-from cirray.evaluation.metrics import METRICS, Ranks
-from cirray.evaluation.ranked_lists import score_lists
+from cirray.evaluation.list_scores import score_lists
+from cirray.evaluation.metrics import METRICS
 from cirray.evaluation.ranking_files import Rankings
+from cirray.evaluation.ranks import Ranks
 from cirray.evaluation.retriever import Evaluation, evaluate
 from cirray.evaluation.submission import rank_names
 from cirray.training.task import Validation
@@ -67,6 +68,25 @@ def test_the_table() -> None:
     assert overall(ROWS, True, "combiner") is AVERAGE
     with pytest.raises(KeyError, match="no results of FT sum"):
         overall(ROWS, True, "sum")
+
+
+def test_metrics_of_parts_have_a_table_of_their_own() -> None:
+    """With one line per metric, of the average over categories."""
+    parts = {"mAP@5": 12.5, "HN@1": 25.0, "mAP[comparative_statement]@10": 100.0, "R-spread@10": 3.14159}
+    rows = [replace(row, evaluation=replace(row.evaluation, metrics=row.evaluation.metrics | parts)) for row in ROWS]
+    assert text_table(rows, FASHIONIQ).splitlines() == [
+        "In percent; protocol: fashioniq (whole split file)",
+        "            |            dress             |           average           ",
+        "            |     R@1   R@10  mAP@5   HN@1 |     R@1   R@10  mAP@5   HN@1",
+        "-" * 73,
+        "sum         |   33.33  50.00  12.50  25.00 |   20.00  40.00  12.50  25.00",
+        "FT combiner |   33.33  50.00  12.50  25.00 |   20.00  40.00  12.50  25.00",
+        "",
+        "                              |    sum  FT combiner",
+        "-" * 51,
+        "mAP[comparative_statement]@10 | 100.00       100.00",
+        "R-spread@10                   |   3.14         3.14",
+    ]
 
 
 def test_a_validation_selects_by_the_average_over_categories() -> None:

@@ -13,12 +13,26 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cirray.data.labels import QueryLabels
 from cirray.data.records import Protocol, Selection
 from cirray.data.table import TripletTable
 from cirray.evaluation.cosine import CosineRetriever
-from cirray.evaluation.metrics import METRICS, Metric, Ranks, by_k, measure, selection_value
+from cirray.evaluation.metrics import (
+    METRICS,
+    NOT_MONOTONE,
+    Metric,
+    by_k,
+    is_detail,
+    kind_of,
+    measure,
+    part_of,
+    ranks_behind,
+    selection_value,
+)
+from cirray.evaluation.ranks import Ranks
 from cirray.evaluation.retriever import AVERAGE, Evaluation, Ranking, Retriever, average, evaluate
 
 FASHIONIQ = Protocol("fashioniq", exclude_reference=False, ks=(1, 3, 10, 50), selection="mean-r10-r50")
@@ -196,35 +210,82 @@ def test_the_average_over_categories_selects() -> None:
     assert selection_value(average(rows).metrics, protocol) == pytest.approx(((10 + 40) / 2 + (20 + 60) / 2) / 2)
 
 
+@st.composite
+def ranks_and_delays(draw: st.DrawFn) -> tuple[Ranks, Ranks]:
+    """Ranks of everything that a dataset may know, and the same with some answers later. Ranks of a query differ."""
+    rows = draw(st.lists(st.permutations(range(60)), min_size=1, max_size=6))
+    first = np.array([row[:9] for row in rows], dtype=np.int64)
+    first[:, 4] = np.where(first[:, 4] % 2, -1, first[:, 4])
+    delays = np.array([draw(st.lists(st.booleans(), min_size=9, max_size=9)) for _ in rows])
+    later = np.where(first < 0, -1, first + 60 * delays)
+    labels = QueryLabels(np.zeros(len(rows), dtype=np.int64), {"negation": np.ones(len(rows), dtype=np.bool_)})
+    earlier, delayed = (
+        Ranks(each[:, 0], each[:, 1] // 12, each[:, [2, 3, 0, 4]], each[:, 5:], labels) for each in (first, later)
+    )
+    return earlier, delayed
+
+
 @pytest.mark.parametrize("metric", METRICS)
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=9))
-def test_metrics_keep_the_rules_that_everything_else_relies_on(
-    metric: Metric, ranks: list[tuple[int, int, int]]
-) -> None:
-    """Monotone in each rank, "...@K" of the first K places only, percent, names without spaces."""
-    target, subset, later = (np.array(column, dtype=np.int64) for column in zip(*ranks, strict=True))
-    found = metric(Ranks(target, subset), CIRR)
-    assert found
-    one_more = [metric(Ranks(target + later, subset + step), CIRR) for step in (0, later)]
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_metrics_keep_the_rules_that_everything_else_relies_on(metric: Metric, data: st.DataObject) -> None:
+    """Monotone in the ranks, "...@K" of the first K places only, percent, names without spaces."""
+    ranks, later = data.draw(ranks_and_delays())
+    found, delayed = metric(ranks, CIRR), metric(later, CIRR)
+    assert found.keys() == delayed.keys()
     for name, value in found.items():
-        assert 0.0 <= value <= 100.0 and " " not in name
-        changes = [other[name] - value for other in one_more]
-        assert all(change <= 1e-9 for change in changes) or all(change >= -1e-9 for change in changes)
+        assert 0.0 <= value <= 100.0 + 1e-9 and " " not in name
+        assert metric in NOT_MONOTONE or delayed[name] <= value + 1e-9
         if "@" in name:
             k = int(name.partition("@")[2])
-            beyond = metric(Ranks(np.where(target < k, target, target + 7), np.where(subset < k, subset, 99)), CIRR)
-            assert beyond[name] == pytest.approx(value)
+            assert metric(beyond(ranks, k), CIRR)[name] == pytest.approx(value)
+            assert ranks_behind(name, ranks).shape[0] == len(ranks.target)
+
+
+def beyond(ranks: Ranks, k: int) -> Ranks:
+    """Returns the ranks with those from k on moved further back."""
+
+    def moved(each: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+        return None if each is None else np.where(each < k, each, each + 1000)
+
+    target = moved(ranks.target)
+    assert target is not None
+    return replace(
+        ranks,
+        target=target,
+        subset=moved(ranks.subset),
+        positives=moved(ranks.positives),
+        hard_negatives=moved(ranks.hard_negatives),
+    )
 
 
 def test_all_metrics_are_measured_under_names_of_their_own() -> None:
-    ranks = Ranks(np.array([0, 4, 60]), np.array([2, 0, 1]))
+    labels = QueryLabels(np.array([0, 1, 0]), {"negation": np.array([True, False, False])})
+    known = np.array([[0, 3], [4, -1], [60, 61]])
+    ranks = Ranks(np.array([0, 4, 60]), np.array([2, 0, 1]), known, known + 1, labels)
     each = [metric(ranks, CIRR) for metric in METRICS]
+    assert all(each)
     assert measure(ranks, CIRR) == {name: value for found in each for name, value in found.items()}
     assert sum(len(found) for found in each) == len(measure(ranks, CIRR))
     assert by_k(measure(ranks, CIRR), "R") == pytest.approx({"1": 100 / 3, "2": 100 / 3, "5": 200 / 3, "10": 200 / 3})
     assert by_k(measure(ranks, CIRR), "Rs") == pytest.approx({"1": 100 / 3, "2": 200 / 3, "3": 100.0})
-    assert by_k(measure(Ranks(ranks.target), CIRR), "Rs") == {}
+    assert set(by_k(measure(ranks, CIRR), "mAP")) == {"5", "10", "25", "50"}
+    assert set(measure(Ranks(ranks.target), CIRR)) == {f"R@{k}" for k in CIRR.ks}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "part"),
+    [
+        ("R@10", "R", ""),
+        ("mAP[negation]@10", "mAP", "negation"),
+        ("mAP[view-point]@10", "mAP", "view-point"),
+        ("R-std@10", "R", ""),
+        ("MRR", "MRR", ""),
+    ],
+)
+def test_names_of_metrics(name: str, kind: str, part: str) -> None:
+    assert (kind_of(name), part_of(name)) == (kind, part)
+    assert is_detail(name) == ("[" in name or "-" in name)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

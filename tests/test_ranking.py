@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cirray.evaluation.ranking import order_subset, subset_ranks, target_ranks, top_k
+from cirray.evaluation.ranking import answer_ranks, order_subset, subset_ranks, target_ranks, top_k
 
 
 @dataclass
@@ -62,6 +62,22 @@ def test_target_ranks_are_those_of_a_full_sort(case: Case, exclude: bool, chunk:
     ]
     assert found.dtype == torch.int64
     assert found.tolist() == expected
+
+
+@many
+@given(cases(), st.booleans(), st.integers(1, 9), st.integers(0, 4), st.integers(0, 10**6))
+def test_answer_ranks_are_those_of_a_full_sort(case: Case, exclude: bool, chunk: int, width: int, seed: int) -> None:
+    """Every answer is ranked on its own; padding, at any place, has rank -1."""
+    random = torch.Generator().manual_seed(seed)
+    answers = torch.randint(-1, len(case.gallery), (len(case.query), width), generator=random)
+    exclude_rows = case.exclude if exclude else None
+    found = answer_ranks(case.query, case.gallery, answers, exclude_rows, chunk * len(case.gallery))
+    assert found.shape == answers.shape
+    for number, rows in enumerate(answers.tolist()):
+        hidden = int(case.exclude[number]) if exclude else -1
+        for row, rank in zip(rows, found[number].tolist(), strict=True):
+            rest = [other for other in range(len(case.gallery)) if other != hidden or other == row]
+            assert rank == (ranking(case.query[number], case.gallery, rest).index(row) if row >= 0 else -1)
 
 
 @many

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import jobs.score
 from cirray.data.records import Protocol, Triplet
 from cirray.errors import ConfigError, DataError
-from cirray.evaluation.ranked_lists import ListScores, average_json, score_lists
+from cirray.evaluation.list_scores import ListScores, average_json, score_lists
 from cirray.evaluation.ranking_files import Pairs, Rankings, read_pairs, read_rankings
 from cirray.evaluation.retriever import Evaluation
 from tests.support.data_fixtures import cirr_record, pair, triplet, write_json, write_lines

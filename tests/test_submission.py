@@ -24,8 +24,8 @@ from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.bundle import evaluate_bundle
 from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.list_scores import score_lists
 from cirray.evaluation.metrics import by_k
-from cirray.evaluation.ranked_lists import score_lists
 from cirray.evaluation.ranking_files import Pairs, Rankings, read_pairs, read_rankings
 from cirray.evaluation.retriever import evaluate
 from cirray.evaluation.submission import rank_bundle, rank_names

@@ -127,3 +127,67 @@ def test_integer_ids_are_text_in_the_catalog_and_in_triplets(tmp_path):
         "triplets.val.jsonl:4: reference must be a non-empty string, not 1.5",
         'triplets.val.jsonl:5: target "7" is not in catalog.jsonl',
     ]
+
+
+def test_all_known_answers_aspects_and_paraphrases_are_read(tmp_path):
+    data = write_catalog(tmp_path)
+    known = {"positives": ["p2", "p1", "p2"], "hard_negatives": ["p0", "p3"], "aspects": ["negation", "colour"]}
+    write_lines(
+        tmp_path / "triplets.val.jsonl",
+        [
+            {**triplet("p0", "p1", "no stripes"), **known, "query": "q1"},
+            {**triplet("p0", "p1", "plain"), "query": "q1", "positives": None, "aspects": []},
+            {**triplet("p2", "p3", "plain"), "query": 2, "hard_negatives": []},
+        ],
+    )
+    annotations = triplets.read(data, ["val"])
+    assert annotations.problems == []
+    first, second, third = annotations.splits["val"].triplets
+    assert first == Triplet(
+        *("p0", ("no stripes",), "p1"),
+        positives=("p2", "p1"),
+        hard_negatives=("p0", "p3"),
+        aspects=("negation", "colour"),
+        query="q1",
+    )
+    assert (first.answers, second.answers) == (("p2", "p1"), ("p1",))
+    assert (second.positives, second.query, third.query, third.hard_negatives) == ((), "q1", "2", ())
+
+
+def test_wrong_answers_aspects_and_paraphrases_are_reported_with_their_line(tmp_path):
+    data = write_catalog(tmp_path)
+    wrong = [
+        {"positives": ["p1", "ghost", 7]},
+        {"positives": ["p2"]},
+        {"positives": "p1"},
+        {"positives": [""]},
+        {"hard_negatives": ["p1", "ghost"]},
+        {"hard_negatives": ["p1"]},
+        {"positives": ["p1", "p2"], "hard_negatives": ["p2"]},
+        {"aspects": "negation"},
+        {"aspects": ["two words", "a@b", "[x]"]},
+        {"query": 1.5},
+        {"query": "q", "target": "ghost"},
+        {"query": "q"},
+    ]
+    lines = [{**triplet("p0", "p1"), **keys} for keys in wrong]
+    write_lines(tmp_path / "triplets.val.jsonl", [*lines, {**triplet("p0", "p2"), "query": "q"}])
+    annotations = triplets.read(data, ["val"])
+    assert [t.query for t in annotations.splits["val"].triplets] == ["q"]
+    assert [str(problem).removeprefix("triplets.val.jsonl:") for problem in annotations.problems] == [
+        '1: positives "ghost" is not in catalog.jsonl',
+        '1: positives "7" is not in catalog.jsonl',
+        "2: positives must contain the target, 'p1'",
+        '3: positives must be a list of image ids, not "p1"',
+        '4: positives must be a non-empty string, not ""',
+        '5: hard_negatives "ghost" is not in catalog.jsonl',
+        "6: hard_negatives must not contain 'p1', which is a right answer",
+        "7: hard_negatives must not contain 'p2', which is a right answer",
+        '8: aspects must be a list of strings, not "negation"',
+        "9: aspects must be names without spaces, @, [ and ], not 'two words'",
+        "9: aspects must be names without spaces, @, [ and ], not 'a@b'",
+        "9: aspects must be names without spaces, @, [ and ], not '[x]'",
+        "10: query must be a non-empty string, not 1.5",
+        '11: target "ghost" is not in catalog.jsonl',
+        "13: query 'q' has another reference or target at triplets.val.jsonl:12: paraphrases share both",
+    ]

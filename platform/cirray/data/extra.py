@@ -87,7 +87,7 @@ def _scored_images(dataset: Dataset) -> set[str]:
     for name, split in dataset.splits.items():
         if name != "train":
             scored |= {image for gallery in split.galleries.values() for image in gallery} - trained
-            scored |= {image for triplet in split.triplets for image in (triplet.reference, triplet.target) if image}
+            scored |= {image for triplet in split.triplets for image in (triplet.reference, *triplet.answers)}
     return scored
 
 

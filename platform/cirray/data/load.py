@@ -74,15 +74,21 @@ def _check_root(data: Data, expected: str) -> None:
 
 def _with_valid_pictures(split: Split, valid: Container[str]) -> Split:
     """Removes from a split the images without a valid picture, and the triplets that need one."""
+
+    def usable(ids: Sequence[str]) -> tuple[str, ...]:
+        return tuple(identifier for identifier in ids if identifier in valid)
+
     triplets = tuple(
-        replace(triplet, subset=tuple(member for member in triplet.subset if member in valid))
+        replace(
+            triplet,
+            subset=usable(triplet.subset),
+            positives=usable(triplet.positives),
+            hard_negatives=usable(triplet.hard_negatives),
+        )
         for triplet in split.triplets
         if triplet.reference in valid and (triplet.target is None or triplet.target in valid)
     )
-    galleries = {
-        category: tuple(identifier for identifier in ids if identifier in valid)
-        for category, ids in split.galleries.items()
-    }
+    galleries = {category: usable(ids) for category, ids in split.galleries.items()}
     return Split(split.name, triplets, galleries)
 
 

@@ -61,6 +61,22 @@ class Record:
         self.note(f"{key} {_short(identifier)} is not in {listed_in}")
         return None
 
+    def known_ids(self, key: str, known: Container[str] | None, listed_in: str) -> tuple[str, ...] | None:
+        """Returns the distinct image ids in the list under an optional key; () if it is missing or null.
+
+        Integers are taken as text; `known` and `listed_in` are as in `known_id`.
+        """
+        value = self._values.get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            self.note(f"{key} must be a list of image ids, not {_short(value)}")
+            return None
+        items = [Record(self.where, {key: item}, self._problems) for item in value]
+        ids = [item.known_id(key, known, listed_in, integers=True) for item in items]
+        found = tuple(dict.fromkeys(identifier for identifier in ids if identifier is not None))
+        return None if None in ids else found
+
     def texts(self, key: str, single: bool = False) -> tuple[str, ...] | None:
         """Returns the list of one or more strings under a key; strings may be empty. `single` allows a bare string."""
         if key not in self._values:

@@ -19,9 +19,13 @@ class Triplet:
             split, which is kept because a submission needs every pair.
         target: id of the target image; None if a test split does not publish it.
         category: FashionIQ category; "all" elsewhere.
-        pair_id: CIRR's pair id; "" elsewhere.
+        pair_id: CIRR's pair id or CIRCO's query id; "" elsewhere.
         subset: CIRR's image set without the reference: five ids, fewer if `skip_bad` removed some; () elsewhere.
         relation: the kind of change, such as "colour", if annotated; used only by the embedding study.
+        positives: ids of all right answers, the target among them; () if only the target is known.
+        hard_negatives: ids of known wrong answers that are easily taken for right ones.
+        aspects: what the query tests, such as CIRCO's semantic aspect "negation".
+        query: triplets with the same non-empty name are paraphrases of one query.
     """
 
     reference: str
@@ -31,6 +35,15 @@ class Triplet:
     pair_id: str = ""
     subset: tuple[str, ...] = ()
     relation: str = ""
+    positives: tuple[str, ...] = ()
+    hard_negatives: tuple[str, ...] = ()
+    aspects: tuple[str, ...] = ()
+    query: str = ""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All right answers: `positives`, or the target alone; () if none is known."""
+        return self.positives or (() if self.target is None else (self.target,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,7 @@ class Protocol:
         exclude_reference: whether a query's reference image is removed from its ranking (CIRR) or not (FashionIQ).
         ks: the K of R@K.
         subset_ks: the K of R_subset@K; () without subsets.
+        precision_ks: the K of mAP@K, for datasets with several right answers; the default is CIRCO's.
         selection: the validation score that selects the best epoch.
     """
 
@@ -61,6 +75,7 @@ class Protocol:
     exclude_reference: bool
     ks: tuple[int, ...] = (1, 5, 10, 50)
     subset_ks: tuple[int, ...] = ()
+    precision_ks: tuple[int, ...] = (5, 10, 25, 50)
     selection: Selection = "mean-all"
 
 

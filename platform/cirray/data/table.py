@@ -5,13 +5,14 @@ Row r of the image table is the r-th image of `Dataset.images`, in every module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from cirray.data.captions import query_caption, training_captions
+from cirray.data.labels import QueryLabels
 from cirray.data.records import Dataset, Split
 
 
@@ -28,6 +29,9 @@ class TripletTable:
             without triplets are left out.
         subset: int64 [T, 5], image rows of CIRR's image sets, padded with -1; [T, 0] without image sets.
         gallery: int64 [N], the images of the split's galleries, except those that only other splits' triplets use.
+        positives: int64 [T, P], image rows of all right answers, padded with -1; None if only targets are known.
+        hard_negatives: int64 [T, H], image rows, padded with -1; None if none are known.
+        labels: the paraphrases and aspects of the T queries.
     """
 
     reference: Tensor
@@ -38,6 +42,9 @@ class TripletTable:
     categories: Mapping[str, tuple[Tensor, Tensor]]
     subset: Tensor
     gallery: Tensor
+    positives: Tensor | None = None
+    hard_negatives: Tensor | None = None
+    labels: QueryLabels = field(default_factory=QueryLabels)
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -63,8 +70,11 @@ def build_table(dataset: Dataset, split: str) -> TripletTable:
         variants=variants,
         query=torch.tensor(queries, dtype=torch.long),
         categories=_categories(part, rows),
-        subset=_subsets(part, rows),
+        subset=_padded([triplet.subset for triplet in part.triplets], rows),
         gallery=torch.tensor([rows[image] for image in _split_gallery(dataset, split)], dtype=torch.long),
+        positives=_positives(part, rows),
+        hard_negatives=_hard_negatives(part, rows),
+        labels=QueryLabels.of(part.triplets),
     )
 
 
@@ -90,9 +100,19 @@ def _categories(split: Split, rows: Mapping[str, int]) -> dict[str, tuple[Tensor
     return tables
 
 
-def _subsets(split: Split, rows: Mapping[str, int]) -> Tensor:
-    width = max((len(triplet.subset) for triplet in split.triplets), default=0)
-    padded = [
-        [rows[image] for image in triplet.subset] + [-1] * (width - len(triplet.subset)) for triplet in split.triplets
-    ]
-    return torch.tensor(padded, dtype=torch.long).reshape(len(split.triplets), width)
+def _positives(split: Split, rows: Mapping[str, int]) -> Tensor | None:
+    if not any(triplet.positives for triplet in split.triplets):
+        return None
+    return _padded([triplet.answers for triplet in split.triplets], rows)
+
+
+def _hard_negatives(split: Split, rows: Mapping[str, int]) -> Tensor | None:
+    negatives = [triplet.hard_negatives for triplet in split.triplets]
+    return _padded(negatives, rows) if any(negatives) else None
+
+
+def _padded(ids: Sequence[Sequence[str]], rows: Mapping[str, int]) -> Tensor:
+    """Returns the rows of lists of images, int64 [lists, longest list], padded with -1."""
+    width = max(map(len, ids), default=0)
+    padded = [[rows[image] for image in images] + [-1] * (width - len(images)) for images in ids]
+    return torch.tensor(padded, dtype=torch.long).reshape(len(ids), width)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cirray.data.table import TripletTable
-from cirray.evaluation.metrics import Ranks
-from cirray.evaluation.ranking import gallery_positions, subset_ranks, target_ranks
+from cirray.evaluation.ranking import answer_ranks, gallery_positions, subset_ranks
+from cirray.evaluation.ranks import Ranks
 from cirray.evaluation.retriever import Ranking, Retriever
 
 
@@ -42,12 +42,30 @@ class CosineRetriever(Retriever):
             raise ValueError("this split has no targets: it can be ranked, but not scored")
         device, position = self.images.device, gallery_positions(gallery, len(self.images))
         query, ranked = self.queries[members.to(self.queries.device)], self.images[gallery.to(device)]
-        target = position[self.table.target[members]].to(device)
         exclude = position[self.table.reference[members]].to(device) if exclude_reference else None
-        rows = self.table.subset[members]
-        subset = torch.where(rows >= 0, position[rows.clamp(min=0)], rows).to(device)
+        target, subset, positives, negatives = (
+            _positions(position, rows[members]).to(device) for rows in (self.table.target.unsqueeze(1), *self._known())
+        )
+        if exclude is not None:  # an excluded reference cannot be retrieved
+            negatives = torch.where(negatives == exclude.unsqueeze(1), -1, negatives)
+        found = answer_ranks(query, ranked, torch.cat([target, positives, negatives], dim=1), exclude).cpu().numpy()
+        first_negative = 1 + positives.shape[1]
         ranks = Ranks(
-            target_ranks(query, ranked, target, exclude).cpu().numpy(),
-            subset_ranks(query, ranked, target, subset).cpu().numpy() if rows.shape[1] else None,
+            target=found[:, 0],
+            subset=subset_ranks(query, ranked, target[:, 0], subset).cpu().numpy() if subset.shape[1] else None,
+            positives=None if self.table.positives is None else found[:, 1:first_negative],
+            hard_negatives=None if self.table.hard_negatives is None else found[:, first_negative:],
+            labels=self.table.labels.rows(members.cpu().numpy()),
         )
         return Ranking(len(gallery), best=ranks, worst=ranks)
+
+    def _known(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the image rows of image sets, right answers and hard negatives; [T, 0] if there are none."""
+        none = torch.zeros(len(self.table), 0, dtype=torch.long)
+        positives, negatives = self.table.positives, self.table.hard_negatives
+        return self.table.subset, none if positives is None else positives, none if negatives is None else negatives
+
+
+def _positions(position: Tensor, rows: Tensor) -> Tensor:
+    """Returns the gallery positions of image rows; the padding, -1, stays."""
+    return torch.where(rows >= 0, position[rows.clamp(min=0)], rows)

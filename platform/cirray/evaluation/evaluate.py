@@ -11,7 +11,7 @@ import torch
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.evaluation.cosine import CosineRetriever
-from cirray.evaluation.metrics import by_k
+from cirray.evaluation.metrics import by_k, is_detail, kind_of
 from cirray.evaluation.retriever import AVERAGE, Evaluation, evaluate
 from cirray.features.frozen import FrozenFeatures
 from cirray.models.combining import CombiningFunction
@@ -85,20 +85,45 @@ def score(
 
 
 def text_table(results: Sequence[Result], protocol: Protocol) -> str:
-    """Formats results as in the paper's tables: one line per method, with the metrics of each category."""
+    """Formats results as in the paper's tables: one line per method, with the metrics of each category.
+
+    Metrics of parts and properties, such as "mAP[negation]@10", follow in a table of their own, one line per metric:
+    those of the average over categories, or of the only category.
+    """
     categories = list(dict.fromkeys(result.evaluation.category for result in results))
     methods = list(dict.fromkeys((result.fine_tuned, result.combining) for result in results))
     cells = {(row.fine_tuned, row.combining, row.evaluation.category): row.evaluation.metrics for row in results}
-    blocks = [cells[(*methods[0], category)] for category in categories]
+    blocks = [[name for name in cells[(*methods[0], category)] if not is_detail(name)] for category in categories]
     width = max(len(_method(*method)) for method in methods)
     heads = [category.center(7 * len(block)) for category, block in zip(categories, blocks, strict=True)]
-    lines = [f"Recall in percent; protocol: {protocol.name}", " " * width + " | " + " | ".join(heads)]
+    only_recall = all(kind_of(name) in ("R", "Rs") for block in blocks for name in block)
+    what = "Recall in percent" if only_recall else "In percent"
+    lines = [f"{what}; protocol: {protocol.name}", " " * width + " | " + " | ".join(heads)]
     lines.append(" " * width + " | " + " | ".join("".join(name.rjust(7) for name in block) for block in blocks))
     lines.append("-" * len(lines[1]))
     for method in methods:
-        shown = ["".join(f"{value:7.2f}" for value in cells[(*method, c)].values()) for c in categories]
+        shown = [
+            "".join(f"{cells[(*method, category)][name]:7.2f}" for name in block)
+            for category, block in zip(categories, blocks, strict=True)
+        ]
         lines.append(_method(*method).ljust(width) + " | " + " | ".join(shown))
-    return "\n".join(lines)
+    last = {_method(*method): cells[(*method, categories[-1])] for method in methods}
+    return "\n".join([*lines, *_detail_lines(last)])
+
+
+def _detail_lines(methods: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Returns the lines of the second table: one per metric, with one column per method."""
+    names = [name for name in next(iter(methods.values())) if is_detail(name)]
+    if not names:
+        return []
+    width = max(map(len, names))
+    widths = {method: max(len(method), 6) for method in methods}
+    lines = ["", " " * width + " | " + "  ".join(method.rjust(widths[method]) for method in methods)]
+    lines.append("-" * len(lines[1]))
+    for name in names:
+        values = (f"{metrics[name]:.2f}".rjust(widths[method]) for method, metrics in methods.items())
+        lines.append(name.ljust(width) + " | " + "  ".join(values))
+    return lines
 
 
 def _method(fine_tuned: bool, combining: str) -> str:

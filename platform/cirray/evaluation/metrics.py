@@ -1,16 +1,18 @@
 """Metrics of a ranking. Each is one function, registered in `METRICS`.
 
-A metric takes the ranks of the targets and the dataset's protocol, and returns named values. Retrievers and reports
-handle any metric that obeys three rules:
-    - Its values are in percent, and their names contain no spaces: "R@10", "Rs@1".
-    - It is monotone in each rank, so the best and worst ranks that a truncated list allows give bounds of its value.
+A metric takes the ranks of the known answers and the dataset's protocol, and returns named values; {} if the dataset
+lacks the annotation that it needs. Retrievers and reports handle any metric that obeys three rules:
+    - Its values are in percent, and their names contain no spaces: "R@10", "Rs@1". "mAP[negation]@10" is "mAP@10" of
+      the queries with an aspect, "mAP-spread@10" a property of "mAP@10".
+    - It is monotone in each rank, so the best and worst ranks that a truncated list allows give bounds of its value;
+      or it is in `NOT_MONOTONE`, and has "@K" in all names.
     - A value named "...@K" depends on the first K ranks only.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, geometric_mean, harmonic_mean
 from typing import TypeVar
 
@@ -18,22 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cirray.data.records import Protocol
+from cirray.evaluation.average_precision import aspect_precision, mean_average_precision
+from cirray.evaluation.hard_negatives import hard_negatives
+from cirray.evaluation.paraphrases import paraphrase_spread
+from cirray.evaluation.ranks import Ranks
 
 V = TypeVar("V")
-
-
-@dataclass(frozen=True, slots=True)
-class Ranks:
-    """Ranks of the targets of Q queries, starting at 0.
-
-    Attributes:
-        target: int64 [Q], rank in the gallery.
-        subset: int64 [Q], rank in the query's image set; None if the dataset has no image sets.
-    """
-
-    target: NDArray[np.int64]
-    subset: NDArray[np.int64] | None = None
-
 
 Metric = Callable[[Ranks, Protocol], dict[str, float]]
 
@@ -55,12 +47,44 @@ def recall_at(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
     return {f"R@{k}": _percent_within(ranks.target, k) for k in ks}
 
 
-METRICS: tuple[Metric, ...] = (recall, subset_recall)
+METRICS: tuple[Metric, ...] = (
+    recall,
+    subset_recall,
+    mean_average_precision,
+    hard_negatives,
+    aspect_precision,
+    paraphrase_spread,
+)
+NOT_MONOTONE: frozenset[Metric] = frozenset({paraphrase_spread})
 
 
 def measure(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
     """Returns the values of all metrics by name."""
     return {name: value for metric in METRICS for name, value in metric(ranks, protocol).items()}
+
+
+def measure_bounds(best: Ranks, worst: Ranks, protocol: Protocol) -> dict[str, tuple[float, float]]:
+    """Returns the minimum and maximum of all metrics by name, over the ranks between `best` and `worst`.
+
+    A metric in `NOT_MONOTONE` may have any value from 0 to 100 if it depends on a rank that is not determined.
+    """
+    if best is worst:
+        return {name: (value, value) for name, value in measure(best, protocol).items()}
+    bounds = {}
+    for metric in METRICS:
+        at_worst = metric(worst, protocol)
+        for name, value in metric(best, protocol).items():
+            bounds[name] = min(value, at_worst[name]), max(value, at_worst[name])
+            if metric in NOT_MONOTONE and not _is_determined(name, best, worst):
+                bounds[name] = 0.0, 100.0
+    return bounds
+
+
+def _is_determined(name: str, best: Ranks, worst: Ranks) -> bool:
+    """Whether the first K ranks that determine a metric "...@K" are the same in both."""
+    k = int(name.partition("@")[2])
+    low, high = (np.minimum(ranks_behind(name, ranks), k) for ranks in (best, worst))
+    return bool((low == high).all())
 
 
 def selection_value(metrics: Mapping[str, float], protocol: Protocol) -> float:
@@ -89,6 +113,35 @@ def by_k(metrics: Mapping[str, V], kind: str) -> dict[str, V]:
     """
     prefix = f"{kind}@"
     return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+
+def kind_of(name: str) -> str:
+    """Returns the kind of a metric: "mAP" of "mAP@5", "mAP[negation]@10" and "mAP-spread@10"."""
+    return re.split(r"[@\[-]", name, maxsplit=1)[0]
+
+
+def is_detail(name: str) -> bool:
+    """Whether a metric is a part or property of another one, such as "mAP[negation]@10" or "R-spread@10"."""
+    return kind_of(name) != name.partition("@")[0]
+
+
+def ranks_behind(name: str, ranks: Ranks) -> NDArray[np.int64]:
+    """Returns the ranks that determine a metric, int64 [Q, n]; -1 for padding and for queries that do not count."""
+    match kind_of(name):
+        case "Rs" if ranks.subset is not None:
+            return ranks.subset[:, None]
+        case "HN" | "HNR" if ranks.hard_negatives is not None:
+            return ranks.hard_negatives
+        case "mAP":
+            known = ranks.target[:, None] if ranks.positives is None else ranks.positives
+            counts = ranks.labels.aspects.get(part_of(name))
+            return known if counts is None else np.where(counts[:, None], known, -1)
+    return ranks.target[:, None]
+
+
+def part_of(name: str) -> str:
+    """Returns the part in a metric's name: "negation" of "mAP[negation]@10"; "" if it has none."""
+    return name.partition("[")[2].partition("]")[0]
 
 
 def _percent_within(ranks: NDArray[np.int64], k: int) -> float:

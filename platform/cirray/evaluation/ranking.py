@@ -43,18 +43,49 @@ def target_ranks(
     Raises:
         FloatingPointError: a feature is not finite; NaN compares as "not better" and would rank every target first.
     """
+    return answer_ranks(query, gallery, target.unsqueeze(1), exclude, max_scores).squeeze(1)
+
+
+def answer_ranks(
+    query: Tensor, gallery: Tensor, answers: Tensor, exclude: Tensor | None = None, max_scores: int = MAX_SCORES
+) -> Tensor:
+    """Returns the rank of each of a query's answers in its ranking, int64 [Q, n], 0 = first; -1 for padding.
+
+    The scores of a chunk are computed once for all answers. Other arguments and errors are as in `target_ranks`.
+
+    Args:
+        answers: int64 [Q, n], gallery rows, such as right answers or hard negatives; -1 pads short lists.
+    """
     _check_finite(query, gallery)
     order = torch.arange(gallery.shape[0], device=gallery.device)
-    ranks = []
+    ranks = torch.full_like(answers, -1, device=gallery.device)
     for rows in _chunks(query, gallery, max_scores):
         scores = query[rows] @ gallery.T
-        target_row = target[rows].unsqueeze(1)
-        target_score = scores.gather(1, target_row)
-        better = (scores > target_score) | ((scores == target_score) & (order < target_row))
-        if exclude is not None:
-            better &= order != exclude[rows].unsqueeze(1)
-        ranks.append(better.sum(dim=1))
-    return torch.cat(ranks) if ranks else torch.zeros(0, dtype=torch.long)
+        excluded = None if exclude is None else exclude[rows].unsqueeze(1)
+        for answer, rank in zip(answers[rows].unbind(1), ranks[rows].unbind(1), strict=True):
+            known = (answer >= 0).nonzero().squeeze(1)
+            if len(known) == len(answer):
+                rank.copy_(_count_better(scores, answer.unsqueeze(1), order, excluded))
+            elif len(known):
+                hidden = None if excluded is None else excluded[known]
+                rank[known] = _count_better(scores[known], answer[known].unsqueeze(1), order, hidden)
+    return ranks
+
+
+def _count_better(scores: Tensor, row: Tensor, order: Tensor, excluded: Tensor | None) -> Tensor:
+    """Returns how many gallery rows precede `row`, int64 [Q].
+
+    Args:
+        scores: [Q, M].
+        row: int64 [Q, 1].
+        order: int64 [M], 0, 1, ...
+        excluded: int64 [Q, 1], the row that does not count; -1 for none.
+    """
+    score = scores.gather(1, row)
+    better = (scores > score) | ((scores == score) & (order < row))
+    if excluded is not None:
+        better &= order != excluded
+    return better.sum(dim=1)
 
 
 def subset_ranks(query: Tensor, gallery: Tensor, target: Tensor, subset: Tensor) -> Tensor:

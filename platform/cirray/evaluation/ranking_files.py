@@ -2,11 +2,12 @@
 
 The format of annotations is detected from the first record:
     CIRR        [{"pairid", "reference", "target_hard", "img_set"}]       pair id: its pairid
+    CIRCO       [{"id", "reference_img_id", "target_img_id", ...}]        pair id: its id
     FashionIQ   [{"candidate", "target", "captions"}]                     pair id: index of the record, from 0
     triplets    {"reference", "captions", "target"}, one per line         pair id: index of the record, from 0
 
 Rankings are {pair id: [name, ...]}, best first, with optional "version" and "metric", as CIRR's test server accepts
-them, or the FashionIQ challenge's [{"candidate", "captions", "ranking": [name, ...]}].
+them, or the FashionIQ challenge's [{"candidate", "captions", "ranking": [name, ...]}]. CIRCO's names are integers.
 """
 
 from __future__ import annotations
@@ -31,14 +32,19 @@ class Pairs:
     """The annotated queries of one annotation file.
 
     Attributes:
-        dataset: "cirr", "fashioniq" or "triplets".
+        dataset: "circo", "cirr", "fashioniq" or "triplets".
         protocol: the dataset's evaluation protocol.
-        triplets: pair id -> triplet, all with a target.
+        triplets: pair id -> triplet; all have a target, or, in a test split, none.
     """
 
     dataset: str
     protocol: Protocol
     triplets: Mapping[str, Triplet]
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether rankings of the pairs can be scored."""
+        return all(triplet.target is not None for triplet in self.triplets.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ def read_pairs(path: Path) -> Pairs:
     """Reads an annotation file of any supported dataset.
 
     Raises:
-        DataError: the file has errors, all of which are listed, or a pair has no target.
+        DataError: the file has errors, all of which are listed, or only some pairs have a target.
     """
     name = _dataset(Source(Location.parse(path.parent)), path.absolute())
     source = Source(Location.parse(path.parent))
@@ -69,10 +75,10 @@ def read_pairs(path: Path) -> Pairs:
     if not pairs:
         raise DataError(f"{path} has no pairs")
     without_target = sum(triplet.target is None for triplet in pairs.values())
-    if without_target:
+    if 0 < without_target < len(pairs):
         raise DataError(
-            f"{path}: {without_target:,} of {len(pairs):,} pairs have no target: a test split is scored by its "
-            f"dataset's server"
+            f"{path}: {without_target:,} of {len(pairs):,} pairs have no target: give all targets, or none as in a "
+            f"test split, which is only checked"
         )
     data = Data.model_validate({"format": name})
     return Pairs(name, load_format(name).protocol(data), pairs)
@@ -87,8 +93,8 @@ def _dataset(source: Source, path: Path) -> str:
     names = [name for name, module in all_formats().items() if first is not None and module.recognizes(first, in_array)]
     if not names:
         raise DataError(
-            f"{path} is not an annotation file: expected records with pairid (CIRR), with candidate (FashionIQ), or "
-            f"one per line with reference (triplets)"
+            f"{path} is not an annotation file: expected records with pairid (CIRR), reference_img_id (CIRCO) or "
+            f"candidate (FashionIQ), or one per line with reference (triplets)"
         )
     return names[0]
 
@@ -109,8 +115,11 @@ def read_rankings(path: Path, pairs: Pairs) -> Rankings:
         metric = str(table.get("metric", metric))
         entries = {key: value for key, value in table.items() if key not in _METADATA}
     _raise_problems(source, path, "rankings are one JSON object, pair id -> names")
+    kind = load_format(pairs.dataset).RANKED_TYPE
     lists = {
-        key: names for key, value in entries.items() if (names := _names(source, f"pair {key}", value)) is not None
+        key: names
+        for key, value in entries.items()
+        if (names := _names(source, f"pair {key}", value, kind)) is not None
     }
     _note_pairs(source, entries, pairs)
     _raise_problems(source, path, "each annotated pair needs one ranking, without duplicate names")
@@ -125,14 +134,15 @@ def _challenge(source: Source, path: Path, pairs: Pairs) -> Iterator[tuple[str, 
         yield str(index), record.value("ranking")
 
 
-def _names(source: Source, where: str, value: Any) -> tuple[str, ...] | None:
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        source.note(where, "its ranking must be a list of image names")
+def _names(source: Source, where: str, value: Any, kind: type) -> tuple[str, ...] | None:
+    """Returns the names of a ranking, whose JSON type is `kind`; integers as text."""
+    if not isinstance(value, list) or not all(type(name) is kind for name in value):
+        source.note(where, f"its ranking must be a list of image {'ids as integers' if kind is int else 'names'}")
         return None
     if len(set(value)) < len(value):
         duplicate = next(name for index, name in enumerate(value) if name in value[:index])
         source.note(where, f"{duplicate!r} is listed twice")
-    return tuple(value)
+    return tuple(map(str, value))
 
 
 def _note_pairs(source: Source, entries: Mapping[str, Any], pairs: Pairs) -> None:

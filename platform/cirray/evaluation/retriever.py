@@ -12,21 +12,22 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from cirray.data.records import Protocol
-from cirray.evaluation.metrics import Ranks, measure
+from cirray.evaluation.metrics import measure_bounds
+from cirray.evaluation.ranks import Ranks
 
 AVERAGE = "average"
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The ranks of the targets of one category's queries.
+    """The ranks of the targets and other known answers of one category's queries.
 
-    A truncated ranking gives only bounds of a missing target's rank; for a complete ranking, `best` equals `worst`.
+    A truncated ranking gives only bounds of a missing answer's rank; for a complete ranking, `best` is `worst`.
 
     Attributes:
         gallery: number of ranked images.
-        best: lower bound of each rank: a missing target would directly follow the end of its list.
-        worst: upper bound of each rank: a missing target would be last.
+        best: lower bound of each rank: missing answers would directly follow the end of their list.
+        worst: upper bound of each rank: missing answers would be last.
     """
 
     gallery: int
@@ -43,7 +44,7 @@ class Retriever(ABC):
 
     @abstractmethod
     def rank(self, category: str, exclude_reference: bool) -> Ranking:
-        """Returns the ranks of the targets of a category's queries.
+        """Returns the ranks of the targets and other known answers of a category's queries.
 
         Args:
             category: name of the category.
@@ -92,8 +93,7 @@ def score_ranking(category: str, ranking: Ranking, protocol: Protocol) -> Evalua
     queries = len(ranking.best.target)
     if not queries:
         raise ValueError(f"category {category} has no queries to score")
-    best, worst = measure(ranking.best, protocol), measure(ranking.worst, protocol)
-    bounds = {name: (min(value, worst[name]), max(value, worst[name])) for name, value in best.items()}
+    bounds = measure_bounds(ranking.best, ranking.worst, protocol)
     return Evaluation(
         category,
         queries,

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from cirray.evaluation.metrics import Ranks, recall_at
+from cirray.evaluation.metrics import recall_at
 from cirray.evaluation.ranking import target_ranks
+from cirray.evaluation.ranks import Ranks
 from cirray.models.bundle import Model
 
 KS = (1, 10)

@@ -18,12 +18,20 @@ class DatasetFormat(Protocol):
 
     Attributes:
         EXPECTED: what `data.root` must contain, for error messages.
+        RANKED_TYPE: JSON type of image ids in ranking files, str or int.
+        SUBMISSION_LENGTH: number of ids that the dataset's server requires for each query; None if it requires none.
     """
 
     EXPECTED: str
+    RANKED_TYPE: type
+    SUBMISSION_LENGTH: int | None
 
     def read(self, data: Data, splits: Sequence[str]) -> Annotations:
-        """Reads the annotation files of the given splits, a subset of "train", "val" and "test"."""
+        """Reads the annotation files of the given splits, a subset of "train", "val" and "test".
+
+        Raises:
+            ConfigError: the dataset does not have one of the splits.
+        """
         ...
 
     def protocol(self, data: Data) -> records.Protocol:

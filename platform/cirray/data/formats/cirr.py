@@ -24,6 +24,8 @@ from cirray.storage.location import Location
 from cirray.storage.tree import File, Tree
 
 EXPECTED = "captions/ and image_splits/ of CIRR (or cirr/captions/ and cirr/image_splits/) and the pictures"
+RANKED_TYPE = str
+SUBMISSION_LENGTH = None
 
 _FILE_SPLIT = {"test": "test1"}
 _PICTURE_FOLDERS = ("", "img_raw", "images")

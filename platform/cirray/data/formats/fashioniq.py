@@ -26,6 +26,8 @@ from cirray.storage.location import Location
 from cirray.storage.tree import File, Tree
 
 EXPECTED = "captions/, image_splits/ and images/ of FashionIQ"
+RANKED_TYPE = str
+SUBMISSION_LENGTH = None
 
 # The suffixes that are tried first, in this order.
 _SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -2,10 +2,12 @@
 
     root/catalog.jsonl             {"id": str or int, "image": path relative to root, "title": str (optional)}
     root/triplets.{split}.jsonl    {"reference": id, "captions": [str, ...] or str, "target": id,
-                                    "relation": str (optional)}
+                                    "relation": str (optional), "positives": [id, ...] (optional),
+                                    "hard_negatives": [id, ...] (optional), "aspects": [str, ...] (optional),
+                                    "query": str or int (optional)}
 
 One JSON object per line; other keys are ignored. An integer id is taken as text, in both files. Targets
-may be missing in a test split.
+may be missing in a test split. The keys of `Triplet` with the same names say what is optional.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ from pathlib import Path
 from cirray.config.data import Data
 from cirray.data.captions import is_empty
 from cirray.data.formats._annotations import Annotations
+from cirray.data.formats._answers import Paraphrases, read_aspects, read_hard_negatives, read_positives
 from cirray.data.parsing import Record, Source, leaves_root
 from cirray.data.records import Protocol, Split, Triplet
 from cirray.storage.location import Location
 from cirray.storage.tree import File
 
 EXPECTED = "catalog.jsonl, triplets.train.jsonl, triplets.val.jsonl and the pictures"
+RANKED_TYPE = str
+SUBMISSION_LENGTH = None
 CATALOG = "catalog.jsonl"
 
 _PROTOCOL = Protocol("triplets (whole catalog, reference kept)", exclude_reference=False, selection="mean-all")
@@ -81,6 +86,7 @@ def read_triplets(
         known: the image ids of the dataset; None = they are not checked.
         listed_in: where they are listed, for messages.
     """
+    paraphrases = Paraphrases()
     for record in source.lines(path):
         reference = record.known_id("reference", known, listed_in, integers=True)
         has_target = split != "test" or record.has("target")
@@ -89,8 +95,24 @@ def read_triplets(
         if captions is not None and any(is_empty(caption) for caption in captions):
             record.note("one of its captions is empty")
             captions = None
-        if reference is not None and captions is not None and (target is not None or not has_target):
-            yield Triplet(reference, captions, target, relation=record.label("relation"))
+        positives = read_positives(record, "positives", target, known, listed_in)
+        negatives = read_hard_negatives(record, "hard_negatives", (target, *(positives or ())), known, listed_in)
+        aspects = read_aspects(record, "aspects")
+        complete = reference is not None and (target is not None or not has_target)
+        query = paraphrases.read(record, "query", (reference, target) if complete else None)
+        if reference is None or captions is None or not complete:
+            continue
+        if positives is not None and negatives is not None and aspects is not None and query is not None:
+            yield Triplet(
+                reference,
+                captions,
+                target,
+                relation=record.label("relation"),
+                positives=positives,
+                hard_negatives=negatives,
+                aspects=aspects,
+                query=query,
+            )
 
 
 def ranking_files(
