@@ -18,7 +18,7 @@ from cirray.config.triplets import TripletsConfig, TripletSettings
 from cirray.data.catalog import Entry, read_catalog
 from cirray.data.load import load_dataset
 from cirray.data.made_triplets.make import make_triplets
-from cirray.data.made_triplets.pair import Pair
+from cirray.data.made_triplets.pair import TITLE, Pair
 from cirray.data.made_triplets.splits import MadeTriplets, make_splits, split_of
 from cirray.errors import ConfigError, DataError
 from cirray.storage.location import Location
@@ -134,9 +134,14 @@ def test_attributes_and_titles_are_both_used() -> None:
 
 def test_val_captions_are_no_titles() -> None:
     entries = [item(int(one.id[1:]), f"Title of {one.id}", **one.attributes) for one in garments(300)]
-    made = splits(entries, count=1000, val_share=0.4, exclude=("title",))
-    counts = {name: sum("Title" in c for captions in made.captions[name] for c in captions) for name in made.splits}
-    assert counts["train"] > 20 and counts["val"] == 0
+    made = splits(entries, count=1000, val_share=0.4)
+    assert TITLE not in made.changes()
+
+    def count(made: MadeTriplets, split: str) -> int:
+        return sum("Title" in caption for captions in made.captions[split] for caption in captions)
+
+    assert count(made, "train") > 20 and count(made, "val") == 0
+    assert count(splits(entries, count=1000, val_share=0.4, exclude=(TITLE,)), "train") == 0
 
 
 class TestWhere:
@@ -205,6 +210,11 @@ def test_a_catalog_without_usable_attributes_and_titles_is_an_error() -> None:
     )
     with pytest.raises(DataError, match=message):
         splits(entries)
+
+
+def test_a_catalog_with_neither_attributes_nor_titles_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"can be used\n  title: no item has one\ngive items two attributes"):
+        splits([item(n) for n in range(20)])
 
 
 def test_a_split_without_pairs_is_an_error() -> None:

@@ -22,7 +22,7 @@ class TripletSettings(Section):
 
     count: Positive = Field(20_000, description="train triplets; fewer if the catalog has fewer pairs")
     val_share: float = Field(0.1, gt=0.0, lt=1.0, description="fraction of the products, and of `count`, for val")
-    exclude: tuple[str, ...] = Field((), description="attributes that are not used; title = no pairs by titles")
+    exclude: tuple[str, ...] = Field((), description="attributes that are not used; title = titles are not used either")
     where: dict[str, Annotated[str, BeforeValidator(_as_text)]] = Field(
         default_factory=dict,
         description="attribute -> value of the items that triplets are made of, such as {split: train}; the written "

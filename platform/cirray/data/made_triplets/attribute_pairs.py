@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from cirray.console.bars import bar
 from cirray.data.catalog import Entry
 from cirray.data.made_triplets.pair import Change, Pair
 
@@ -103,13 +104,17 @@ def _key(value: Any) -> Any:
 def _cells_by_size(keys: Sequence[tuple[Any, ...]], names: Sequence[str], chance: random.Random) -> list[list[_Cells]]:
     """Returns, for one to three differences, the sets of attributes in which pairs of items differ."""
     most = min(_MOST_SETS, max(len(names), _MOST_CELLS // max(len(keys), 1)))
+    sizes = range(1, min(len(SHARES), len(names) - 1) + 1)
+    sets = [list(combinations(range(len(names)), size)) for size in sizes]
+    sets = [chance.sample(each, most) if len(each) > most else each for each in sets]
     found: list[list[_Cells]] = []
-    for size in range(1, len(SHARES) + 1):
-        sets = list(combinations(range(len(names)), size))
-        if len(sets) > most:
-            sets = chance.sample(sets, most)
-        cells = (_cells(keys, names, positions) for positions in sets)
-        found.append([each for each in cells if each is not None])
+    with bar(sum(map(len, sets)), "comparing attributes", "combinations") as shown:
+        for each in sets:
+            found.append([])
+            for positions in each:
+                cells = _cells(keys, names, positions)
+                found[-1] += [cells] if cells else []
+                shown.update()
     return found
 
 

@@ -20,10 +20,12 @@ from cirray.console.bars import bar
 from cirray.data.images import PictureError, decode_rgb, read_bytes, reading_threads
 from cirray.storage.tree import File
 
-# Side of a thumbnail in pixels; 3 KiB a picture.
-SIDE = 32
-# Largest difference of nearly identical pictures, of 255.
-TOLERANCE = 8
+# Side of a thumbnail in pixels. Thumbnails of photos that were compressed again or resized differ less than those of
+# more pixels, and small real differences still show.
+SIDE = 16
+# Largest difference of nearly identical pictures, of 255. Copies of photos (JPEG quality 50 to 90, half the size)
+# differ by at most 9; drawings that differ only in the tone of a hand by at least 25.
+TOLERANCE = 12
 _CHUNK = 1024
 
 

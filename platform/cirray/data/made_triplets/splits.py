@@ -7,13 +7,12 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cirray.config.triplets import TripletSettings
 from cirray.data.catalog import Entry
 from cirray.data.made_triplets.attribute_pairs import AttributePairs
 from cirray.data.made_triplets.captions import captions_of, shared_values
-from cirray.data.made_triplets.draw import Drawn, draw_pairs
+from cirray.data.made_triplets.draw import Drawn, PairSource, draw_pairs
 from cirray.data.made_triplets.pair import TITLE, Pair
 from cirray.data.made_triplets.title_pairs import TitlePairs
 from cirray.data.made_triplets.title_words import MIN_TITLES, Phrase, useful_phrases
@@ -66,11 +65,16 @@ def make_splits(
     check_names(entries, [name for name in settings.exclude if name != TITLE], "triplets.exclude")
     excluded = dict.fromkeys(settings.exclude, "excluded") | dict.fromkeys(settings.where, "used by triplets.where")
     usable = usable_attributes(entries, excluded)
-    phrases = {} if TITLE in settings.exclude else useful_phrases(entry.title for entry in entries)
-    left_out = {**usable.left_out, **_without_titles(phrases, excluded)}
+    titles = [entry.title for entry in entries if entry.title]
+    phrases = {} if TITLE in settings.exclude else useful_phrases(titles)
+    reason = f"no words occur in {MIN_TITLES} different titles" if titles else "no item has one"
+    left_out = {**usable.left_out, **({} if phrases else {TITLE: excluded.get(TITLE, reason)})}
     if not usable.names and not phrases:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in left_out.items())
-        raise DataError(f"no triplets can be made: neither attributes nor titles of the catalog can be used{reasons}")
+        raise DataError(
+            f"no triplets can be made: neither attributes nor titles of the catalog can be used{reasons}\n"
+            f"give items two attributes that pictures show, such as category and colour, or titles"
+        )
     wanted = {"train": settings.count, "val": max(1, round(settings.count * settings.val_share))}
     drawn: dict[str, Drawn] = {}
     for name, count in wanted.items():
@@ -80,8 +84,9 @@ def make_splits(
             raise DataError(_no_pairs(name, len(members), usable, bool(phrases), drawn[name].identical))
     chance = random.Random(seed)
     shared = shared_values(entries, usable.names)
+    with_titles = {name: name == "train" and TITLE not in settings.exclude for name in drawn}
     captions = {
-        name: [captions_of(pair, chance, shared=shared, titles=name == "train") for pair in found.pairs]
+        name: [captions_of(pair, chance, shared=shared, titles=with_titles[name]) for pair in found.pairs]
         for name, found in drawn.items()
     }
     pairs = {name: found.pairs for name, found in drawn.items()}
@@ -102,17 +107,11 @@ def _drawn(
     seed: int,
     nearly_identical: Identical,
 ) -> Drawn:
-    sources = [
-        (AttributePairs(members, usable.names, seed), _ATTRIBUTE_WEIGHT),
-        (TitlePairs(members, phrases, seed), _TITLE_WEIGHT),
+    sources: list[tuple[PairSource, float]] = [
+        *([(AttributePairs(members, usable.names, seed), _ATTRIBUTE_WEIGHT)] if usable.names else []),
+        *([(TitlePairs(members, phrases, seed), _TITLE_WEIGHT)] if phrases else []),
     ]
     return draw_pairs(sources, count, seed, nearly_identical)
-
-
-def _without_titles(phrases: Mapping[Phrase, str], excluded: Mapping[str, Any]) -> dict[str, str]:
-    """Returns TITLE -> why titles are not used; {} if they are."""
-    reason = excluded.get(TITLE) or f"no words occur in {MIN_TITLES} different titles"
-    return {} if phrases else {TITLE: reason}
 
 
 def _no_pairs(split: str, items: int, usable: Usable, has_titles: bool, identical: int) -> str:

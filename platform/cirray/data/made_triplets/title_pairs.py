@@ -16,6 +16,7 @@ from itertools import pairwise, permutations
 
 import numpy as np
 
+from cirray.console.bars import bar
 from cirray.data.catalog import Entry
 from cirray.data.made_triplets.pair import TITLE, Change, Pair
 from cirray.data.made_triplets.title_words import Phrase, Words, split_title
@@ -115,7 +116,9 @@ def _masks(titles: Sequence[Words]) -> tuple[np.ndarray, np.ndarray]:
     """
     keys, masks = array("q"), array("i")
     numbers: dict[str, int] = {}  # unlike those of texts, hashes of integers are the same in every process
+    shown = bar(len(titles), "comparing titles", "titles")
     for row, title in enumerate(titles):
+        shown.update()
         words = tuple(numbers.setdefault(word, len(numbers)) for word in title.words)
         spans = [(start, start) for start in range(len(words) + 1)]
         spans += [(start, start + len(phrase)) for start, phrase in title.phrases()]
@@ -123,4 +126,5 @@ def _masks(titles: Sequence[Words]) -> tuple[np.ndarray, np.ndarray]:
             if end - start < len(words):
                 keys.append(hash((words[:start], words[end:])))
                 masks.extend((row, start, end))
+    shown.close()
     return np.frombuffer(keys, dtype=np.int64), np.frombuffer(masks, dtype=np.int32).reshape(-1, 3)
