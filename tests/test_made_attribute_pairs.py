@@ -127,8 +127,10 @@ def test_attributes_that_say_nothing_of_a_picture_are_left_out(values: dict[str,
     assert set(found.names) == {"colour", "sleeve", "logo", *values} - {name}
 
 
-def test_in_a_small_catalog_values_may_be_few() -> None:
-    entries = [item(n, colour=["red", "blue", "green"][n % 3], sleeve=["a", "b"][n // 3]) for n in range(6)]
+def test_in_a_small_catalog_values_may_be_few_but_not_all_different() -> None:
+    entries = [
+        item(n, colour=["red", "blue", "green"][n % 3], sleeve=["a", "b"][n // 3], serial=f"s{n}") for n in range(6)
+    ]
     assert usable_attributes(entries, {}).names == ("colour", "sleeve")
 
 
