@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""Makes training triplets from the attributes of a catalog or product feed.
+"""Makes training triplets from the attributes and titles of a catalog or product feed.
 
     python jobs/triplets.py --catalog FEED --output DATA [--count 20000] [--exclude [brand,price]]
 
-A triplet is two products that agree on most attributes and differ in one to three, with captions that name the
-difference. DATA gets catalog.jsonl, triplets.train.jsonl and triplets.val.jsonl (no product in both) and links to the
-pictures: train with jobs/train.py --data.format triplets --data.root DATA. Prints examples and the attributes used.
+A triplet is two products that differ in one to three attributes, or in a few words of their titles, with captions that
+name the difference. DATA gets catalog.jsonl, triplets.train.jsonl and triplets.val.jsonl (no product in both) and
+links to the pictures: train with jobs/train.py --data.format triplets --data.root DATA. Prints examples, and what
+changes in how many triplets.
 """
 
 import json
@@ -39,11 +40,18 @@ COMMAND = Command(__doc__ or "", Options, TripletsConfig, {"count": "triplets.co
 def run(argv: Sequence[str]) -> None:
     """Reads the catalog, writes the triplets, prints examples and one JSON result."""
     options, config = COMMAND.read(argv)
-    from cirray.data.attribute_triplets.make import make_triplets
+    from cirray.data.made_triplets.examples import examples_of
+    from cirray.data.made_triplets.make import make_triplets
 
     made = make_triplets(options.catalog, Path(options.output), config)
-    print("\n".join(made.examples))
-    print(json.dumps({"triplets": made.counts, "attributes": made.usable.names, "left_out": made.usable.left_out}))
+    print("\n".join(examples_of(made, config.seed)))
+    result = {
+        "triplets": {name: len(pairs) for name, pairs in made.splits.items()},
+        "changes": made.changes(),
+        "left_out": made.left_out,
+        "identical_pictures": made.identical,
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

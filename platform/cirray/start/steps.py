@@ -18,8 +18,9 @@ from cirray.config.start import StartConfig
 from cirray.config.training import TrainConfig
 from cirray.config.triplets import TripletsConfig
 from cirray.console.log import log
-from cirray.data.attribute_triplets.make import make_triplets
 from cirray.data.catalog import read_catalog
+from cirray.data.made_triplets.examples import examples_of
+from cirray.data.made_triplets.make import make_triplets
 from cirray.errors import ConfigError, NoTripletsError, RunError
 from cirray.index.build import build_index
 from cirray.models.untrained import write_untrained
@@ -110,7 +111,7 @@ class _Steps:
                     raise
                 log(f"nothing is trained: {error}")
                 return False
-            log("\n".join(made.examples))
+            log("\n".join(examples_of(made, self.config.seed)))
         return True
 
     @contextmanager
