@@ -43,7 +43,7 @@ def plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else str(value).lower()
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)  # random draws find all pairs with high probability only
 @given(ITEMS)
 def test_pairs_are_those_that_an_oracle_finds(items: list[dict[str, Any]]) -> None:
     entries = [item(n, **attributes) for n, attributes in enumerate(items)]
@@ -54,7 +54,7 @@ def test_pairs_are_those_that_an_oracle_finds(items: list[dict[str, Any]]) -> No
         changed = {name for name in both if plain(one.attributes[name]) != plain(other.attributes[name])}
         if both == either and 1 <= len(changed) <= 3 and len(changed) <= len(both) - len(changed):
             expected[one.id, other.id] = changed
-    found = drawn(entries, NAMES, 300)
+    found = drawn(entries, NAMES, 1000)
     assert {(pair.reference.id, pair.target.id): {change.attribute for change in pair.changes} for pair in found} == (
         expected
     )
