@@ -26,7 +26,7 @@ class DownloadSettings(Section):
 
 
 class CatalogSettings(Section):
-    """How a catalog file is read. What is `auto` is found out from the file, and reported."""
+    """How a catalog file is read. Settings with the value `auto` are detected in the file and reported."""
 
     preset: Annotated[str, *one_of(("auto", "none", *CATALOG_PRESETS))] = Field(
         "auto", description="column names of a shop system's export; auto recognizes them"

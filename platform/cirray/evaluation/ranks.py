@@ -12,7 +12,7 @@ from cirray.data.labels import QueryLabels
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """Ranks of what is known of Q queries, starting at 0.
+    """Ranks of the annotated images of Q queries, starting at 0.
 
     Attributes:
         target: int64 [Q], rank of the target in the gallery.

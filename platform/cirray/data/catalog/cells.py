@@ -19,7 +19,7 @@ class Column:
 
     Attributes:
         values: R values; None = absent.
-        notes: what was found out or left out.
+        notes: detected formats and omitted values.
         currencies: R currency codes of a column of prices; () if it is none.
     """
 

@@ -70,7 +70,7 @@ class ColumnMap:
         attributes: attribute -> column.
         separators: attribute -> what splits its texts into lists.
         named: (column of an attribute's name, column of its values).
-        notes: what was found out.
+        notes: how columns were recognized.
     """
 
     id: list[str]

@@ -1,6 +1,6 @@
 """Delimited text files (CSV, TSV): finds out encoding, delimiter and quote character, and reads the rows.
 
-Whatever is found out is noted, and can be set (`catalog.encoding`, `catalog.delimiter`, `catalog.quote`).
+The detected dialect is reported and can be set (`catalog.encoding`, `catalog.delimiter`, `catalog.quote`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Rows that the delimiter is found out from.
+# Number of rows in which the delimiter is detected.
 _SAMPLE_ROWS = 100
 # Cells may be longer than the csv module's 128 KiB; a file is read as a whole anyway.
 _MAX_CELL = 2**31 - 1

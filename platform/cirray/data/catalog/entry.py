@@ -48,7 +48,7 @@ class Catalog:
     Attributes:
         entries: the usable items, in the catalog's order.
         problems: one for each row that cannot be used.
-        notes: how the file was read, and what is left out of all items; one line each.
+        notes: how the file was read, and the values that are omitted; one line each.
     """
 
     entries: list[Entry]

@@ -24,7 +24,7 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9]{2,5}$")
 
 
 def typed_attributes(table: Table, columns: ColumnMap, decimal: str) -> tuple[dict[str, list[Value | None]], list[str]]:
-    """Returns attribute -> R values, and a note for each column in which something was found out or left out."""
+    """Returns attribute -> R values, and notes on detected formats and omitted values, one for each column."""
     typed: dict[str, Column] = {}
     raw = {name: table.columns[column] for name, column in columns.attributes.items()}
     raw |= _named_attributes(table, columns)
@@ -113,7 +113,6 @@ class _Row:
         self.place = place
         self._problems: list[str] = []
         raw = cell(row, columns.id)
-        self._raw_id = raw
         self.identifier = self._id(raw)
         self.title = self._title(cell(row, columns.title))
         self.group = str(cell(row, columns.group) or "").removeprefix("id:")

@@ -27,7 +27,7 @@ def typed_column(name: str, cells: Sequence[Any], from_text: bool, decimal: str,
 
     Args:
         cells: R raw cells; None = empty.
-        from_text: cells are text whose type is to be found out.
+        from_text: cells are text whose type must be detected.
         decimal: "," or "." if it is known, else "auto": the column's own values decide.
         separator: splits texts into lists; "" = "|" where a cell has one.
     """

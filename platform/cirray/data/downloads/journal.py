@@ -56,7 +56,7 @@ class Journal:
         self._file.close()
 
     def get(self, url: str) -> Kept | None:
-        """Returns what is known of an address."""
+        """Returns the newest record of an address; None if there is none."""
         return self._kept.get(url)
 
     def add(self, kept: Kept) -> None:

@@ -1,4 +1,4 @@
-"""Reads what is known of a query's answers beyond its target: right answers, hard negatives, aspects, paraphrases."""
+"""Reads a query's annotations beyond its target: right answers, hard negatives, aspects, paraphrases."""
 
 from __future__ import annotations
 
