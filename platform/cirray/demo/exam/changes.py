@@ -96,11 +96,15 @@ def needed(change: Change, right: int, trained: Set[Garment], rng: np.random.Gen
 
 def is_hard_negative(change: Change, garment: Garment) -> bool:
     """Whether a garment has all that is asked and loses exactly one kept attribute, or keeps all and lacks at least
-    one of the asked changes."""
+    one of the asked changes.
+
+    A logo that the garment cannot have because of its other loss does not count as a second one.
+    """
     if garment.category != change.target.category:
         return False
     wrong = set(differences(change.target, garment))
-    return bool(wrong) and (wrong <= set(change.asked) or (len(wrong) == 1 and wrong <= set(change.kept)))
+    lacks, loses = wrong & set(change.asked), wrong & set(change.kept)
+    return (bool(lacks) and not loses) or (not lacks and len(loses) == 1)
 
 
 def _losing_one(change: Change) -> Iterator[list[Garment]]:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from cirray.demo.attributes import ATTRIBUTES, Garment
 from cirray.demo.pictures import random_stream
 
 
-@dataclass(frozen=True, slots=True)
 class Gallery:
-    """Id -> garment, of the catalog's val items and of the items to draw; sorted by id."""
+    """The gallery, sorted by id.
 
-    catalog: Mapping[str, Garment]
-    drawn: Mapping[str, Garment]
+    Attributes:
+        catalog: id -> garment, of the catalog's val items.
+        drawn: id -> garment, of the items to draw.
+        garments: id -> garment, of both.
+    """
 
-    @property
-    def garments(self) -> dict[str, Garment]:
-        return dict(sorted({**self.catalog, **self.drawn}.items()))
+    def __init__(self, catalog: Mapping[str, Garment], drawn: Mapping[str, Garment]) -> None:
+        self.catalog = catalog
+        self.drawn = drawn
+        self.garments = dict(sorted({**catalog, **drawn}.items()))
 
     def of(self, garment: Garment) -> list[str]:
         """Returns the ids of all items of a garment."""
