@@ -203,7 +203,7 @@ def test_what_is_wrong_with_an_answer() -> None:
         ("triplets.val.jsonl", {"asked": "red"}, "triplets.val.jsonl:1: asked must be an object"),
         ("triplets.val.jsonl", {"kept": ["size"]}, "triplets.val.jsonl:1: kept: the reference has no attribute size"),
         ("exam.two_references.jsonl", {"captions": ["a"]}, "exam.two_references.jsonl:1: needs two references, and a"),
-        ("exam.rounds.jsonl", {"start": "x"}, "exam.rounds.jsonl:1: start 'x' is not in catalog.jsonl"),
+        ("exam.rounds.jsonl", {"start": "x"}, 'exam.rounds.jsonl:1: start "x" is not in catalog.jsonl'),
         ("manifest.json", {"version": "one"}, "is no exam: manifest.json must have a version and a list of attributes"),
     ],
 )
@@ -230,7 +230,7 @@ def test_something_to_do_is_needed() -> None:
 
 def test_drawing_needs_a_demo_catalog(tmp_path: Path) -> None:
     done = run_job("exam", "--catalog", str(tmp_path / "catalog"), "--exam", str(tmp_path / "exam"))
-    assert done.returncode == 1 and "is no demo catalog of version 1" in done.stderr
+    assert done.returncode == 2 and "is no demo catalog of version 1" in done.stderr
 
 
 @torch.inference_mode()
