@@ -152,9 +152,28 @@ def test_the_job_prints_the_table_and_writes_the_failures(folder: Path, scored: 
     assert text_table(report) in printed
     assert list(report["measures"]) == ["image only", "text only", "sum", "combiner"]
     assert report["exam"]["version"] == 1 and report["counts"]["wordings"] == 54
-    assert report["failures"] and {"query", "caption", "AP@10", "first answer"} == report["failures"][0].keys()
+    assert report["failures"] and {"query", "caption", "first right", "first answer"} == report["failures"][0].keys()
     with Image.open(folder / "results" / "failures.png") as figure:
         assert figure.width > 800
+
+
+def test_failures_are_the_queries_whose_first_right_answer_is_last(
+    folder: Path, scored: tuple[dict[str, Any], str], model: Model, ranked: Callable[[Tensor], list[str]]
+) -> None:
+    places: dict[str, int] = {}
+    worst: dict[frozenset[str], int] = {}
+    for query in lines(folder / "exam" / "triplets.val.jsonl"):
+        (feature,) = model.encode_query(picture(folder, query["reference"]), query["captions"][0])
+        names = ranked(feature)
+        place = 1 + min(names.index(each) for each in query["positives"])
+        places[query["query"] + query["captions"][0]] = place
+        change = frozenset(query["asked"])
+        worst[change] = max(place, worst.get(change, 0))
+    failures = scored[0]["failures"]
+    assert len(failures) == min(8, len(worst))
+    assert [each["first right"] for each in failures] == sorted(worst.values(), reverse=True)[: len(failures)]
+    assert all(places[each["query"] + each["caption"]] == each["first right"] for each in failures)
+    assert all(each["first answer"].startswith(("lacks", "loses")) for each in failures)
 
 
 def test_the_table() -> None:

@@ -46,6 +46,7 @@ class Example:
         target: the target image, which may be missing in `results`.
         note: a remark on the query, shown in one line below the caption and shortened if too long.
         also_right: further right answers.
+        places: the place of each result in the ranking, from 1; () if they are the first ones.
     """
 
     reference: File
@@ -54,6 +55,7 @@ class Example:
     target: File
     note: str = ""
     also_right: Sequence[File] = ()
+    places: Sequence[int] = ()
 
 
 def draw_queries(examples: Sequence[Example], title: str, background: Background, path: Path) -> None:
@@ -92,7 +94,7 @@ def queries_figure(examples: Sequence[Example], title: str, background: Backgrou
             hit = bool(name)
             _show(_cell(figure, rank, top), result, background, RIGHT if hit else WRONG, 4.0 if hit else 1.0)
             middle = _left(rank) + _CELL / 2
-            label = f"{rank}  {name}".rstrip()
+            label = f"{example.places[rank - 1] if example.places else rank:,}  {name}".rstrip()
             _write(figure, label, _RANK, middle, top - _PAD, RIGHT if hit else PLAIN, "center")
     return figure
 

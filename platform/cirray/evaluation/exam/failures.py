@@ -10,34 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cirray.data.exam import Exam, Query
-from cirray.evaluation.exam.measures import average_precision
 from cirray.evaluation.exam.searcher import Searcher, ranks_of
 from cirray.evaluation.figures import Example
 from cirray.storage.tree import File
 
-_ROWS, _RESULTS, _K = 8, 7, 10
+_ROWS, _RESULTS = 8, 6
 _FIRST = "1: "
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A query, its precision, and its row in the figure."""
+    """A query, the place of its first right answer from 1, and its row in the figure."""
 
     query: str
     caption: str
-    precision: float
+    place: int
     example: Example
 
     def to_json(self) -> dict[str, Any]:
         """Returns what is wrong, for a report."""
         first = self.example.note.removeprefix(_FIRST)
-        return {"query": self.query, "caption": self.caption, "AP@10": round(self.precision, 4), "first answer": first}
+        return {"query": self.query, "caption": self.caption, "first right": self.place, "first answer": first}
 
 
 def find_failures(
     searcher: Searcher, exam: Exam, order: NDArray[np.int64], pictures: Mapping[str, File], count: int = _ROWS
 ) -> list[Failure]:
-    """Returns the worst wordings by AP@10, at most one of each query and kind of change; fewer if all is right.
+    """Returns the wordings whose first right answer is ranked last, at most one of each kind of change.
+
+    There are fewer if all first answers are right.
 
     Args:
         searcher: ranked the queries.
@@ -46,21 +47,18 @@ def find_failures(
         pictures: id -> picture.
         count: maximum number of failures.
     """
-    positives = [[searcher.row[identifier] for identifier in query.positives] for query in exam.queries]
-    precision = average_precision(ranks_of(order, positives), _K)
-    found: list[Failure] = []
-    seen: set[frozenset[str]] = set()
-    for row in np.argsort(precision, kind="stable"):
-        query = exam.queries[row]
-        change = frozenset(query.asked)
-        if len(found) == count or precision[row] == 1.0:
+    ranks = ranks_of(order, [[searcher.row[identifier] for identifier in query.positives] for query in exam.queries])
+    first_right = np.where(ranks >= 0, ranks, order.shape[1]).min(axis=1)
+    found: dict[frozenset[str], Failure] = {}
+    for row in np.argsort(-first_right, kind="stable"):
+        query, place = exam.queries[row], int(first_right[row])
+        if len(found) == count or place == 0:
             break
-        if change not in seen:
-            seen.add(change)
-            results = [searcher.ids[item] for item in order[row, :_RESULTS]]
-            example = _example(query, results, exam, pictures)
-            found.append(Failure(query.name, query.captions[0], float(precision[row]), example))
-    return found
+        shown = [*range(_RESULTS), *([place] if place >= _RESULTS else [])]
+        results = [searcher.ids[order[row, rank]] for rank in shown]
+        example = _example(query, results, [rank + 1 for rank in shown], exam, pictures)
+        found.setdefault(frozenset(query.asked), Failure(query.name, query.captions[0], place + 1, example))
+    return list(found.values())
 
 
 def what_is_wrong(query: Query, answer: Mapping[str, object]) -> str:
@@ -71,13 +69,17 @@ def what_is_wrong(query: Query, answer: Mapping[str, object]) -> str:
     return ", ".join(parts)
 
 
-def _example(query: Query, results: Sequence[str], exam: Exam, pictures: Mapping[str, File]) -> Example:
+def _example(
+    query: Query, results: Sequence[str], places: Sequence[int], exam: Exam, pictures: Mapping[str, File]
+) -> Example:
+    """Returns the row of a figure. A right answer that follows the first results is shown too."""
     right = [pictures[identifier] for identifier in query.positives]
     return Example(
         reference=pictures[query.references[0]],
         caption=query.captions[0],
         results=[pictures[identifier] for identifier in results],
         target=right[0],
-        note=f"{_FIRST}{what_is_wrong(query, exam.items[results[0]]) or 'right'}",
+        note=f"{_FIRST}{what_is_wrong(query, exam.items[results[0]])}",
         also_right=right[1:],
+        places=places,
     )
