@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a submitted job is not installed
 
@@ -26,6 +26,7 @@ from cirray.config.help import help_text
 from cirray.config.options import Folder
 from cirray.config.options import Options as Base
 from cirray.console.log import log
+from cirray.errors import ConfigError
 
 
 class Options(Base):
@@ -35,12 +36,6 @@ class Options(Base):
     catalog: Folder = Field("", description="draw the exam on this demo catalog, OUTPUT/catalog of jobs/demo.py")
     bundle: Folder = Field("", description="score this bundle, the folder OUTPUT/bundle of a finished training")
 
-    @model_validator(mode="after")
-    def _has_a_task(self) -> "Options":
-        if not self.catalog and not self.bundle:
-            raise ValueError("give --catalog DIR to draw the exam, --bundle DIR to score a bundle on it, or both")
-        return self
-
 
 COMMAND = Command(__doc__ or "", Options, ExamConfig)
 
@@ -48,6 +43,8 @@ COMMAND = Command(__doc__ or "", Options, ExamConfig)
 def run(argv: Sequence[str]) -> None:
     """Draws the exam, scores the bundle, or both."""
     options, config = COMMAND.read(argv)
+    if not options.catalog and not options.bundle:
+        raise ConfigError("give --catalog DIR to draw the exam, --bundle DIR to score a bundle on it, or both")
     if options.catalog:
         from cirray.demo.exam.write import write_exam
 

@@ -30,7 +30,7 @@ def one_reference(searcher: Searcher, exam: Exam, order: NDArray[np.int64]) -> d
     found = {"mAP@1": _percent(average_precision(positives, 1)), f"mAP@{K}": _percent(precision)}
     for aspect in dict.fromkeys(name for query in exam.queries for name in query.aspects):
         found[f"mAP[{aspect}]@{K}"] = _percent(precision[[aspect in query.aspects for query in exam.queries]])
-    found[f"mAP[spread]@{K}"] = 100 * spread(precision, _numbers(exam.queries))
+    found[f"mAP-spread@{K}"] = 100 * spread(precision, _numbers(exam.queries))
     if negatives.size:
         found["HN@1"] = hard_negatives_within(negatives, 1)[0]
         found[f"HN@{K}"], found[f"HNR@{K}"] = hard_negatives_within(negatives, K)
