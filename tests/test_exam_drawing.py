@@ -39,9 +39,11 @@ from cirray.storage.location import Location
 
 SMALL = CatalogSizes(train=16, val=12, train_triplets=4, val_triplets=4)
 TINY = Sizes(queries=6, rounds=4)
-# SHA-256 of the exam's text files, by version. If this fails, a change altered the exam: increase VERSION in
-# cirray/demo/exam/write.py, and put the new digest here.
+# SHA-256 of the exam's text files, and the mean colours of eight of its drawn pictures, by version. If this fails, a
+# change altered the exam: increase VERSION in cirray/demo/exam/write.py, and put the new values here.
 DIGESTS = {1: "2c495dca2c66cb9cfbf52e36d4a874f5877d2056ff239137c7a5c71a568b0e7f"}
+
+COLOURS = {1: [214.75, 191.55, 218.92, 193.91, 214.07, 203.89, 209.87, 193.52]}
 
 Records = list[dict[str, Any]]
 
@@ -196,6 +198,9 @@ def test_the_same_catalog_gives_the_same_exam_with_any_number_of_workers(
 def test_the_version_changes_with_the_exam(exam: Path) -> None:
     assert read_manifest(exam)["version"] == VERSION
     assert digest(exam, ".jsonl") == DIGESTS[VERSION], "the exam has changed: see DIGESTS"
+    pictures = sorted((exam / "images").iterdir())[::24]
+    means = [float(np.asarray(Image.open(path), np.float64).mean()) for path in pictures]
+    assert means == pytest.approx(COLOURS[VERSION], abs=0.02), "the drawing has changed: see COLOURS"
 
 
 def test_a_complete_exam_is_left_alone_and_another_is_refused(exam: Path, catalog: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import pytest
 
 from cirray.data.exam import Goal
-from cirray.evaluation.rounds import Rule, converse, next_wrong, summarize
+from cirray.evaluation.rounds import Rule, converse, converse_all, next_wrong, summarize
 
 COLOURS, SLEEVES, NECKS = ("red", "blue", "green"), ("long", "short"), ("crew", "scoop")
 ITEMS: dict[str, dict[str, str]] = {
@@ -101,3 +101,23 @@ def test_the_summary_is_a_mean_over_goals() -> None:
     search, _ = obeying()
     good, bad = converse(GOAL, search, ITEMS, "join", ks=(1,)), converse(GOAL, obeying(9)[0], ITEMS, "join", ks=(1,))
     assert summarize([good, bad]) == {"found@1": 50.0, "rounds@1": (3 + 6) / 2}
+
+
+@pytest.mark.parametrize("rule", ["join", "replace"])
+def test_goals_side_by_side_are_the_same_conversations(rule: Rule) -> None:
+    search, _ = obeying()
+    goals = [
+        Goal(f"{start} {target}", start, (target,), {k: f"with {v}" for k, v in ITEMS[target].items()}, ITEMS[target])
+        for start in ITEMS
+        for target in ITEMS
+        if start != target
+    ]
+    calls: list[int] = []
+
+    def search_many(references: Sequence[str], captions: Sequence[str]) -> list[list[str]]:
+        calls.append(len(references))
+        return [search(*query) for query in zip(references, captions, strict=True)]
+
+    together = converse_all(goals, search_many, ITEMS, rule)
+    assert together == [converse(goal, search, ITEMS, rule) for goal in goals]
+    assert calls[0] == len(goals) and len(calls) == 3 and calls == sorted(calls, reverse=True)

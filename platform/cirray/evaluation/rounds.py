@@ -7,7 +7,7 @@ search is refined, as in dialog-based retrieval (Guo et al., "Dialog-based Inter
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal, get_args
 
@@ -16,6 +16,11 @@ from cirray.data.exam import Goal
 
 Search = Callable[[str, str], Sequence[str]]
 """(reference id, caption) -> ranked item ids, best first."""
+
+BatchSearch = Callable[[Sequence[str], Sequence[str]], Sequence[Sequence[str]]]
+"""The same for many references and captions."""
+
+Items = Mapping[str, Mapping[str, object]]
 
 Rule = Literal["join", "replace"]
 """How an answer is refined: "join" adds the caption to those before, with the same reference, as the service does;
@@ -28,11 +33,19 @@ MOST_ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One search of a conversation, and its first answer."""
+    """One search of a conversation.
 
+    Attributes:
+        named: the attribute that the user named.
+        reference: id of the reference.
+        caption: the caption.
+        answer: id of the first answer; "" before there is one.
+    """
+
+    named: str
     reference: str
     caption: str
-    answer: str
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +62,14 @@ class Conversation:
     rounds: tuple[Round, ...]
     found: Mapping[int, int | None]
 
+    @property
+    def answer(self) -> str:
+        """The last first answer; the start before there is one."""
+        return self.rounds[-1].answer if self.rounds else self.goal.start
+
 
 def converse(
-    goal: Goal,
-    search: Search,
-    items: Mapping[str, Mapping[str, object]],
-    rule: Rule,
-    ks: Sequence[int] = KS,
-    most: int = MOST_ROUNDS,
+    goal: Goal, search: Search, items: Items, rule: Rule, ks: Sequence[int] = KS, most: int = MOST_ROUNDS
 ) -> Conversation:
     """Searches until an accepted item is the first answer, at most `most` times.
 
@@ -71,25 +84,56 @@ def converse(
     Raises:
         ValueError: a search has no answers.
     """
-    reference = answer = goal.start
-    named: list[str] = []
-    rounds: list[Round] = []
-    found: dict[int, int | None] = dict.fromkeys(ks)
-    while len(rounds) < most and answer not in goal.positives:
-        named.append(next_wrong(goal, items[answer], named))
-        if rule == "replace":
-            reference, caption = answer, goal.say[named[-1]]
-        else:
-            caption = query_caption(tuple(goal.say[name] for name in named))
-        ranked = search(reference, caption)
-        if not ranked:
-            raise ValueError(f"{goal.name}: a search found nothing for {reference} and {caption!r}")
-        answer = ranked[0]
-        rounds.append(Round(reference, caption, answer))
-        for k in ks:
-            if found[k] is None and any(item in goal.positives for item in ranked[:k]):
-                found[k] = len(rounds)
-    return Conversation(goal, tuple(rounds), found)
+
+    def search_each(references: Sequence[str], captions: Sequence[str]) -> list[Sequence[str]]:
+        return [search(reference, caption) for reference, caption in zip(references, captions, strict=True)]
+
+    return converse_all([goal], search_each, items, rule, ks, most)[0]
+
+
+def converse_all(
+    goals: Sequence[Goal],
+    search: BatchSearch,
+    items: Items,
+    rule: Rule,
+    ks: Sequence[int] = KS,
+    most: int = MOST_ROUNDS,
+) -> list[Conversation]:
+    """Runs the conversations of many goals side by side: each round of all of them is one call of `search`.
+
+    For the arguments, see `converse`.
+    """
+    conversations = [Conversation(goal, (), dict.fromkeys(ks)) for goal in goals]
+    for _ in range(most):
+        open_rows = [row for row, each in enumerate(conversations) if each.answer not in each.goal.positives]
+        asked = [_refined(conversations[row], items, rule) for row in open_rows]
+        if not asked:
+            break
+        answers = search([each.reference for each in asked], [each.caption for each in asked])
+        for row, said, ranked in zip(open_rows, asked, answers, strict=True):
+            conversations[row] = _answered(conversations[row], said, ranked)
+    return conversations
+
+
+def _refined(conversation: Conversation, items: Items, rule: Rule) -> Round:
+    """Returns the next round, not answered yet."""
+    goal = conversation.goal
+    named = [each.named for each in conversation.rounds]
+    named.append(next_wrong(goal, items[conversation.answer], named))
+    if rule == "replace":
+        return Round(named[-1], conversation.answer, goal.say[named[-1]])
+    return Round(named[-1], goal.start, query_caption(tuple(goal.say[name] for name in named)))
+
+
+def _answered(conversation: Conversation, said: Round, ranked: Sequence[str]) -> Conversation:
+    goal, number = conversation.goal, len(conversation.rounds) + 1
+    if not ranked:
+        raise ValueError(f"{goal.name}: a search found nothing for {said.reference} and {said.caption!r}")
+    found = {
+        k: number if before is None and any(item in goal.positives for item in ranked[:k]) else before
+        for k, before in conversation.found.items()
+    }
+    return Conversation(goal, (*conversation.rounds, replace(said, answer=ranked[0])), found)
 
 
 def next_wrong(goal: Goal, answer: Mapping[str, object], named: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from cirray.data.exam import Exam, Query
 from cirray.evaluation.attributes_kept import AttributeTable, attributes_kept
 from cirray.evaluation.exam.measures import average_precision, hard_negatives_above, hard_negatives_within, spread
 from cirray.evaluation.exam.searcher import Searcher, ranks_of
-from cirray.evaluation.rounds import RULES, converse, summarize
+from cirray.evaluation.rounds import RULES, converse_all, summarize
 
 K = 10
 
@@ -79,7 +79,7 @@ def rounds(searcher: Searcher, exam: Exam) -> dict[str, float]:
     """Returns the measures of the search in rounds for both rules of refinement; {} if there are no goals."""
     found: dict[str, float] = {}
     for rule in RULES if exam.goals else ():
-        conversations = [converse(goal, searcher.search, exam.items, rule) for goal in exam.goals]
+        conversations = converse_all(exam.goals, searcher.search, exam.items, rule)
         found |= {f"{rule} {name}": value for name, value in summarize(conversations).items()}
     return found
 

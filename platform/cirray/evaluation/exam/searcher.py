@@ -70,10 +70,10 @@ class Searcher:
         rows: NDArray[np.int64] = top_k(queries, self._gallery, len(self.ids), exclude)[1].numpy()
         return rows
 
-    def search(self, reference: str, caption: str) -> list[str]:
-        """Returns the ranked ids of one query without its reference, as the service does."""
-        (rows,) = self.rank(self.queries([reference], [caption]), [reference])
-        return [self.ids[row] for row in rows[:-1]]
+    def search(self, references: Sequence[str], captions: Sequence[str]) -> list[list[str]]:
+        """Returns the ranked ids of queries without their references, as the service does."""
+        order = self.rank(self.queries(references, captions), references)
+        return [[self.ids[row] for row in rows] for rows in order[:, :-1]]
 
 
 def ranks_of(order: NDArray[np.int64], rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:

@@ -14,87 +14,20 @@ Queries of one name are paraphrases. Optional: "aspects", "hard_negatives".
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from cirray.data.exam.records import Exam, Goal, Query, Value
 from cirray.data.parsing import Record, Source, problem_report
 from cirray.errors import DataError
 from cirray.storage.location import Location
-
-Value = str | int | float | bool
 
 MANIFEST = "manifest.json"
 CATALOG = "catalog.jsonl"
 QUERIES = "triplets.val.jsonl"
 TWO_REFERENCES = "exam.two_references.jsonl"
 ROUNDS = "exam.rounds.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One wording of a query.
-
-    Attributes:
-        name: name of the query; its wordings share it.
-        references: ids of one or two reference images.
-        captions: one caption for each reference.
-        positives: ids of all right answers.
-        hard_negatives: ids of wrong answers that are easily taken for right ones.
-        asked: attribute -> the value that an answer should have.
-        kept: attribute -> the value of the (first) reference that an answer should have.
-        aspects: labels of this wording, such as its style.
-        single: for two references, the name of the query of one reference that has the same answers; otherwise "".
-    """
-
-    name: str
-    references: tuple[str, ...]
-    captions: tuple[str, ...]
-    positives: tuple[str, ...]
-    hard_negatives: tuple[str, ...]
-    asked: Mapping[str, Value]
-    kept: Mapping[str, Value]
-    aspects: tuple[str, ...] = ()
-    single: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a simulated user looks for in several rounds.
-
-    Attributes:
-        name: name of the goal.
-        start: id of the image to start from.
-        positives: ids of the items that the user would accept: the target, and all that have its attributes.
-        say: attribute -> the caption that asks for the target's value; the user names attributes in this order.
-        wanted: attribute -> the target's value.
-    """
-
-    name: str
-    start: str
-    positives: tuple[str, ...]
-    say: Mapping[str, str]
-    wanted: Mapping[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class Exam:
-    """An exam.
-
-    Attributes:
-        manifest: the content of manifest.json.
-        items: id -> attribute -> value.
-        queries: queries of one reference.
-        two_references: queries of two references.
-        goals: goals of several rounds.
-    """
-
-    manifest: Mapping[str, Any]
-    items: Mapping[str, Mapping[str, Value]]
-    queries: tuple[Query, ...]
-    two_references: tuple[Query, ...]
-    goals: tuple[Goal, ...]
 
 
 @dataclass(slots=True)
@@ -163,7 +96,7 @@ class _Reader:
             record.note(f"{key} must be a list of ids")
             return ()
         ids = tuple(str(identifier) for identifier in value)
-        unknown = _unknown(ids, self.items)
+        unknown = [identifier for identifier in ids if identifier not in self.items]
         if unknown:
             record.note(f"{key}: {', '.join(unknown)} not in {CATALOG}")
         return () if unknown else ids
@@ -193,7 +126,3 @@ def read_exam(root: Path | str) -> Exam:
     if not exam.queries:
         raise DataError(f"{root}/{QUERIES} has no queries: draw the exam again with jobs/exam.py")
     return exam
-
-
-def _unknown(ids: tuple[str, ...], known: Container[str]) -> list[str]:
-    return [identifier for identifier in ids if identifier not in known]
