@@ -6,7 +6,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cirray.evaluation.attributes_kept import AttributeTable, attributes_kept, rows_of, shares, unasked_of
@@ -38,6 +38,7 @@ def searches(draw: st.DrawFn) -> tuple[dict[str, Item], list[list[str]], list[It
     return items, ranked, wanted[0], wanted[1]
 
 
+@settings(deadline=None)
 @given(searches())
 def test_measures_equal_counting(search: tuple[dict[str, Item], list[list[str]], list[Item], list[Item]]) -> None:
     items, ranked, asked, kept = search

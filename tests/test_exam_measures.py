@@ -6,7 +6,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cirray.evaluation.exam.measures import average_precision, hard_negatives_above, hard_negatives_within, spread
@@ -41,6 +41,7 @@ def slow_precision(right: list[int], k: int) -> float:
     return total / min(len(right), k)
 
 
+@settings(deadline=None)
 @given(known(), st.integers(1, 14))
 def test_measures_equal_slow_code(lists: Lists, k: int) -> None:
     positives, negatives = padded([right for right, _ in lists]), padded([wrong for _, wrong in lists])
@@ -56,6 +57,7 @@ def test_measures_equal_slow_code(lists: Lists, k: int) -> None:
     assert hard_negatives_above(positives, negatives) == pytest.approx(above)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=12))
 def test_the_spread_is_best_minus_worst_of_a_query(wordings: list[tuple[int, float]]) -> None:
     by_query: dict[int, list[float]] = {}

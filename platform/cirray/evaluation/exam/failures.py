@@ -36,9 +36,9 @@ class Failure:
 def find_failures(
     searcher: Searcher, exam: Exam, order: NDArray[np.int64], pictures: Mapping[str, File], count: int = _ROWS
 ) -> list[Failure]:
-    """Returns the wordings whose first right answer is ranked last, at most one of each kind of change.
+    """Returns the wordings whose first right answer is ranked last; fewer if all other first answers are right.
 
-    There are fewer if all first answers are right.
+    They are equally many of each aspect, and at most one of each kind of change.
 
     Args:
         searcher: ranked the queries.
@@ -49,15 +49,20 @@ def find_failures(
     """
     ranks = ranks_of(order, [[searcher.row[identifier] for identifier in query.positives] for query in exam.queries])
     first_right = np.where(ranks >= 0, ranks, order.shape[1]).min(axis=1)
+    aspects = {query.aspects for query in exam.queries}
+    left = dict.fromkeys(aspects, -(-count // len(aspects)))
     found: dict[frozenset[str], Failure] = {}
     for row in np.argsort(-first_right, kind="stable"):
         query, place = exam.queries[row], int(first_right[row])
-        if len(found) == count or place == 0:
+        change = frozenset(query.asked)
+        if place == 0 or len(found) == count:
             break
-        shown = [*range(_RESULTS), *([place] if place >= _RESULTS else [])]
-        results = [searcher.ids[order[row, rank]] for rank in shown]
-        example = _example(query, results, [rank + 1 for rank in shown], exam, pictures)
-        found.setdefault(frozenset(query.asked), Failure(query.name, query.captions[0], place + 1, example))
+        if left[query.aspects] and change not in found:
+            left[query.aspects] -= 1
+            shown = [*range(_RESULTS), *([place] if place >= _RESULTS else [])]
+            results = [searcher.ids[order[row, rank]] for rank in shown]
+            example = _example(query, results, [rank + 1 for rank in shown], exam, pictures)
+            found[change] = Failure(query.name, query.captions[0], place + 1, example)
     return list(found.values())
 
 
