@@ -175,6 +175,13 @@ def test_the_exam_is_data_in_the_format_triplets(exam: Path, tmp_path: Path) -> 
     assert [query.captions for query in read.queries] == [each.captions for each in data.splits["val"].triplets]
 
 
+def test_pictures_of_the_catalog_are_linked_and_not_copied(exam: Path, catalog: Path) -> None:
+    assert (exam / "catalog-images").readlink() == Path("../catalog/images")  # both folders can be moved together
+    val = {record["id"] for record in lines(catalog / "catalog.jsonl") if record["split"] == "val"}
+    drawn = {path.stem for path in (exam / "images").iterdir()}
+    assert not val & drawn and val | drawn == garments(exam).keys()
+
+
 def test_items_of_one_garment_are_different_pictures(exam: Path) -> None:
     by_garment: dict[Garment, list[str]] = defaultdict(list)
     for name, garment in garments(exam).items():

@@ -34,7 +34,7 @@ def one_reference(searcher: Searcher, exam: Exam, order: NDArray[np.int64]) -> d
     if negatives.size:
         found["HN@1"] = hard_negatives_within(negatives, 1)[0]
         found[f"HN@{K}"], found[f"HNR@{K}"] = hard_negatives_within(negatives, K)
-        found["HN[above]"] = hard_negatives_above(positives, negatives)
+        found["HN-above"] = hard_negatives_above(positives, negatives)
     return found | _attributes_kept(searcher, exam, exam.queries, order)
 
 
