@@ -29,7 +29,7 @@ from cirray.demo.attributes import (
 )
 from cirray.demo.catalog import Sizes as CatalogSizes
 from cirray.demo.catalog import write_catalog
-from cirray.demo.exam.changes import Change, draw_changes
+from cirray.demo.exam.changes import Change, draw_changes, needed
 from cirray.demo.exam.wordings import captions, corrections, phrase, read_wordings, two_reference_captions
 from cirray.demo.exam.write import VERSION, Sizes, write_exam
 from cirray.demo.folder import read_manifest
@@ -255,6 +255,19 @@ def test_captions_name_every_change() -> None:
             for style, text in captions(change.source, change.target, rng)[3:]:
                 phrases = [phrase(read_wordings()["styles"][style], name, change.target) for name in change.asked]
                 assert all(part in text for part in phrases)
+
+
+def test_garments_of_the_train_split_are_neither_targets_nor_drawn() -> None:
+    rng = np.random.default_rng(4)
+    items = {str(number): sample_garment("shirt", rng) for number in range(10)}
+    changes = draw_changes(items, "shirt", 20, frozenset(), np.random.default_rng(5))
+    trained = {change.target for change in changes}
+    others = draw_changes(items, "shirt", 20, trained, np.random.default_rng(5))
+    assert len(others) == 20 and not trained & {change.target for change in others}
+    for change in others:
+        own = {change.target, change.source}
+        drawn = needed(change, 3, frozenset(), np.random.default_rng(6)).keys() - own
+        assert drawn and not drawn & needed(change, 3, drawn, np.random.default_rng(6)).keys()
 
 
 def test_training_wordings_each_name_every_change() -> None:
