@@ -8,19 +8,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
 import cirray
-from cirray.data.exam import Query, read_exam
+from cirray.data.exam import Exam, Query, read_exam
 from cirray.demo.catalog import Sizes as CatalogSizes
 from cirray.demo.catalog import write_catalog
 from cirray.demo.exam.write import Sizes, write_exam
 from cirray.errors import DataError
 from cirray.evaluation.baselines import ImageOnly
-from cirray.evaluation.exam.failures import what_is_wrong
+from cirray.evaluation.exam.failures import find_failures, what_is_wrong
 from cirray.evaluation.exam.searcher import Captions, Searcher
 from cirray.evaluation.exam.table import text_table
 from cirray.models.bundle import Model
@@ -180,9 +181,29 @@ def test_failures_are_the_queries_whose_first_right_answer_is_last(
     assert all(each["first answer"].startswith(("lacks", "loses")) for each in failures)
 
 
+def test_failures_are_equally_many_of_each_aspect_and_of_different_changes(model: Model) -> None:
+    ids = ["a", "b", "c", "d"]
+    items = {name: {"colour": "red", "sleeve": "long", "neck": "crew"} for name in ids}
+    queries = [
+        Query("0", ("a",), ("x",), ("d",), (), {"colour": "blue"}, {}, (aspect,)) for aspect in ("one", "other")
+    ] + [
+        Query("1", ("a",), ("x",), ("c",), (), {"sleeve": "short"}, {}, ("one",)),
+        Query("2", ("a",), ("x",), ("b",), (), {"neck": "scoop"}, {}, ("other",)),
+        Query("3", ("a",), ("x",), ("a",), (), {"logo": True}, {}, ("other",)),  # right at once
+    ]
+    exam = Exam({}, items, tuple(queries), (), ())
+    searcher = Searcher(ids, torch.eye(4, model.manifest["dim"]), Captions(model), ImageOnly())
+    order = np.tile(np.arange(4), (len(queries), 1))  # so first right answers are at 4, 4, 3, 2 and 1
+    pictures = {name: Path(name) for name in ids}
+    found = find_failures(searcher, exam, order, pictures, 2)
+    assert [(each.query, each.place) for each in found] == [("0", 4), ("2", 2)]
+    found = find_failures(searcher, exam, order, pictures, 4)
+    assert [(each.query, each.place) for each in found] == [("0", 4), ("1", 3), ("2", 2)]
+
+
 def test_the_table() -> None:
     report = {
-        "measures": {"sum": {"mAP@10": 12.345, "two mAP@10": 5.0, "join rounds@1": 4.0}},
+        "measures": {"sum": {"mAP@10": 12.345, "HN@1": 1.0, "two mAP@10": 5.0, "join rounds@1": 4.0}},
         "exam": {"version": 7},
         "counts": {"queries": 1, "wordings": 6, "two_references": 1, "goals": 2, "gallery": 1234},
     }
@@ -193,6 +214,7 @@ def test_the_table() -> None:
         "--------------------------",
         "one reference",
         "  mAP@10             12.35",
+        "  HN@1                1.00",
         "two references",
         "  mAP@10              5.00",
         "rounds, captions joined",

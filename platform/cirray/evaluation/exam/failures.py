@@ -59,7 +59,7 @@ def find_failures(
             break
         if left[query.aspects] and change not in found:
             left[query.aspects] -= 1
-            shown = [*range(_RESULTS), *([place] if place >= _RESULTS else [])]
+            shown = [*range(min(_RESULTS, order.shape[1])), *([place] if place >= _RESULTS else [])]
             results = [searcher.ids[order[row, rank]] for rank in shown]
             example = _example(query, results, [rank + 1 for rank in shown], exam, pictures)
             found[change] = Failure(query.name, query.captions[0], place + 1, example)
