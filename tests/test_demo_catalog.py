@@ -123,7 +123,7 @@ def test_images_open_as_rgb_squares(root: Path) -> None:
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cirray.demo.catalog.POOL_FROM", 1)
+    monkeypatch.setattr("cirray.demo.pictures.POOL_FROM", 1)
     write_catalog(tmp_path / "again", seed=3, sizes=SMALL, workers=2)
     assert digest(tmp_path / "again") == digest(root)
 

@@ -80,3 +80,12 @@ def test_wrapping_loses_nothing_and_fits(text: str, width: int, most: int) -> No
     cut = wrap(text, lambda line: len(line) <= width, most)
     assert len(cut) <= most and all(len(line) <= width for line in cut)
     assert cut == whole if len(whole) <= most else cut[:-1] == whole[: most - 1] and cut[-1].endswith("…")
+
+
+def test_all_right_answers_are_marked_and_places_are_shown(pictures: list[Path]) -> None:
+    one, two, three = pictures
+    example = Example(one, "is red", [one, two, three], two, also_right=[three], places=[1, 2, 1234])
+    labels = [text.get_text() for text in queries_figure([example], "title", "white").texts]
+    assert labels[-3:] == ["1", "2  target", "1,234  right"]
+    plain = queries_figure([Example(one, "is red", [one, two], two)], "title", "white")
+    assert [text.get_text() for text in plain.texts][-2:] == ["1", "2  target"]

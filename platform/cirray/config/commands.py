@@ -7,7 +7,7 @@ from functools import cache
 
 from cirray.config.bundling import BundleConfig
 from cirray.config.conversion import ConvertConfig
-from cirray.config.evaluation import EvaluateConfig
+from cirray.config.evaluation import EvaluateConfig, ExamConfig
 from cirray.config.fields import field_names, is_section
 from cirray.config.indexing import IndexConfig
 from cirray.config.section import Configuration
@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, type[Configuration]] = {
     "jobs/evaluate.py": EvaluateConfig,
     "jobs/rank.py": EvaluateConfig,
     "jobs/analyze.py": EvaluateConfig,
+    "jobs/exam.py": ExamConfig,
     "jobs/index.py": IndexConfig,
     "jobs/triplets.py": TripletsConfig,
     "jobs/bundle.py": BundleConfig,

@@ -1,4 +1,4 @@
-"""The configuration of jobs/evaluate.py, jobs/rank.py and jobs/analyze.py."""
+"""The configuration of jobs/evaluate.py, jobs/rank.py, jobs/analyze.py and jobs/exam.py."""
 
 from __future__ import annotations
 
@@ -11,5 +11,12 @@ class EvaluateConfig(JobConfig):
     """The data to read and the computation of its features. The model is a bundle, named by an option."""
 
     data: Data = Data()
+    embed: Embedding = Embedding()
+    compute: Device = Device()
+
+
+class ExamConfig(JobConfig):
+    """The computation of features. The model is a bundle and the data an exam, both named by options."""
+
     embed: Embedding = Embedding()
     compute: Device = Device()

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
-from cirray.console.bars import bar
 from cirray.demo.attributes import CATEGORIES, Category, Garment, differences, sample_distinct
-from cirray.demo.drawing import draw
+from cirray.demo.folder import dump, write_folder
 from cirray.demo.phrases import relative_captions, title
-from cirray.errors import DataError
+from cirray.demo.pictures import draw_pictures, random_stream
 
 VERSION = 1  # increase it whenever the bytes for a seed change
 SplitName = Literal["train", "val"]
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-_MANIFEST = "manifest.json"
 # Number of changed attributes -> share of triplets.
 _CHANGES = {1: 0.45, 2: 0.4, 3: 0.15}
-# Number of pictures from which a process pool is faster.
-POOL_FROM = 200
 
 _README = """Demo catalog of cirray: generated, not photographed.
 
@@ -80,38 +71,7 @@ def write_catalog(root: Path, seed: int = 0, sizes: Sizes | None = None, workers
     """
     sizes = sizes or Sizes()
     manifest = {"generator": "cirray.demo", "version": VERSION, "seed": seed, "sizes": asdict(sizes)}
-    if _is_complete(root, manifest):
-        return
-    root.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        _write(draft, seed, sizes, workers)
-        _dump(draft / _MANIFEST, manifest)
-        draft.chmod(0o755)  # mkdtemp creates 0o700
-        draft.replace(root)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-
-
-def _is_complete(root: Path, manifest: dict[str, object]) -> bool:
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    path = root / _MANIFEST
-    found = None
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text())
-        except ValueError:
-            found = None
-    if found == manifest:
-        return True
-    other = "another demo catalog" if isinstance(found, dict) and "generator" in found else "something else"
-    raise DataError(
-        f"{root} contains {other} and is not overwritten: give a folder that does not exist, or remove this one and "
-        f"run again. "
-        f"Expected in {path.name}: {json.dumps(manifest)}"
-    )
+    write_folder(root, manifest, "demo catalog", lambda draft: _write(draft, seed, sizes, workers))
 
 
 def _write(root: Path, seed: int, sizes: Sizes, workers: int | None) -> None:
@@ -124,23 +84,24 @@ def _write(root: Path, seed: int, sizes: Sizes, workers: int | None) -> None:
         for split in SPLITS:
             members = [item for item in found if item.split == split]
             count = sizes.train_triplets if split == "train" else sizes.val_triplets
-            rng = _rng(seed, category, split)
-            _dump(root / "image_splits" / f"split.{category}.{split}.json", [item.id for item in members])
-            _dump(root / "captions" / f"cap.{category}.{split}.json", _triplets(members, count, rng))
-    titles = {item.id: title(item.garment, _rng(seed, item.id, "title")) for item in items}
-    _dump(root / "titles.json", titles)
+            rng = random_stream(seed, category, split)
+            dump(root / "image_splits" / f"split.{category}.{split}.json", [item.id for item in members])
+            dump(root / "captions" / f"cap.{category}.{split}.json", _triplets(members, count, rng))
+    titles = {item.id: title(item.garment, random_stream(seed, item.id, "title")) for item in items}
+    dump(root / "titles.json", titles)
     lines = [json.dumps(_record(item, titles[item.id])) + "\n" for item in items]
     (root / "catalog.jsonl").write_text("".join(lines))
     (root / "README.txt").write_text(_README)
-    _draw_all(root / "images", items, seed, workers)
+    garments = {item.id: item.garment for item in items}
+    draw_pictures(root / "images", garments, seed, "drawing the demo catalog", workers)
 
 
 def sample_items(category: Category, seed: int, sizes: Sizes) -> list[Item]:
     """The items of a category, all distinct, also between the splits."""
-    train = sample_distinct(category, sizes.train, _rng(seed, category, "train items"))
-    val = sample_distinct(category, sizes.val, _rng(seed, category, "val items"), frozenset(train))
+    train = sample_distinct(category, sizes.train, random_stream(seed, category, "train items"))
+    val = sample_distinct(category, sizes.val, random_stream(seed, category, "val items"), frozenset(train))
     # Ids are shuffled: they do not reveal the split.
-    numbers = _rng(seed, category, "ids").permutation(len(train) + len(val))
+    numbers = random_stream(seed, category, "ids").permutation(len(train) + len(val))
     ids = [f"{category[0].upper()}{number:05d}" for number in numbers]
     return [
         *(Item(name, garment, "train") for name, garment in zip(ids[: len(train)], train, strict=True)),
@@ -181,28 +142,3 @@ def _record(item: Item, item_title: str) -> dict[str, object]:
         "split": item.split,
         **asdict(item.garment),
     }
-
-
-def _draw_all(folder: Path, items: Sequence[Item], seed: int, workers: int | None) -> None:
-    workers = workers or min(os.cpu_count() or 1, 4)
-    jobs = [(folder, item.id, item.garment, seed) for item in items]
-    pool = ProcessPoolExecutor(workers) if workers > 1 and len(jobs) >= POOL_FROM else None
-    with pool or nullcontext(), bar(len(jobs), "drawing the demo catalog", "pictures") as shown:
-        done: Iterable[None] = pool.map(_draw_one, jobs, chunksize=16) if pool else map(_draw_one, jobs)
-        for _ in done:
-            shown.update()
-
-
-def _draw_one(job: tuple[Path, str, Garment, int]) -> None:
-    folder, name, garment, seed = job
-    picture = draw(garment, _rng(seed, name, "picture"))
-    picture.save(folder / f"{name}.png", compress_level=4)
-
-
-def _rng(seed: int, *purpose: str) -> np.random.Generator:
-    """An independent random stream for each purpose, so that adding items does not change existing ones."""
-    return np.random.default_rng([seed, *"/".join(purpose).encode()])
-
-
-def _dump(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")

@@ -109,6 +109,24 @@ def relative_captions(reference: Garment, target: Garment, rng: np.random.Genera
     return one, two
 
 
+def full_captions(reference: Garment, target: Garment, rng: np.random.Generator, count: int) -> list[str]:
+    """`count` different relative captions that each mention every change, in the wording of `relative_captions`.
+
+    Raises:
+        ValueError: the garments are equal or of different categories, or there are not so many wordings.
+    """
+    changed = differences(reference, target)
+    if not changed or reference.category != target.category:
+        raise ValueError("a caption needs two different garments of one category")
+    found: dict[str, None] = {}
+    for _ in range(100 * count):
+        order = [changed[i] for i in rng.permutation(len(changed))]
+        found[_caption(reference, target, order, rng)] = None
+        if len(found) == count:
+            return list(found)
+    raise ValueError(f"a change of {', '.join(changed)} has only {len(found)} of {count} wordings")
+
+
 def _shares(changed: list[Attribute], rng: np.random.Generator) -> tuple[list[Attribute], list[Attribute]]:
     """The changes that each caption mentions: usually all; sometimes one omits some, or the two split them."""
     order = [changed[i] for i in rng.permutation(len(changed))]

@@ -45,6 +45,8 @@ class Example:
         results: the best results, best first.
         target: the target image, which may be missing in `results`.
         note: a remark on the query, shown in one line below the caption and shortened if too long.
+        also_right: further right answers.
+        places: the place of each result in the ranking, from 1; () if they are the first ones.
     """
 
     reference: File
@@ -52,12 +54,14 @@ class Example:
     results: Sequence[File]
     target: File
     note: str = ""
+    also_right: Sequence[File] = ()
+    places: Sequence[int] = ()
 
 
 def draw_queries(examples: Sequence[Example], title: str, background: Background, path: Path) -> None:
     """Writes a PNG with one row per query: the reference with its caption, then the results.
 
-    The target has a green frame.
+    The target and other right answers have a green frame.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(queries_png(examples, title, background))
@@ -86,10 +90,11 @@ def queries_figure(examples: Sequence[Example], title: str, background: Backgrou
         _write(figure, "\n".join(lines), _CAPTION, _MARGIN, top - _PAD, TEXT)
         _show(_cell(figure, 0, top), example.reference, background, PLAIN, 2.0)
         for rank, result in enumerate(example.results, start=1):
-            hit = result == example.target
+            name = "target" if result == example.target else "right" if result in example.also_right else ""
+            hit = bool(name)
             _show(_cell(figure, rank, top), result, background, RIGHT if hit else WRONG, 4.0 if hit else 1.0)
             middle = _left(rank) + _CELL / 2
-            label = f"{rank}" + ("  target" if hit else "")
+            label = f"{example.places[rank - 1] if example.places else rank:,}  {name}".rstrip()
             _write(figure, label, _RANK, middle, top - _PAD, RIGHT if hit else PLAIN, "center")
     return figure
 

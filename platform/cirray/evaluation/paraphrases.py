@@ -27,7 +27,7 @@ def paraphrase_spread(ranks: Ranks, protocol: Protocol) -> dict[str, float]:
         return {}
     values = {"R": (ranks.target < SPREAD_K).astype(np.float64)}
     if ranks.positives is not None:
-        values["mAP"] = average_precision(ranks, SPREAD_K)
+        values["mAP"] = average_precision(ranks.positives, SPREAD_K)
     found = {}
     for name, value in values.items():
         spread, deviation = _spread(value, query, count)

@@ -1,0 +1,108 @@
+"""Scores a bundle on an exam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cirray.cluster.device import use_gpu
+from cirray.cluster.session import connect
+from cirray.config.data import Data
+from cirray.config.evaluation import ExamConfig
+from cirray.console.bars import bar
+from cirray.data.exam import Exam, read_exam
+from cirray.data.images import Background
+from cirray.data.load import load_dataset
+from cirray.data.records import Dataset
+from cirray.evaluation.baselines import ImageOnly, TextOnly
+from cirray.evaluation.exam.failures import Failure, find_failures
+from cirray.evaluation.exam.parts import one_reference, rounds, single_order, two_references
+from cirray.evaluation.exam.searcher import Captions, Searcher
+from cirray.features.ensure import Embedder, image_keys, pictures_of
+from cirray.models.bundle import load
+from cirray.models.bundle_manifest import MANIFEST, read_bundle
+from cirray.models.combining import CombiningFunction
+from cirray.models.combining.sum import Sum
+from cirray.storage.location import Location
+from cirray.storage.provenance import provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The result of an exam.
+
+    Attributes:
+        report: the measures by combining function, and what they were measured on, for JSON.
+        failures: queries that the bundle's combining function got most wrong.
+        background: colour behind transparent pixels of the pictures.
+    """
+
+    report: dict[str, Any]
+    failures: list[Failure]
+    background: Background
+
+
+def score_exam(bundle: Path | str, root: Path | str, config: ExamConfig) -> Scored:
+    """Scores a bundle's combining function on an exam; for comparison also Sum, the image alone and the text alone.
+
+    Raises:
+        BundleError: the bundle is incomplete, damaged or incompatible.
+        DataError: the exam cannot be used.
+    """
+    folder = Location.parse(bundle).fetch(MANIFEST)
+    store = Location.configured(config.store, "store")
+    manifest = read_bundle(folder)
+    exam = read_exam(root)
+    background = manifest["preprocess"]["background"]
+    dataset = load_dataset(Data(format="triplets", root=str(root)), store, background, ("val",))
+    connect(config.workers)
+    gpu = use_gpu(config.compute, config.workers)
+    embedder = Embedder(Location.parse(folder / "encoder"), store, config.embed, config.workers, gpu)
+    images = embedder.images(pictures_of(dataset)).read(image_keys(dataset))
+    model = load(folder, "cuda" if gpu else "cpu")
+    captions = Captions(model)
+    own = manifest["combining"]["function"]
+    functions: dict[str, CombiningFunction] = {"image only": ImageOnly(), "text only": TextOnly(), "sum": Sum()}
+    functions[own] = model.combining
+    columns: dict[str, dict[str, float]] = {}
+    failures: list[Failure] = []
+    with bar(len(functions), "exam", "combining functions") as shown:
+        for name, function in functions.items():
+            searcher = Searcher(tuple(dataset.images), images, captions, function)
+            order = single_order(searcher, exam)
+            columns[name] = {
+                **one_reference(searcher, exam, order),
+                **two_references(searcher, exam, order),
+                **rounds(searcher, exam),
+            }
+            if name == own:
+                failures = find_failures(searcher, exam, order, dataset.images)
+            shown.update()
+    return Scored(_report(bundle, exam, dataset, columns, failures), failures, background)
+
+
+def _report(
+    bundle: Path | str,
+    exam: Exam,
+    dataset: Dataset,
+    columns: dict[str, dict[str, float]],
+    failures: list[Failure],
+) -> dict[str, Any]:
+    return {
+        "bundle": str(bundle),
+        "exam": exam.manifest,
+        "counts": {
+            "queries": len({query.name for query in exam.queries}),
+            "wordings": len(exam.queries),
+            "two_references": len({query.name for query in exam.two_references}),
+            "goals": len(exam.goals),
+            "gallery": len(dataset.images),
+        },
+        "protocol": dataset.protocol.name,
+        "provenance": provenance(),
+        "measures": {
+            name: {key: round(value, 4) for key, value in measures.items()} for name, measures in columns.items()
+        },
+        "failures": [failure.to_json() for failure in failures],
+    }
