@@ -86,6 +86,11 @@ class Stage0(Section):
     optimisation: Optimisation = Optimisation(
         lr=1e-3, weight_decay=0.1, eps=1e-8, betas=(0.9, 0.98), schedule="cosine", warmup=0.1, epochs=30
     )
+    max_examples: Positive | None = Field(
+        None,
+        description="maximum number of image-title pairs over all epochs; large catalogs get fewer epochs, at least "
+        "one; null = no maximum",
+    )
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
 
 

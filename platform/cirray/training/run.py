@@ -38,6 +38,7 @@ from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
 from cirray.storage.files import write_json
 from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
+from cirray.training.epochs import with_limited_epochs
 from cirray.training.launch import StageName, is_done, run_stage
 from cirray.training.run_dir import BUNDLE, METRICS, QUERIES, REPORT, claim, open_output
 from cirray.training.task import StageInputs
@@ -65,7 +66,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         save_encoder(encoder, backbone.local)
         backbone.push(ENCODER_MANIFEST)
     connect(config.workers)
-    return Training(config, output, dataset, encoder).run()
+    return Training(with_limited_epochs(config, len(dataset.titles)), output, dataset, encoder).run()
 
 
 def read_data(config: TrainConfig) -> Dataset:
