@@ -84,7 +84,10 @@ class CombiningTask(Task):
                 candidates.hard,
                 len(batch),
             )
-            return loss + self._auxiliary_loss(*features[1:], captions, share) if features[1:] else loss
+            if len(features) == 1:
+                return loss
+            _, compared, counterparts = features
+            return loss + self._auxiliary_loss(compared, counterparts, captions, share)
 
         return backward_in_chunks(encode, len(local_rows), self.settings.optimisation.chunk, loss_of, grad_scale)
 
