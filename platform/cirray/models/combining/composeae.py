@@ -1,5 +1,5 @@
 """Complex-valued composition, ComposeAE (Anwaar, Labintcev and Kleinsteuber, "Compositional Learning of Image-Text
-Query for Image Retrieval", WACV 2021, section 3).
+Query for Image Retrieval", WACV 2021).
 
 The text is a rotation of the image in a complex space: phi = exp(i gamma(text)) * eta(image), element by element. Two
 mappings lead back to the space of images, and a learned mixture of both is the query feature: rho, a perceptron of the
