@@ -5,10 +5,10 @@ The composition network is residual gating (as in `gated`) on the projected feat
 network looks at the same triplet from the other side: it describes the change from reference to target, which an
 auxiliary loss compares with the text. Both share the projections.
 
-Adapted to global features: the paper composes at several depths of the image network, here at one. The paper compares
-each text with the corrections from its reference to every target of the batch, B^2 of them; here with the corrections
-of the batch's B triplets. The correction serves training only: the paper also adds its score in a search, but a query
-here is one vector. Batch normalization and the paper's joint loss are left out.
+Adapted to global features: the paper composes at several depths of the image network, here at one. The authors' code
+compares each text with the corrections from its reference to every target of the batch, B^2 of them; here with the
+corrections of the batch's B triplets. The correction serves training only: the authors also add its score in a search,
+but a query here is one vector. Batch normalization and the joint loss of the authors' code are left out.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ Adapted to global features: the paper's levels are feature maps of an image netw
 image feature into 8, 4 and 2 locations of about p / 8, p / 4 and p / 2 channels. The paper sums, over the levels, inner
 products of the composite feature c with the target's feature there. If the latter is a linear map W of the target t,
 the sum is one inner product, sum(c . W t) = sum(W^T c) . t, so a linear layer per level and their sum give the query
-feature. The two-layer perceptron that joins image and text is one layer in the authors' code. The second training
-stage with texts as queries is left out.
+feature. The perceptron that joins image and text is one layer in the authors' code. The auxiliary matching of
+images with their descriptions is left out.
 """
 
 from __future__ import annotations
