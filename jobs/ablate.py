@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Measures the effect of single changes to a recipe, each over several seeds.
 
-    python jobs/ablate.py --recipe R --data.root DIR --output OUT [--changes stage1|stage2|FILE.yaml] [--tune.seeds 3]
-                          [--any.field VALUE]
+    python jobs/ablate.py --recipe R --data.root DIR --output OUT [--changes combining|stage1|stage2|FILE.yaml]
+                          [--tune.seeds 3] [--any.field VALUE]
 
 FILE.yaml maps names to changed fields of stages 1 and 2. The recipe itself is the first row. If all changes are in
 stage 2, the rows share stage 1 and train in parallel; otherwise each row trains both stages, one row after the other. A
@@ -30,7 +30,7 @@ from cirray.config.tuning import TrialsConfig
 class Options(RecipeOptions):
     """The own options of this command."""
 
-    changes: Name = Field("stage2", description="stage1, stage2, or a .yaml file of changes")
+    changes: Name = Field("stage2", description="combining, stage1, stage2, or a .yaml file of changes")
 
 
 COMMAND = Command(__doc__ or "", Options, TrialsConfig)

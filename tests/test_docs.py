@@ -13,8 +13,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from cirray.config.recipe import recipe_names
+from cirray.config.registry import COMBINING_FUNCTIONS
+from cirray.config.training import CombiningSettings
+from cirray.models.combining import build_combining
 from jobs.plan import run as plan
 from tests.test_architecture import ROOMS, VISITORS
 
@@ -149,6 +153,17 @@ def test_the_training_page_lists_every_recipe() -> None:
     text = (DOCS / "training.md").read_text(encoding="utf-8")
     table = text[text.index("## Recipes") : text.index("## Resume")]
     assert sorted(re.findall(r"`([a-z0-9-]+)`(?=[^|\n]*\|.*\|)", table)) == recipe_names()
+
+
+def test_the_training_page_lists_every_combining_function() -> None:
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    table = text[text.index("## Combining functions") : text.index("## Recipes")]
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \|$", table, re.MULTILINE)
+    assert sorted(name for name, _ in rows) == list(COMBINING_FUNCTIONS)
+    for name, millions in rows:
+        with torch.device("meta"):
+            function = build_combining(640, CombiningSettings(function=name))
+        assert float(millions) == round(sum(p.numel() for p in function.parameters()) / 1e6, 1), name
 
 
 def test_the_checks_see_what_is_there() -> None:

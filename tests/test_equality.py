@@ -24,12 +24,15 @@ from torch import Tensor
 from cirray.cluster.worker import Worker
 from cirray.config.compute import Compute
 from cirray.config.recipe import load_recipe
+from cirray.config.registry import COMBINING_FUNCTIONS
 from cirray.config.training import TrainConfig
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import build_table
 from cirray.features.embed import DecodePixels, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder, save_encoder
+from cirray.models.combining import WithAuxiliaryLoss
+from cirray.models.losses import contrastive_loss
 from cirray.storage.location import Location
 from cirray.training.sampling import Batch
 from cirray.training.stages.combine import CombiningTask
@@ -104,6 +107,10 @@ CASES = [
     ]
 ] + [case("stage1", 6, encoder="both", gradient_checkpointing=True), case("stage0", 6, gradient_checkpointing=True)]
 CASES += [case("stage2", examples, loss__negatives="gallery") for examples in (6, 5, 1)]
+CASES += [
+    case("stage2", examples, combining__function="dcnet", **extra)  # with an auxiliary loss
+    for examples, extra in [(6, {}), (5, {"chunk": 2, **LEARNED}), (1, {"chunk": 2})]
+]
 CASES += [case("stage2", examples, loss__hard=3, loss__mask_duplicates=True) for examples in (6, 5, 1)]
 CASES += [
     case("stage1", examples, encoder=tower, loss__negatives="references", **chunk)
@@ -379,6 +386,52 @@ def test_stage_2_with_hard_negatives(pair: Path) -> None:
         terms.append((20.0 * query[place] @ among.T).logsumexp(0) - 20.0 * query[place] @ images[wanted[place]])
     loss = torch.stack(terms).mean()
     assert_same(alone(pair, one), {**gradients(task, loss), "loss": loss.detach()})
+
+
+def test_stage_2_with_an_auxiliary_loss(pair: Path) -> None:
+    """The texts of the batch are told from each other by the changes between the images; equal texts are not."""
+    one = case("stage2", 8, combining__function="dcnet")
+    inputs, batch = stage_inputs(pair, one.config()), global_batch(8)
+    task = CombiningTask(inputs, Worker.single())
+    assert isinstance(task.combining, WithAuxiliaryLoss)
+    rows = [inputs.train.captions.index(text) for text in drawn_texts(inputs, batch)]
+    assert len(set(rows)) < len(rows)
+    reference, target = (
+        task.frozen.images[rows_[batch.rows]] for rows_ in (inputs.train.reference, inputs.train.target)
+    )
+    texts = task.frozen.captions["train"][rows]
+    logits = 20.0 * task.combining(reference, texts) @ (target / target.norm(dim=1, keepdim=True)).T
+    loss = (logits.exp().sum(dim=1).log() - logits.diag()).mean()
+    asked, changes = task.combining.auxiliary(reference, texts, target)
+    terms = []
+    for place, row in enumerate(rows):
+        among = torch.stack([changes[place], *(changes[n] for n, other in enumerate(rows) if other != row)])
+        terms.append((20.0 * among @ asked[place]).logsumexp(0) - 20.0 * changes[place] @ asked[place])
+    loss = loss + torch.stack(terms).mean()
+    assert_same(alone(pair, one), {**gradients(task, loss), "loss": loss.detach()})
+
+
+@pytest.mark.parametrize("function", [name for name in COMBINING_FUNCTIONS if name not in {"sum", "dcnet"}])
+def test_stage_2_without_an_auxiliary_loss_has_one_loss_only(function: str, pair: Path) -> None:
+    """Bit for bit, with dropout: one forward pass through the combining function, one loss, and no more randomness."""
+    dropouts = {f"combining__dropout_{name}": 0.5 for name in ("projection", "output", "text_weight")}
+    one = case("stage2", 6, combining__function=function, **dropouts)
+    inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
+    task, other = (CombiningTask(inputs, Worker.single()) for _ in range(2))
+    torch.manual_seed(7)
+    loss, state = task.backward(batch, lambda loss: loss), torch.get_rng_state()
+
+    torch.manual_seed(7)
+    rows = [inputs.train.captions.index(text) for text in drawn_texts(inputs, batch)]
+    images, targets = other.frozen.images, other.frozen.unit_images[inputs.train.target[batch.rows]]
+    query = other.combining.train()(images[inputs.train.reference[batch.rows]], other.frozen.captions["train"][rows])
+    expected = contrastive_loss(query, targets, torch.arange(6), other.temperature())
+    expected.backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(loss, expected.detach())
+    assert torch.equal(torch.get_rng_state(), state)
+    for (name, parameter), same in zip(task.trained().items(), other.trained().values(), strict=True):
+        assert parameter.grad is not None and same.grad is not None, name
+        assert torch.equal(parameter.grad, same.grad), name
 
 
 def composed(pair: Path, one: Case) -> tuple[Tensor, Tensor, StageInputs, Tensor, CombiningTask]:

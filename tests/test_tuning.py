@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cirray.config.recipe import load_recipe, overridden
+from cirray.config.registry import COMBINING_FUNCTIONS
 from cirray.config.tuning import TuneConfig
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.records import Dataset, Protocol, Split, Triplet
@@ -169,13 +170,17 @@ def test_finalists_are_the_best_and_each_once() -> None:
     assert finalists(trials, 2) == [{LR: 1e-4, TEMPERATURE: 0.01}, {LR: pytest.approx(12e-4), TEMPERATURE: 0.23}]
 
 
+def costs(seconds: float) -> dict[str, Any]:
+    return {"parameters": 1234567, "seconds": seconds}
+
+
 def compared() -> list[Candidate]:
     named: dict[str, dict[str, Any]] = {"the recipe": {}, "finalist 1": {LR: 0.002}}
     finals = [
-        trial("a", [80.0, 82.0], {"candidate": {}, "seed": 1}, **{"val R@1": 10.0, "val R@10": 50.0}),
-        trial("b", [80.0], {"candidate": {}, "seed": 0}, **{"val R@1": 12.0, "val R@10": 52.0}),
-        trial("c", [90.0], {"candidate": {LR: 0.002}, "seed": 0}, **{"val R@1": 20.0, "val R@10": 60.0}),
-        trial("d", [88.0], {"candidate": {LR: 0.002}, "seed": 1}, **{"val R@1": 22.0, "val R@10": 60.0}),
+        trial("a", [80.0, 82.0], {"candidate": {}, "seed": 1}, **costs(7.0), **{"val R@1": 10.0, "val R@10": 50.0}),
+        trial("b", [80.0], {"candidate": {}, "seed": 0}, **costs(9.0), **{"val R@1": 12.0, "val R@10": 52.0}),
+        trial("c", [90.0], {"candidate": {LR: 0.002}, "seed": 0}, **costs(5.0), **{"val R@1": 20.0, "val R@10": 60.0}),
+        trial("d", [88.0], {"candidate": {LR: 0.002}, "seed": 1}, **costs(5.0), **{"val R@1": 22.0, "val R@10": 60.0}),
     ]
     return candidates(finals, named)
 
@@ -189,6 +194,10 @@ def test_candidates_are_compared_over_seeds_in_selection_only() -> None:
     assert "val R@1 (reported)" in lines[0]
     assert "89.00 ± 1.41" in lines[1]
     assert "the recipe" in lines[2]
+    assert (recipe.parameters, recipe.seconds) == (1234567, (9.0, 7.0))
+    assert lines[0].split()[-2:] == ["parameters", "seconds"]
+    assert lines[1].endswith("1,234,567  5.00 ± 0.00")
+    assert lines[2].endswith("1,234,567  8.00 ± 1.41")
 
 
 @pytest.mark.parametrize(
@@ -198,6 +207,10 @@ def test_candidates_are_compared_over_seeds_in_selection_only() -> None:
         ("a: {data.holdout: 0.1}", "only fields of stage1 and stage2 can be changed"),
         ("a: {stage1.enabled: false, stage2.combining.function: sum}", "a leaves nothing to train"),
         ("a: {stage1.enabled: false, stage2.enabled: false}", "a leaves nothing to train"),
+        (
+            "a: {stage1.blend: 0.5}\nb: {stage1.enabled: false, stage2.combining.function: sum}",
+            "b leaves nothing to train",
+        ),
         ("a: {stage2.loss.hard: -1}", "stage2.loss.hard"),
         ("a: 3", "must map names to changed fields"),
         ("- a", "must map names to changed fields"),
@@ -217,8 +230,16 @@ def test_bundled_ablations_change_the_recipe(name: str) -> None:
     load_changes(name, config())
 
 
+def test_the_combining_functions_are_one_ablation() -> None:
+    """Also with a recipe that skips stage 1: the sum has nothing to train, but can be measured."""
+    for enabled in (True, False):
+        rows = load_changes("combining", config(stage1__enabled=enabled))
+        assert rows == {name: {"stage2.combining.function": name} for name in rows}
+        assert set(rows) == set(COMBINING_FUNCTIONS)
+
+
 def test_an_unknown_ablation_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="there are stage1, stage2"):
+    with pytest.raises(ConfigError, match="there are combining, stage1, stage2"):
         load_changes("stage3", config())
 
 

@@ -46,6 +46,7 @@ def load_changes(name: str, config: TrialsConfig) -> dict[str, dict[str, Any]]:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict) or not all(isinstance(change, dict) and change for change in content.values()):
         raise ConfigError(f"{path} must map names to changed fields and their values")
+    both = _changes_stage1(content)
     for label, change in content.items():
         for field in change:
             check_field(type(config), field)
@@ -54,7 +55,8 @@ def load_changes(name: str, config: TrialsConfig) -> dict[str, dict[str, Any]]:
                     f"{path}: {label} changes {field}, but only fields of stage1 and stage2 can be changed"
                 )
         changed = overridden(config, change)
-        combines = changed.stage2.enabled and is_trainable(changed.stage2.combining)
+        # A comparison of stage 2 alone also measures functions without parameters; a run of both stages must train.
+        combines = changed.stage2.enabled and (not both or is_trainable(changed.stage2.combining))
         if not (changed.stage1.enabled or combines):
             raise ConfigError(f"{path}: {label} leaves nothing to train")
     return {str(label): dict(change) for label, change in content.items()}
@@ -78,7 +80,7 @@ def ablate(config: TrialsConfig, changes: str) -> dict[str, Any]:
         RunError: the output folder belongs to another run.
     """
     config = overridden(with_holdout(config), {"ablation": False})
-    named = {RECIPE: {}, **load_changes(changes, config)}
+    named = _rows(config, load_changes(changes, config))
     output = open_output(config, _CHANGEABLE)
     write_text((output / CONFIG).local, config.to_yaml())
     (output / CONFIG).push()
@@ -86,10 +88,23 @@ def ablate(config: TrialsConfig, changes: str) -> dict[str, Any]:
     from tuning.outcome import table
 
     log(f"{len(named)} rows, {config.tune.seeds} seeds each")
-    both = any(field.startswith("stage1.") for change in named.values() for field in change)
-    compared = _both_stages(config, named, output) if both else _stage2(config, named, output)
+    compared = (_both_stages if _changes_stage1(named) else _stage2)(config, named, output)
     print("\n" + table(compared) + "\n")
     return _write(output, config, compared)
+
+
+def _changes_stage1(named: Mapping[str, Mapping[str, Any]]) -> bool:
+    return any(field.startswith("stage1.") for change in named.values() for field in change)
+
+
+def _rows(config: TrialsConfig, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Returns the rows, name -> changed fields: the recipe, with the names of changes that it has already, comes first.
+
+    The seeds of the recipe are thus not trained twice.
+    """
+    same = [label for label, change in changes.items() if overridden(config, change) == config]
+    others = {label: change for label, change in changes.items() if label not in same}
+    return {", ".join([RECIPE, *same]): {}, **others}
 
 
 def _stage2(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Location) -> Sequence[Any]:
@@ -111,7 +126,14 @@ def _both_stages(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], o
 
 def _write(output: Location, config: TrialsConfig, compared: Sequence[Any]) -> dict[str, Any]:
     rows: list[Mapping[str, Any]] = [
-        {"name": row.name, "params": row.params, "selection": row.selection, "reported": row.reported}
+        {
+            "name": row.name,
+            "params": row.params,
+            "selection": row.selection,
+            "reported": row.reported,
+            "parameters": row.parameters,
+            "seconds": row.seconds,
+        }
         for row in compared
     ]
     result = {"seeds": config.tune.seeds, "rows": rows, "provenance": provenance(config.seed)}

@@ -22,12 +22,16 @@ class Candidate:
         params: field -> value; {} is the recipe itself.
         selection: best selection value (percent) of each seed.
         reported: such as "val R@10" -> value (percent) of each seed.
+        parameters: number of parameters that the compared stage trains: the searched one, stage 2 in ablations.
+        seconds: training time of that stage for each seed, without validations.
     """
 
     name: str
     params: Mapping[str, Any]
     selection: tuple[float, ...]
     reported: Mapping[str, tuple[float, ...]]
+    parameters: int
+    seconds: tuple[float, ...]
 
     @property
     def mean(self) -> float:
@@ -55,7 +59,10 @@ def candidates(trials: Sequence[Trial], named: Mapping[str, Mapping[str, Any]]) 
         own.sort(key=lambda trial: trial.params[SEED])
         figures = dict.fromkeys(name for trial in own for name in val_metrics(trial.last))
         reported = {figure: tuple(float(trial.last[figure]) for trial in own) for figure in figures}
-        result.append(Candidate(name, dict(wanted), tuple(trial.best or 0.0 for trial in own), reported))
+        selection = tuple(trial.best or 0.0 for trial in own)
+        seconds = tuple(float(trial.last["seconds"]) for trial in own)
+        parameters = max((int(trial.last["parameters"]) for trial in own), default=0)
+        result.append(Candidate(name, dict(wanted), selection, reported, parameters, seconds))
     return result
 
 
@@ -68,7 +75,13 @@ def table(compared: Sequence[Candidate]) -> str:
     """Formats a comparison as a text table, sorted by selection value, best first."""
     ordered = sorted(compared, key=lambda candidate: -candidate.mean)
     names = list(ordered[0].reported)
-    heads = ["", "selection (chosen by)", *(f"{name} (reported)" for name in names)]
-    lines = [heads, *([c.name, spread(c.selection), *(spread(c.reported[name]) for name in names)] for c in ordered)]
+    heads = ["", "selection (chosen by)", *(f"{name} (reported)" for name in names), "parameters", "seconds"]
+    lines = [heads, *(_line(candidate, names) for candidate in ordered)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
+
+
+def _line(candidate: Candidate, names: Sequence[str]) -> list[str]:
+    reported = [spread(candidate.reported[name]) for name in names]
+    costs = [f"{candidate.parameters:,}", spread(candidate.seconds)]
+    return [candidate.name, spread(candidate.selection), *reported, *costs]

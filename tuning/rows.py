@@ -18,10 +18,11 @@ from cirray.evaluation.evaluate import row_metrics
 from cirray.models.encoder_manifest import WEIGHTS as ENCODER_WEIGHTS
 from cirray.storage.files import read_json, replacing, write_text
 from cirray.storage.location import Location
-from cirray.training.checkpoints import PROGRESS, WEIGHTS
+from cirray.storage.metrics_log import MetricsLog
+from cirray.training.checkpoints import PROGRESS, WEIGHTS, read_weights
 from cirray.training.launch import DONE, is_done
 from cirray.training.run import train
-from cirray.training.run_dir import CONFIG, REPORT, open_output
+from cirray.training.run_dir import CONFIG, METRICS, REPORT, open_output
 from tuning.outcome import Candidate
 from tuning.reported import on_val
 from tuning.trial import SEED
@@ -29,10 +30,19 @@ from tuning.watch import clock
 
 
 class Run(NamedTuple):
-    """Result of one run: its best selection value, and its metrics on val, such as "val R@10" -> percent."""
+    """Result of one run.
+
+    Attributes:
+        selection: its best selection value.
+        reported: its metrics on val, such as "val R@10" -> percent.
+        parameters: number of parameters that its stage 2 trains.
+        seconds: training time of its stage 2.
+    """
 
     selection: float
     reported: Mapping[str, float]
+    parameters: int
+    seconds: float
 
 
 def train_rows(config: TrialsConfig, named: Mapping[str, Mapping[str, Any]], output: Location) -> list[Candidate]:
@@ -99,7 +109,16 @@ def _run(config: TrialsConfig, fine_tuned: dict[str, Path]) -> tuple[bool, Run]:
     steps = [(output / stage).local for stage in ("stage2", "stage1")]
     last = next(step for step in steps if is_done(step))
     reported = on_val(row_metrics(report["results"][-1]))
-    return finished, Run(float(read_json(last / DONE)["best"]), reported)
+    return finished, Run(float(read_json(last / DONE)["best"]), reported, *_stage2_costs(output))
+
+
+def _stage2_costs(output: Location) -> tuple[int, float]:
+    """Returns the number of parameters that stage 2 of a run trained, and its training time in seconds."""
+    step = (output / "stage2").local
+    if not is_done(step):
+        return 0, 0.0
+    parameters = sum(tensor.numel() for tensor in read_weights(step).values())
+    return parameters, float(MetricsLog(output / METRICS, "stage2").rows()[-1]["seconds"])
 
 
 def _stage1_key(config: TrialsConfig) -> str:
@@ -119,7 +138,8 @@ def _copy_stage1(config: TrialsConfig, source: Path, output: Location) -> None:
 
 def _candidate(name: str, change: Mapping[str, Any], runs: list[Run]) -> Candidate:
     reported = {figure: tuple(run.reported[figure] for run in runs) for figure in runs[0].reported}
-    return Candidate(name, dict(change), tuple(run.selection for run in runs), reported)
+    selection, seconds = tuple(run.selection for run in runs), tuple(run.seconds for run in runs)
+    return Candidate(name, dict(change), selection, reported, runs[0].parameters, seconds)
 
 
 def _folder(name: str) -> str:

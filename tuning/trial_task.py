@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from cirray.cluster.board import Poster
 from cirray.cluster.worker import Worker
@@ -59,18 +60,24 @@ def build_task(config: TrialsConfig, start: Start, worker: Worker, scored: bool)
 
 
 def train(task: Task, config: TrialsConfig, worker: Worker, folder: Path, report: Any) -> None:
-    """Runs the training loop; calls `report` after each validation."""
-    best, began = float("-inf"), time.monotonic()
+    """Runs the training loop; calls `report` after each validation. A task with nothing to train is validated once."""
+    settings = optimisation_of(config, config.trial_stage)
+    parameters = sum(parameter.numel() for parameter in task.trained().values())
+    best, loop = float("-inf"), None
 
     def send(metrics: dict[str, Any]) -> None:
         nonlocal best
         if "diverged" in metrics:
             metrics = {METRIC: 0.0, "epoch": metrics["diverged"], "loss": float("inf"), "diverged": True}
         best = max(best, metrics[METRIC])
-        seen = {"best": best, "seconds": time.monotonic() - began, **getattr(task, "reported", {})}
-        report({**metrics, **seen})
+        seconds = loop.progress.seconds if loop else 0.0
+        report({**metrics, "best": best, "parameters": parameters, "seconds": seconds, **getattr(task, "reported", {})})
 
     worker.send = send
-    settings = optimisation_of(config, config.trial_stage)
+    if not parameters:  # such as the sum
+        with torch.inference_mode():
+            worker.report({METRIC: task.validate(0).selection, "epoch": settings.epochs}, None)
+        return
     log = MetricsLog(Location.parse(folder) / METRICS, config.trial_stage)
-    Loop(task, settings, config.compute, config.seed, worker, log, Poster(None)).run()
+    loop = Loop(task, settings, config.compute, config.seed, worker, log, Poster(None))
+    loop.run()

@@ -21,9 +21,12 @@ from safetensors.torch import load_file
 
 from cirray.config.command_line import STOPPED
 from cirray.config.recipe import load_recipe
+from cirray.config.registry import COMBINING_FUNCTIONS
 from cirray.config.tuning import TuneConfig
+from cirray.models.combining import build_combining
 from cirray.models.encoder_manifest import WEIGHTS
 from cirray.storage.remote import Remote
+from cirray.training.checkpoints import WEIGHTS as CHECKPOINT
 from tests.support.jobs import run_job, succeed
 from tests.support.runs import REPOSITORY, job, kill_driver, options, small_settings, wait_for
 from tests.support.small_catalog import write_small_catalog
@@ -191,6 +194,26 @@ def test_single_changes_are_told_apart(tmp_path: Path) -> None:
     assert len({json.loads(path.read_text().splitlines()[-1])["loss"] for path in trials}) == 6
 
 
+def test_all_combining_functions_are_one_table(tmp_path: Path) -> None:
+    arguments = ablation(tmp_path, "unused: {}", **{"tune.seeds": "1", "stage2.optimisation.epochs": "2"})
+    arguments[arguments.index("--changes") + 1] = "combining"
+    done = succeed("ablate", *arguments)
+    (head,) = [line.split() for line in done.stdout.splitlines() if "selection (chosen by)" in line]
+    assert head[-2:] == ["parameters", "seconds"]
+    rows = json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"]
+    assert rows[0]["name"] == "the recipe, combiner"
+    found = {row["params"].get("stage2.combining.function", "combiner"): row for row in rows}
+    assert set(found) == set(COMBINING_FUNCTIONS)
+    config = load_recipe(TuneConfig, str(tmp_path / "out" / "config.yaml"))
+    for name, row in found.items():
+        settings = config.stage2.combining.model_copy(update={"function": name})
+        parameters = sum(parameter.numel() for parameter in build_combining(32, settings).parameters())
+        assert row["parameters"] == parameters, name
+        assert (row["seconds"][0] > 0) == (name != "sum"), name
+        assert 0 < row["reported"]["val R@50"][0] <= 100, name
+        assert f"{parameters:,}" in done.stdout
+
+
 def test_changes_of_stage_1_are_whole_runs_from_one_backbone(tmp_path: Path) -> None:
     changes = {"stage0.enabled": "true", "stage0.optimisation.epochs": "2", "stage1.enabled": "true"}
     epochs = {"stage1.optimisation.epochs": "2", "stage2.optimisation.epochs": "4"}
@@ -207,6 +230,8 @@ def test_changes_of_stage_1_are_whole_runs_from_one_backbone(tmp_path: Path) -> 
     ), "every row starts from the backbone that stage 0 made"
     for row, folder in zip(rows, runs.values(), strict=True):
         last = json.loads((folder / "report.json").read_text())["results"][-1]
+        assert row["parameters"] == sum(tensor.numel() for tensor in load_file(folder / "stage2" / CHECKPOINT).values())
+        assert 0 < row["seconds"][0] < 100
         assert row["reported"]["val R@10"] == [last["recall"]["10"]]
         assert row["selection"] == [json.loads((folder / "stage2" / "done.json").read_text())["best"]]
     trained = {name: load_file(folder / "bundle" / "encoder" / WEIGHTS)["visual.proj"] for name, folder in runs.items()}

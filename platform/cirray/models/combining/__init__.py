@@ -11,9 +11,9 @@ from importlib import import_module
 import torch
 
 from cirray.config.training import CombiningSettings
-from cirray.models.combining._interface import CombiningFunction
+from cirray.models.combining._interface import CombiningFunction, WithAuxiliaryLoss
 
-__all__ = ["CombiningFunction", "build_combining", "is_trainable"]
+__all__ = ["CombiningFunction", "WithAuxiliaryLoss", "build_combining", "is_trainable"]
 
 _ANY_DIM = 64
 

@@ -47,3 +47,26 @@ class CombiningFunction(nn.Module, ABC):
     def _refuse_text_weight(self, text_weight: Tensor | None) -> None:
         if text_weight is not None:
             raise ValueError(f"{type(self).__name__} has no text weight to set")
+
+
+class WithAuxiliaryLoss(CombiningFunction):
+    """A combining function whose training has a second loss, which may look at the target images.
+
+    Stage 2 adds the contrastive loss between the two features that `auxiliary` returns, over the global batch and at
+    the temperature of its own loss. Searches never call `auxiliary`.
+    """
+
+    @abstractmethod
+    def auxiliary(self, image: Tensor, text: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns two features of each triplet that should agree, and differ from those of other triplets.
+
+        Triplets with equal captions are no negatives of each other.
+
+        Args:
+            image: raw features of the reference images [B, d].
+            text: raw features of the relative captions [B, d].
+            target: raw features of the target images [B, d].
+
+        Returns:
+            Unit features [B, e], and the unit features [B, e] to which they are compared.
+        """

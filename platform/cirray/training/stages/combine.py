@@ -11,7 +11,7 @@ from cirray.cluster.worker import Worker
 from cirray.evaluation.cosine import CosineRetriever
 from cirray.features.frozen import FrozenFeatures, read_features
 from cirray.features.store import FeatureStore
-from cirray.models.combining import build_combining
+from cirray.models.combining import WithAuxiliaryLoss, build_combining
 from cirray.models.encoder_manifest import MANIFEST, read_manifest
 from cirray.models.losses import Temperature, contrastive_loss
 from cirray.training.gradcache import Features, backward_in_chunks
@@ -57,20 +57,25 @@ class CombiningTask(Task):
         share = self.worker.share(len(batch))
         train, device = self.inputs.train, self.worker.device
         local_rows = batch.rows[share]
-        drawn = (batch.draws[share] * self.counts[local_rows]).long().unsqueeze(1)
-        captions = self.variants[local_rows].gather(1, drawn).squeeze(1).to(device)
+        drawn = (batch.draws * self.counts[batch.rows]).long().unsqueeze(1)
+        captions = self.variants[batch.rows].gather(1, drawn).squeeze(1).to(device)
         reference = train.reference[local_rows].to(device)
-        texts = self.frozen.captions["train"]
+        images, texts = self.frozen.images, self.frozen.captions["train"]
         candidates = self.negatives.for_batch(batch.rows, share)
         self.combining.train()
 
         def encode(rows: slice) -> Features:
+            image, text = images[reference[rows]], texts[captions[share][rows]]
             with self.worker.autocast():
-                query = self.combining(self.frozen.images[reference[rows]], texts[captions[rows]])
-            return (query.float(),)
+                query = self.combining(image, text)
+                if not isinstance(self.combining, WithAuxiliaryLoss):
+                    return (query.float(),)
+                target = images[train.target[local_rows[rows]].to(device)]
+                compared = self.combining.auxiliary(image, text, target)
+            return query.float(), *(features.float() for features in compared)
 
         def loss_of(features: Features) -> Tensor:
-            return contrastive_loss(
+            loss = contrastive_loss(
                 features[0],
                 candidates.target,
                 candidates.positives,
@@ -79,8 +84,25 @@ class CombiningTask(Task):
                 candidates.hard,
                 len(batch),
             )
+            if len(features) == 1:
+                return loss
+            _, compared, counterparts = features
+            return loss + self._auxiliary_loss(compared, counterparts, captions, share)
 
         return backward_in_chunks(encode, len(local_rows), self.settings.optimisation.chunk, loss_of, grad_scale)
+
+    def _auxiliary_loss(self, features: Tensor, counterparts: Tensor, captions: Tensor, share: slice) -> Tensor:
+        """Returns this worker's part of the mean auxiliary loss of the B triplets of a batch.
+
+        Args:
+            features: of this worker's b triplets [b, e]; each is compared to the counterparts of all workers.
+            counterparts: of this worker's triplets [b, e].
+            captions: int64 [B], the captions of all triplets; equal ones are no negatives.
+            share: this worker's part of the batch.
+        """
+        everyones = self.worker.gather(counterparts, self.worker.shares(len(captions)))
+        own = torch.arange(share.start, share.stop, device=captions.device)
+        return contrastive_loss(features, everyones, own, self.temperature(), captions)
 
     def validate(self, epoch: int) -> Validation:
         val = self.inputs.val
