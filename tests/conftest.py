@@ -24,7 +24,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Fixtures that several files share and that take long to make: their tests run in one process.
 SHARED = ("shop", "service")
 # Files whose tests take minutes, the longest first.
-LONGEST = ("test_tune.py", "test_kills.py", "test_remote.py")
+LONGEST = ("test_tune.py", "test_start.py", "test_remote.py")
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook

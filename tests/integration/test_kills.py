@@ -21,6 +21,7 @@ from tests.support.small_catalog import write_small_catalog
 STAGES = ("stage0", "stage1", "stage2")
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 def test_killed_workers_and_drivers_change_nothing(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     settings = {**small_settings(write_small_catalog(tmp_path / "data"), tmp_path), "ablation": "true"}
