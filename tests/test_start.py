@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from safetensors.torch import save_file
@@ -69,6 +70,23 @@ def test_the_same_command_takes_the_changes_of_the_feed(
     jobs.start.run([*arguments, "--no-train"])
     assert "1 added, 0 changed, 1 removed" in capsys.readouterr().err
     assert (tmp_path / "out" / "published" / "model.json").stat().st_mtime_ns == written
+
+
+def test_a_trained_model_stays_the_current_one(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs.start.run([*arguments, "--no-train"])
+    out = tmp_path / "out"
+    copytree(out / "published", out / "training" / "bundle")
+    capsys.readouterr()
+    jobs.start.run(arguments)
+    assert bundle_in(out) == out / "training" / "bundle"
+    assert capsys.readouterr().err.count("== index of") == 1, "the published weights are not served in between"
+
+
+def test_the_report_names_the_index_of_the_configuration(arguments: list[str], tmp_path: Path) -> None:
+    jobs.start.run([*arguments, "--no-train", "--index.path", str(tmp_path / "elsewhere")])
+    assert json.loads((tmp_path / "out" / "start.json").read_text())["index"] == str(tmp_path / "elsewhere")
 
 
 def test_another_output_is_asked_for(arguments: list[str], tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,16 +18,12 @@ import pytest
 from tests.support.runs import REPOSITORY
 from tests.support.service import free_port, wait_until
 from tests.support.small_catalog import write_small_catalog
-
-FENCE = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COLOURS = ("red", "green", "blue", "yellow", "black")
+from tests.test_docs import DOCS, blocks
 
 
 def page_commands() -> tuple[str, str]:
     """Returns the two commands of docs/start.md: the start and the service."""
-    block = FENCE.search((REPOSITORY / "docs" / "start.md").read_text(encoding="utf-8"))
-    assert block
-    first, second = block[1].strip().splitlines()
+    first, second = blocks(DOCS / "start.md", "sh")[0].strip().splitlines()
     return first, second
 
 

@@ -23,7 +23,7 @@ from cirray.training.run_dir import BUNDLE
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The paths below the output folder."""
+    """The paths below the output folder. Those of index and store are fields of the configuration."""
 
     root: Path
 
@@ -54,14 +54,6 @@ class Layout:
     @property
     def bundle(self) -> Path:
         return self.root / "bundle"
-
-    @property
-    def index(self) -> Path:
-        return self.root / "index"
-
-    @property
-    def store(self) -> Path:
-        return self.root / "store"
 
     def use_bundle(self, folder: Path) -> None:
         """Points the link `bundle` to a bundle below the output folder, atomically."""

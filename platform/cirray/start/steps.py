@@ -45,18 +45,19 @@ def start(feed: str, config: StartConfig, trains: bool) -> dict[str, Any]:
     layout = Layout(Path(config.output).expanduser().resolve())
     _claim(layout, config)
     steps = _Steps(feed, layout, config)
-    if config.backbone.weights_source:
-        steps.bundle_published()
-        steps.index(layout.published)
     if is_bundle(layout.trained):
         log(f"the model in {layout.trained} is kept; to train again, delete {layout.training} and {layout.triplets}")
         steps.index(layout.trained)
-    elif trains or not config.backbone.weights_source:
-        steps.make_and_train(trains)
+    else:
+        if config.backbone.weights_source:
+            steps.bundle_published()
+            steps.index(layout.published)
+        if trains or not config.backbone.weights_source:
+            steps.make_and_train(trains)
     report = {
         "catalog": feed,
         "bundle": str(layout.bundle),
-        "index": str(layout.index),
+        "index": config.index.path,
         "items": steps.items,
         "seconds": {name: round(seconds, 1) for name, seconds in steps.seconds.items()},
         "provenance": provenance(config.seed),
