@@ -44,7 +44,7 @@ def typed_column(name: str, cells: Sequence[Any], from_text: bool, decimal: str,
         return _numbers(name, [cell if cell in numbers else None for cell in cells] if texts else list(cells))
     if texts and len(texts) == len(filled):
         return _texts(name, cells, from_text, decimal, separator)
-    as_text = [None if is_missing(cell) else _plain_text(cell) for cell in cells]
+    as_text = [None if is_missing(cell) else plain_text(cell) for cell in cells]
     column = _kept_texts(name, as_text)
     column.notes.insert(0, f"{name} holds numbers and text: it is text everywhere")
     return column
@@ -90,7 +90,8 @@ def _numbers(name: str, values: Sequence[Any]) -> Column:
     return Column(kept)
 
 
-def _plain_text(cell: Any) -> str:
+def plain_text(cell: Any) -> str:
+    """Returns a single value as text: `true`, `false`, whole numbers without decimals."""
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, float) and cell.is_integer():
@@ -110,7 +111,7 @@ def _lists(name: str, cells: Sequence[Any]) -> Column:
         parts = cell if isinstance(cell, (list, tuple)) else [cell]
         unusable += [part for part in parts if isinstance(part, (dict, list, tuple))]
         texts = [
-            _plain_text(part).strip()
+            plain_text(part).strip()
             for part in parts
             if not is_missing(part) and not isinstance(part, (dict, list, tuple))
         ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from cirray.data.catalog import Entry
 from cirray.data.catalog.entry import Value
+from cirray.data.catalog.values import plain_text
 from cirray.errors import ConfigError
 
 _MOST_NAMED = 10
@@ -60,12 +60,4 @@ def _texts(value: Value | None) -> list[str]:
     """Returns a value as texts: those of a list, `true`, `false`, whole numbers without decimals; [] if absent."""
     if value is None:
         return []
-    return [_text(part) for part in (value if isinstance(value, list) else [value])]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    return [plain_text(part) for part in (value if isinstance(value, list) else [value])]
