@@ -86,6 +86,12 @@ class Stage0(Section):
     optimisation: Optimisation = Optimisation(
         lr=1e-3, weight_decay=0.1, eps=1e-8, betas=(0.9, 0.98), schedule="cosine", warmup=0.1, epochs=30
     )
+    attribute_weight: float = Field(
+        0.0,
+        ge=0.0,
+        description="weight of a second loss: the image picks each of its attribute values in catalog.jsonl among all "
+        "values of the attribute; 0 = none",
+    )
     max_examples: Positive | None = Field(
         None,
         description="maximum number of image-title pairs over all epochs; large catalogs get fewer epochs, at least "

@@ -44,7 +44,7 @@ class Sizes:
 
     train: int = 420
     val: int = 200
-    train_triplets: int = 1400
+    train_triplets: int = 8000
     val_triplets: int = 350
 
 

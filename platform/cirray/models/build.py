@@ -26,6 +26,7 @@ from cirray.console.log import log
 from cirray.errors import BackboneError
 from cirray.models.clip import Encoder, ImageInput
 from cirray.models.local_weights import check_weights, load_weights, local_normalization
+from cirray.models.towers import register_towers
 
 _KEEP_CACHE = "Run once with access to the model hub and keep its cache (HF_HOME)"
 _NAME_FILE = "give a model name and a local file with --backbone.model NAME --backbone.weights FILE"
@@ -54,6 +55,7 @@ def build_encoder(backbone: Backbone, preprocess: Preprocess, seed: int) -> Enco
         elif backbone.pretrained:
             clip = _pretrained(backbone, definition)
         else:
+            register_towers()
             clip = open_clip.create_model(f"local-dir:{folder}")
         if backbone.weights:
             load_weights(clip, backbone)

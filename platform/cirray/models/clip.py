@@ -20,6 +20,7 @@ from cirray.config.data import Preprocess
 from cirray.errors import BundleError
 from cirray.models.causal_text import causal_text_tower
 from cirray.models.encoder_manifest import DEFINITION, MANIFEST, WEIGHTS, read_manifest
+from cirray.models.towers import register_towers
 from cirray.storage.files import read_json, replacing, write_json
 
 Tower = Literal["image", "text"]
@@ -167,6 +168,7 @@ def load_encoder(folder: Path, device: str | torch.device = "cpu") -> Encoder:
             raise BundleError(f"{folder} is not a complete encoder folder ({name} is missing): write it again")
     config = read_json(folder / DEFINITION)
     source = f"local-dir:{folder}"
+    register_towers()
     try:
         clip = open_clip.create_model(source)
     except (RuntimeError, ValueError, FileNotFoundError, SafetensorError) as error:

@@ -8,6 +8,7 @@ global batch.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,33 @@ def contrastive_loss(
     if hard is not None:
         logits = torch.cat([logits, scale * torch.einsum("bd,bhd->bh", query.float(), hard.float())], dim=1)
     return F.cross_entropy(logits, positives, reduction="sum") / (target.shape[0] if batch is None else batch)
+
+
+def attribute_loss(
+    image: Tensor, classes: Tensor, labels: Tensor, sizes: Sequence[int], scale: Tensor | float, batch: int
+) -> Tensor:
+    """Returns this worker's share of the mean cross-entropy of classifying images by the texts of attribute values.
+
+    Each attribute is a classification of its own, as in CLIP's zero-shot classification (Radford et al., 2021,
+    section 3.1), with C classes over all A attributes.
+
+    Args:
+        image: unit image features of this worker [b, d].
+        classes: unit text features of all classes [C, d], those of an attribute next to each other.
+        labels: int64 [b, A], the class of each image within each attribute, -1 if it has none.
+        sizes: number of classes of each attribute [A].
+        scale: 1 / temperature.
+        batch: B, the number of images of all workers.
+
+    Returns:
+        Scalar: the sum over this worker's images and all attributes, divided by A B.
+    """
+    logits = (scale * (image.float() @ classes.float().T)).split(list(sizes), dim=1)
+    losses = [
+        F.cross_entropy(logits[column], labels[:, column], ignore_index=-1, reduction="sum")
+        for column in range(len(sizes))
+    ]
+    return torch.stack(losses).sum() / (batch * len(sizes))
 
 
 class Temperature(torch.nn.Module):

@@ -13,6 +13,7 @@ from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.training import TrainConfig
 from cirray.console.log import log
+from cirray.data.attribute_classes import AttributeClasses, read_attribute_classes
 from cirray.data.extra import add_triplets, load_extra
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.load import load_dataset
@@ -55,6 +56,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     output = open_output(config)
     dataset = read_data(config)
     check_settings(config, dataset)
+    attributes = read_attributes(config, dataset)
     log(
         f"{dataset.name}: {len(dataset.images):,} images, "
         + ", ".join(f"{len(split.triplets):,} {name} triplets" for name, split in dataset.splits.items())
@@ -66,7 +68,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         save_encoder(encoder, backbone.local)
         backbone.push(ENCODER_MANIFEST)
     connect(config.workers)
-    return Training(with_limited_epochs(config, len(dataset.titles)), output, dataset, encoder).run()
+    return Training(with_limited_epochs(config, len(dataset.titles)), output, dataset, encoder, attributes).run()
 
 
 def read_data(config: TrainConfig) -> Dataset:
@@ -84,6 +86,20 @@ def read_data(config: TrainConfig) -> Dataset:
     for problem in dataset.skipped:
         log(f"skipped {problem}")
     return dataset
+
+
+def read_attributes(config: TrainConfig, dataset: Dataset) -> AttributeClasses | None:
+    """Reads the attribute values of the images with titles, for stage 0; None if it learns none.
+
+    Raises:
+        DataError: the data's catalog.jsonl cannot be read.
+    """
+    if not config.stage0.enabled or not config.stage0.attribute_weight:
+        return None
+    attributes = read_attribute_classes(config.data.root, _titled(dataset))
+    if attributes:
+        log(f"stage0 also learns the {len(attributes.texts)} values of {', '.join(attributes.names)}")
+    return attributes
 
 
 def check_settings(config: TrainConfig, dataset: Dataset) -> None:
@@ -130,11 +146,19 @@ def start_encoder(config: TrainConfig, folder: Path) -> Encoder:
 class Training:
     """The steps of one training run."""
 
-    def __init__(self, config: TrainConfig, output: Location, dataset: Dataset, encoder: Encoder) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        output: Location,
+        dataset: Dataset,
+        encoder: Encoder,
+        attributes: AttributeClasses | None,
+    ) -> None:
         self.config = config
         self.output = output
         self.dataset = dataset
         self.encoder = encoder
+        self.attributes = attributes
         self.encoder_location = output / "backbone"
         self.pretrained: Location | None = None  # the encoder that stage 1 starts from
         self.store = Location.configured(config.store, "store")
@@ -176,6 +200,7 @@ class Training:
 
     def _inputs(self) -> StageInputs:
         titles = self.dataset.titles
+        rows = {image: row for row, image in enumerate(self.dataset.images)}
         return StageInputs(
             config=self.config,
             encoder=self.encoder_location,
@@ -184,7 +209,8 @@ class Training:
             train=self.train,
             val=self.selection,
             protocol=self.dataset.protocol,
-            titled=tuple((row, titles[image]) for row, image in enumerate(self.dataset.images) if image in titles),
+            titled=tuple((rows[image], titles[image]) for image in _titled(self.dataset)),
+            attributes=self.attributes,
         )
 
     def _train_encoder(self, stage: StageName) -> None:
@@ -330,3 +356,8 @@ def _purpose(config: TrainConfig, stage: StageName) -> str:
         "stage2": f"training the combining function ({config.stage2.combining.function})",
     }[stage]
     return f"{what}, {config.workers} workers, batch {settings.batch_size}, up to {settings.epochs} epochs"
+
+
+def _titled(dataset: Dataset) -> list[str]:
+    """Returns the ids of the images with titles, in the order of the image table."""
+    return [image for image in dataset.images if image in dataset.titles]

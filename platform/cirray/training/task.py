@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from cirray.config.training import TrainConfig
+from cirray.data.attribute_classes import AttributeClasses
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.evaluation.metrics import selection_value
@@ -30,6 +31,7 @@ class StageInputs:
         val: the triplets that select the best epoch: the held-out ones, or the dataset's val split.
         protocol: the evaluation protocol of validations.
         titled: (image row, title) of all images with titles, for stage 0.
+        attributes: the attribute values of these images, for stage 0; None if there are none or they are not used.
     """
 
     config: TrainConfig
@@ -40,6 +42,7 @@ class StageInputs:
     val: TripletTable
     protocol: Protocol
     titled: tuple[tuple[int, str], ...] = field(default=())
+    attributes: AttributeClasses | None = None
 
 
 @dataclass(frozen=True, slots=True)

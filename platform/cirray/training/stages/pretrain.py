@@ -1,4 +1,7 @@
-"""Stage 0: contrastive image-title training of both towers (Radford et al., 2021) on preprocessed pixels."""
+"""Stage 0: contrastive image-title training of both towers (Radford et al., 2021) on preprocessed pixels.
+
+With `attribute_weight`, each image also picks its attribute values among all values of the attribute, by their texts.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from cirray.features.embed import pixels_fingerprint
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder
 from cirray.models.encoder_manifest import MANIFEST
-from cirray.models.losses import Temperature, contrastive_loss
+from cirray.models.losses import Temperature, attribute_loss, contrastive_loss
 from cirray.training.gradcache import Features, backward_in_chunks
 from cirray.training.sampling import Batch
 from cirray.training.task import StageInputs, Task, Validation
 
 
 class PretrainTask(Task):
-    """Trains CLIP on image-title pairs, with the symmetric contrastive loss over the global batch.
+    """Trains CLIP on image-title pairs, with the symmetric contrastive loss over the global batch, and on attributes.
 
     There is no validation data, so the last epoch is selected.
     """
@@ -44,10 +47,17 @@ class PretrainTask(Task):
         numbers = {title: number for number, title in enumerate(dict.fromkeys(titles))}
         self.title_ids = torch.tensor([numbers[title] for title in titles])
         self.tokens = self.encoder.tokenize(titles)
+        self.attributes = inputs.attributes
+        if self.attributes:
+            self.class_tokens = self.encoder.tokenize(self.attributes.texts).to(worker.device)
+            self.class_labels = torch.tensor(self.attributes.labels)
+            self.attribute_temperature = Temperature(settings.loss.temperature, settings.loss.learn_temperature)
+            self.attribute_temperature.to(worker.device)
         self.examples = len(titles)
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"clip": self.encoder.clip, "temperature": self.temperature}
+        modules = {"clip": self.encoder.clip, "temperature": self.temperature}
+        return {**modules, "attribute_temperature": self.attribute_temperature} if self.attributes else modules
 
     def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
         share = self.worker.share(len(batch))
@@ -72,9 +82,23 @@ class PretrainTask(Task):
             images, texts = self.worker.gather(image, counts), self.worker.gather(text, counts)
             scale = self.temperature()
             to_text = contrastive_loss(image, texts, positives, scale, ids)
-            return (to_text + contrastive_loss(text, images, positives, scale, ids)) / 2
+            loss = (to_text + contrastive_loss(text, images, positives, scale, ids)) / 2
+            return loss + self._attribute_loss(image, local_rows, len(batch))
 
         return backward_in_chunks(encode, len(local_rows), self.settings.optimisation.chunk, loss_of, grad_scale)
+
+    def _attribute_loss(self, image: Tensor, rows: Tensor, batch: int) -> Tensor:
+        """Returns this worker's part of the weighted attribute loss of unit image features [b, d]; 0 if there is none.
+
+        Every worker encodes the texts of all classes: they are few and short.
+        """
+        if not self.attributes:
+            return image.new_zeros(())
+        with self.worker.autocast():
+            classes = self.encoder.encode_text(self.class_tokens, normalize=True)
+        labels = self.class_labels[rows].to(image.device)
+        loss = attribute_loss(image, classes, labels, self.attributes.sizes, self.attribute_temperature(), batch)
+        return self.settings.attribute_weight * loss
 
     def _no_features(self) -> Tensor:
         """Returns features of no rows, [0, d], for a worker whose share is empty."""
