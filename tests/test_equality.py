@@ -26,6 +26,7 @@ from cirray.config.compute import Compute
 from cirray.config.recipe import load_recipe
 from cirray.config.registry import COMBINING_FUNCTIONS
 from cirray.config.training import TrainConfig
+from cirray.data.attribute_classes import AttributeClasses
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import build_table
 from cirray.features.embed import DecodePixels, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
@@ -106,6 +107,8 @@ CASES = [
         (1, {"chunk": 2}),
     ]
 ] + [case("stage1", 6, encoder="both", gradient_checkpointing=True), case("stage0", 6, gradient_checkpointing=True)]
+CASES += [case("stage0", 5, attribute_weight=0.5), case("stage0", 1, attribute_weight=0.5)]
+CASES += [case("stage0", 5, attribute_weight=0.5, chunk=2, **LEARNED)]
 CASES += [case("stage2", examples, loss__negatives="gallery") for examples in (6, 5, 1)]
 CASES += [
     case("stage2", examples, combining__function="dcnet", **extra)  # with an auxiliary loss
@@ -122,6 +125,15 @@ VALIDATED = [case(stage, 6, **settings) for stage, settings in STAGES[1:]]
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the data
+
+
+# The classes of the eight titled images.
+ATTRIBUTES = AttributeClasses(
+    ("colour", "logo"),
+    ("colour red", "colour blue", "colour green", "without logo", "with logo"),
+    (3, 2),
+    ((0, 0), (1, -1), (2, 1), (0, 1), (-1, -1), (2, 0), (1, 1), (0, -1)),
+)
 
 
 def make_dataset(folder: Path) -> Dataset:
@@ -174,6 +186,7 @@ def stage_inputs(folder: Path, config: TrainConfig) -> StageInputs:
         val=build_table(data, "val"),
         protocol=data.protocol,
         titled=tuple((row, data.titles[image]) for row, image in enumerate(data.images) if image in data.titles),
+        attributes=ATTRIBUTES if config.stage0.attribute_weight else None,
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cirray.models.losses import Temperature, contrastive_loss
+from cirray.models.losses import Temperature, attribute_loss, contrastive_loss
 
 
 def units(count: int, dim: int, seed: int) -> Tensor:
@@ -149,3 +149,35 @@ def test_a_learned_temperature_stays_within_100_and_can_leave_that_bound(start: 
         temperature().backward()
         optimizer.step()
     assert float(temperature().detach()) < 50.0
+
+
+def attributes_by_hand(image: Tensor, classes: Tensor, labels: Tensor, sizes: list[int], scale: float) -> float:
+    """Sum over images and attributes of -log softmax of the own class among those of its attribute, over A B."""
+    total = 0.0
+    for row in range(len(image)):
+        start = 0
+        for column, size in enumerate(sizes):
+            label = int(labels[row, column])
+            logits = [scale * float(image[row].double() @ classes[start + i].double()) for i in range(size)]
+            if label >= 0:
+                total += math.log(sum(math.exp(logit) for logit in logits)) - logits[label]
+            start += size
+    return total / (len(image) * len(sizes))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(1, 6), st.lists(st.integers(2, 4), min_size=1, max_size=3), st.integers(1, 3), st.integers(0, 10**6))
+def test_attributes_are_classified_one_by_one(count: int, sizes: list[int], workers: int, seed: int) -> None:
+    image, classes = units(count, 5, seed), units(sum(sizes), 5, seed + 1)
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.stack([torch.randint(-1, size, (count,), generator=random) for size in sizes], dim=1)
+    expected = attributes_by_hand(image, classes, labels, sizes, 7.0)
+    assert attribute_loss(image, classes, labels, sizes, 7.0, count).item() == pytest.approx(
+        expected, rel=1e-4, abs=1e-6
+    )
+    bounds = [count * part // workers for part in range(workers + 1)]
+    parts = [
+        attribute_loss(image[start:end], classes, labels[start:end], sizes, 7.0, count)
+        for start, end in pairwise(bounds)
+    ]
+    assert sum(part.item() for part in parts) == pytest.approx(expected, rel=1e-4, abs=1e-6)
