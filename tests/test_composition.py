@@ -62,9 +62,7 @@ def test_one_reference_alone_stays_as_it_is_bit_for_bit() -> None:
 @given(counts, dims, seeds)
 def test_only_the_ratio_of_weights_matters(references: int, dim: int, seed: int) -> None:
     queries = units(references, dim, seed=seed)
-    torch.testing.assert_close(
-        compose_references(queries), compose_references(queries, torch.full((references,), 2.5))
-    )
+    torch.testing.assert_close(compose_references(queries), compose_references(queries, torch.full((references,), 2.5)))
 
 
 @checked

@@ -99,8 +99,7 @@ def _answers(change: Change, unwanted: Attribute, gallery: Gallery) -> dict[str,
         "positives": [
             name
             for name, garment in gallery.garments.items()
-            if getattr(garment, unwanted) != value
-            and all(getattr(garment, key) == wanted[key] for key in wanted)
+            if getattr(garment, unwanted) != value and all(getattr(garment, key) == wanted[key] for key in wanted)
         ],
         "unwanted": {unwanted: value},
         "asked": asked,

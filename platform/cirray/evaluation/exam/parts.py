@@ -113,9 +113,7 @@ def answer_ranks(
     return positives, negatives
 
 
-def shares_kept(
-    searcher: Searcher, exam: Exam, queries: Sequence[Query], order: NDArray[np.int64]
-) -> dict[str, float]:
+def shares_kept(searcher: Searcher, exam: Exam, queries: Sequence[Query], order: NDArray[np.int64]) -> dict[str, float]:
     """Returns the shares of asked and of kept values that the first answers have, in percent."""
     table = AttributeTable.of({identifier: exam.items[identifier] for identifier in searcher.ids})
     return attributes_kept(table, order[:, :K], [query.asked for query in queries], [query.kept for query in queries])
