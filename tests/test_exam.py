@@ -146,10 +146,8 @@ def test_negative_queries_move_away_from_what_is_not_wanted(
     for query in lines(folder / "exam" / "exam.negatives.jsonl"):
         (plain,) = model.encode_query(picture(folder, query["reference"]), query["captions"][0])
         ((kind, what),) = query["not"].items()
-        if kind == "text":
-            away = model.encode_text(what)[0] - neutral
-        else:
-            away = model.encode_image(picture(folder, what))[0]
+        shown = kind == "id"
+        away = model.encode_image(picture(folder, what))[0] if shown else model.encode_text(what)[0] - neutral
         rankings = {"": ranked(plain - UNWANTED_WEIGHT * away / away.norm()), "[without]": ranked(plain)}
         ((name, value),) = query["unwanted"].items()
         for key, names in rankings.items():

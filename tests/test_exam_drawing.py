@@ -45,8 +45,7 @@ DIGESTS = {
     1: "2c495dca2c66cb9cfbf52e36d4a874f5877d2056ff239137c7a5c71a568b0e7f",
     2: "07bcd0902b5455f5734e8ec9bfbc04f69c0b25994c6f9895ebf3a7ca6e78833f",
 }
-
-COLOURS = dict.fromkeys((1, 2), [214.75, 191.55, 218.92, 193.91, 214.07, 203.89, 209.87, 193.52])
+COLOURS = {key: [214.75, 191.55, 218.92, 193.91, 214.07, 203.89, 209.87, 193.52] for key in DIGESTS}
 
 Records = list[dict[str, Any]]
 

@@ -4,9 +4,9 @@
     something unwanted:  q' = unit(q - UNWANTED_WEIGHT * unit(n_1 + ... + n_N))
 
 q_r is the unit query feature of one reference with its own caption, and w_r its weight. n_i is the unit feature of an
-unwanted image, or the direction of an unwanted text (`text_directions`). The second rule is relevance feedback (Rocchio,
-"Relevance Feedback in Information Retrieval", 1971) with one unwanted direction, so that a thing that is named twice
-counts once. docs/exam.md compares both rules with others.
+unwanted image, or the direction of an unwanted text (`text_directions`). The second rule is that of Rocchio ("Relevance
+Feedback in Information Retrieval", 1971) with one unwanted direction, so that a thing that is named twice counts once.
+docs/exam.md compares both rules with others.
 
 Shapes: R references, N unwanted things, d feature width; "..." are any leading dimensions.
 """
