@@ -86,7 +86,7 @@ class Service:
             encoded = await self._model.encode_query(query, reader.generation)
             clock.lap("encode")
             reference = request.reference.id if request.reference else None
-            excluded = None if request.include_reference else reference
+            excluded = [reference] if reference is not None and not request.include_reference else []
             (hits,) = await self.catalog.call(
                 reader.search, encoded.feature, request.limit, request.offset, request.filter, excluded
             )
