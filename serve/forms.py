@@ -32,9 +32,12 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 
 
+_NO_FILE = "must be a file: with curl, -F image=@FILE"
+
+
 def _is_file(value: Any) -> Any:
     if not isinstance(value, bytes):
-        raise ValueError("must be a file: with curl, -F image=@FILE")
+        raise ValueError(_NO_FILE)
     return value
 
 
@@ -50,7 +53,7 @@ def _describe_files(schema: dict[str, Any]) -> None:
         about = f"the picture of number {number} of references, a picture file"
         schema["properties"][f"references[{number}].image"] = {
             "type": "string",
-            "format": "binary",
+            "contentMediaType": "application/octet-stream",
             "description": about,
         }
 
@@ -72,7 +75,7 @@ class SearchForm(SearchFields):
     refinements: Json[list[Sentence]] = Field(default_factory=list, description="JSON list of sentences")
     filter: Json[Filter] = Field(default_factory=Filter, description="filter as JSON")
 
-    def request(self, files: Mapping[int, bytes]) -> SearchRequest:
+    def request(self, files: Mapping[int, Any]) -> SearchRequest:
         """Returns the search as the JSON body's model.
 
         Args:
@@ -80,12 +83,14 @@ class SearchForm(SearchFields):
 
         Raises:
             ValidationError: the fields do not fit together.
-            HTTPException: 422, a file has no reference, or a second picture.
+            HTTPException: 422, a file is none, or has no reference, or one that has a picture.
         """
         values = {name: getattr(self, name) for name in self.model_fields_set & SearchFields.model_fields.keys()}
         values["not"] = values.pop("unwanted", [])
         values["references"] = [dict(reference) for reference in self.references]
         for number, file in files.items():
+            if not isinstance(file, bytes):
+                raise HTTPException(422, f"references[{number}].image: {_NO_FILE}")
             if number >= len(self.references) or self.references[number].get("image") is not None:
                 raise HTTPException(422, f"references[{number}].image: references has no entry for this file")
             values["references"][number]["image"] = file

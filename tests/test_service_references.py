@@ -199,6 +199,7 @@ def test_errors_name_the_field(shop: Shop, body: Any, status: int, said: str) ->
         ),
         ({"references": f'[{{"id": "{FIRST}"}}]'}, ["references[0].image"], "references[0]: give either id or image"),
         ({"references": f'[{{"id": "{FIRST}"}}]'}, ["image"], "give either reference or references"),
+        ({"references": "[{}]", "references[0].image": "a"}, [], "references[0].image: must be a file"),
         ({"references": '["a"]'}, [], "references[0]: "),
         ({"references": "{"}, [], "references: Invalid JSON"),
         ({"text": "x", "not": "[{}]"}, [], "not[0]: give either id or text"),
