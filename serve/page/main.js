@@ -87,10 +87,16 @@ function submitText() {
   const text = change.value.trim();
   if (!text) return;
   const unwanted = /^not\s+(\S.*)$/i.exec(text)?.[1];
-  if (unwanted) return isBrowsing(step()) ? toast("First say what you are looking for.") : addUnwanted(null, 0, unwanted);
+  if (unwanted) return submitUnwanted(unwanted);
   if (!hasReference(step())) return go(withStep(store.state, { texts: [text], not: step().not }));
   if (step().texts.length >= MOST_TEXTS) return toast(`At most ${MOST_TEXTS} changes: remove one, or pick a result.`);
   go(withStep(store.state, { ...step(), texts: [...step().texts, text] }));
+}
+
+function submitUnwanted(text) {
+  if (isBrowsing(step())) return toast("First say what you are looking for, or pick an item.");
+  addUnwanted(null, 0, text);
+  change.value = hasReference(step()) ? "" : step().texts.join(", ");
 }
 
 function removeChange(index) {

@@ -44,8 +44,8 @@ function row({ id, number }, index, setText, remove) {
   withName(id, name);
   watchText(input, (text) => setText(index, text));
   cross.addEventListener("click", () => remove(index));
-  const body = element("div", { className: "also-body" }, element("span", { className: "label" }, "Also"), title, input);
-  const entry = element("li", { className: "also-row" }, picture, body, cross);
+  const caption = element("figcaption", {}, element("span", { className: "label" }, "Also"), title);
+  const entry = element("li", { className: "also-row" }, picture, caption, cross, input);
   entry.dataset.testid = "also";
   entry.dataset.id = id;
   return entry;
