@@ -4,9 +4,10 @@
     python jobs/exam.py --catalog build/demo/catalog --exam build/demo/exam
     python jobs/exam.py --exam build/demo/exam --bundle build/demo/training/bundle [--output DIR]
 
-An exam has queries with all their right answers, hard negatives, six wordings of each query, queries of two references
-and goals of several rounds. --catalog draws it, unless it is there already. --bundle prints a table of its measures.
-With --output DIR, writes DIR/exam.json and DIR/failures.png; otherwise also prints the measures as JSON.
+An exam has queries with all their right answers, hard negatives, six wordings of each query, queries of two references,
+negative queries ("not like that") and goals of several rounds. --catalog draws it, unless it is there already. --bundle
+prints a table of its measures. With --output DIR, writes DIR/exam.json and DIR/failures.png; otherwise also prints the
+measures as JSON.
 """
 
 import json

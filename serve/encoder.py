@@ -22,7 +22,8 @@ from cirray.errors import BundleError
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.storage.location import Location
 from serve.batches import ImageJob, QueryJob, encode_by_bundle, encode_images, encode_queries, text_passes
-from serve.encoder_types import Counts, EncodedImage, EncodedQuery, ModelInfo, QueryInput
+from serve.composition import composed, jobs_of
+from serve.encoder_types import ComposedInput, Counts, EncodedImage, EncodedQuery, ModelInfo, QueryInput
 from serve.loaded_bundle import Loaded, stamp
 
 Result = TypeVar("Result")
@@ -83,14 +84,24 @@ class Encoder:
     async def encode_query(self, query: QueryInput) -> EncodedQuery:
         """See `QueryEncoder`."""
         bundle = self._loaded  # one bundle for the whole query, even when another takes over meanwhile
-        image = query.feature if query.pixels is None else await self._images(ImageJob(bundle, query.pixels))
+        image = await self._image(bundle, query)
         encoded: EncodedQuery = await self._queries(QueryJob(bundle, image, query.text, query.text_weight))
         return encoded
+
+    async def encode_composition(self, query: ComposedInput) -> EncodedQuery:
+        """See `QueryEncoder`. All pictures of the query go into the queue together, then all its texts."""
+        bundle = self._loaded
+        images = await asyncio.gather(*(self._image(bundle, part) for part in query.wanted))
+        return composed(query, await asyncio.gather(*map(self._queries, jobs_of(bundle, query, images))))
 
     async def encode_image(self, pixels: np.ndarray) -> EncodedImage:
         """See `QueryEncoder`."""
         bundle = self._loaded
         return EncodedImage(await self._images(ImageJob(bundle, pixels)), bundle.info.image_fingerprint)
+
+    async def _image(self, bundle: Loaded, query: QueryInput) -> np.ndarray | None:
+        """Returns the raw image feature [d] of a query's reference; None if it has none."""
+        return query.feature if query.pixels is None else await self._images(ImageJob(bundle, query.pixels))
 
     @serve.batch
     async def _images(self, jobs: list[ImageJob]) -> list[np.ndarray]:

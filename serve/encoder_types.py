@@ -30,12 +30,28 @@ class QueryInput:
 
 
 @dataclass(frozen=True, slots=True)
+class ComposedInput:
+    """A query of one or more parts, and what it should not find; see `compose_references`.
+
+    Attributes:
+        wanted: the references with their captions, or a text alone.
+        weights: a weight for each of them.
+        unwanted: features or texts.
+    """
+
+    wanted: tuple[QueryInput, ...]
+    weights: tuple[float, ...]
+    unwanted: tuple[QueryInput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedQuery:
     """A query feature and its origin.
 
     Attributes:
         feature: float32 [d], unit length.
-        text_weight: weight of the text in it; None for a query of one part, or a combining function without one.
+        text_weight: weight of the text in it; None for a query of one part or of several references, or a combining
+            function without one.
         model: name of the bundle that made it.
         image_fingerprint: fingerprint of that bundle's image tower; the searched generation must have the same one.
     """
@@ -97,6 +113,14 @@ class QueryEncoder(Protocol):
 
     async def encode_query(self, query: QueryInput) -> EncodedQuery:
         """Returns the query feature.
+
+        Raises:
+            BusyError: the queue is full, or no replica runs.
+        """
+        ...
+
+    async def encode_composition(self, query: ComposedInput) -> EncodedQuery:
+        """Returns the query feature of several references, or of a query with something unwanted.
 
         Raises:
             BusyError: the queue is full, or no replica runs.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cirray.index.backend import Generation
-from serve.encoder_types import EncodedQuery, ModelInfo, QueryEncoder, QueryInput
+from serve.encoder_types import ComposedInput, EncodedQuery, ModelInfo, QueryEncoder
 from serve.errors import ModelChangedError
 from serve.uploads import Uploads
 
@@ -44,17 +44,18 @@ class ServedModel:
         _check_image_tower(encoded.image_fingerprint, generation)
         return encoded.feature
 
-    async def encode_query(self, query: QueryInput, generation: Generation) -> EncodedQuery:
+    async def encode_query(self, query: ComposedInput, generation: Generation) -> EncodedQuery:
         """Returns the query feature. A stored feature alone is normalized here, without a call of an encoder.
 
         Raises:
             BusyError: the encoders' queue is full.
             ModelChangedError: the model has another image tower than the generation.
         """
-        if query.feature is not None and query.text is None:
-            unit = query.feature / np.linalg.norm(query.feature)
+        only = query.wanted[0] if len(query.wanted) == 1 and not query.unwanted else None
+        if only is not None and only.feature is not None and only.text is None:
+            unit = only.feature / np.linalg.norm(only.feature)
             return EncodedQuery(unit, None, self.info.name, generation.image_fingerprint)
-        encoded = await self.encoder.encode_query(query)
+        encoded = await (self.encoder.encode_composition(query) if only is None else self.encoder.encode_query(only))
         _check_image_tower(encoded.image_fingerprint, generation)
         return encoded
 

@@ -31,6 +31,16 @@ EXAMPLES: dict[str, Any] = {
             "text_weight": 0.6,
         },
     },
+    "several references": {
+        "summary": "two items, each with a text of its own, and not like something",
+        "value": {
+            "references": [
+                {"id": "D00141", "text": "everything of this but the color"},
+                {"id": "D00207", "text": "the color of this"},
+            ],
+            "not": [{"text": "stripes"}],
+        },
+    },
 }
 SEARCH_BODY = {
     "requestBody": {

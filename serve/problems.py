@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from cirray.client.errors import field_name
 from cirray.client.schemas import Problem
 from cirray.data.images import PictureError
 from cirray.errors import CirrayError, IndexUnavailableError, SearchIndexError
@@ -90,7 +91,7 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, (RequestValidationError, ValidationError))
     found = [
-        {"where": ".".join(str(part) for part in item["loc"]), "what": item["msg"].removeprefix("Value error, ")}
+        {"where": field_name(item["loc"]), "what": item["msg"].removeprefix("Value error, ")}
         for item in list(error.errors())[:_SHOWN_ERRORS]
     ]
     detail = "; ".join(f"{item['where']}: {item['what']}" if item["where"] else item["what"] for item in found[:3])

@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RaySystemError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve.encoder_types import EncodedImage, EncodedQuery, ModelInfo, QueryInput
+from serve.encoder_types import ComposedInput, EncodedImage, EncodedQuery, ModelInfo, QueryInput
 from serve.errors import BusyError
 
 ATTEMPTS = 6
@@ -44,6 +44,11 @@ class RemoteEncoder:
     async def encode_query(self, query: QueryInput) -> EncodedQuery:
         """See `QueryEncoder`."""
         encoded: EncodedQuery = await self._retry(lambda: self._handle.encode_query.remote(query))
+        return encoded
+
+    async def encode_composition(self, query: ComposedInput) -> EncodedQuery:
+        """See `QueryEncoder`."""
+        encoded: EncodedQuery = await self._retry(lambda: self._handle.encode_composition.remote(query))
         return encoded
 
     async def encode_image(self, pixels: np.ndarray) -> EncodedImage:

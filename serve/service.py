@@ -8,7 +8,6 @@ from typing import Literal
 from cirray.client import schemas
 from cirray.config.serving import Serving
 from cirray.console.log import log
-from cirray.data.captions import query_caption
 from cirray.data.filters import Filter
 from cirray.data.images import PictureError
 from cirray.errors import LocationError
@@ -17,12 +16,13 @@ from cirray.index.items import Item
 from cirray.storage.files import cache_folder
 from serve.answers import Clock, hit_answer, item_answer
 from serve.catalog import Catalog
-from serve.encoder_types import QueryEncoder, QueryInput
+from serve.encoder_types import ComposedInput, QueryEncoder
 from serve.errors import NoPictureError, NoSuchItemError, UnfitRequestError
 from serve.feedback import open_log
 from serve.filter_check import check_filter
 from serve.item_writer import ItemWriter
 from serve.model import ServedModel
+from serve.query_parts import query_parts
 from serve.thumbnails import Thumbnails
 from serve.uploads import Uploads
 
@@ -85,10 +85,8 @@ class Service:
             query = await self._query_input(request, reader, clock)
             encoded = await self._model.encode_query(query, reader.generation)
             clock.lap("encode")
-            reference = request.reference.id if request.reference else None
-            excluded = None if request.include_reference else reference
             (hits,) = await self.catalog.call(
-                reader.search, encoded.feature, request.limit, request.offset, request.filter, excluded
+                reader.search, encoded.feature, request.limit, request.offset, request.filter, request.left_out
             )
             clock.lap("search")
         return schemas.SearchAnswer(
@@ -156,27 +154,14 @@ class Service:
             notices=[notice for notice in (info.refused, self.catalog.refused) if notice],
         )
 
-    async def _query_input(self, request: schemas.SearchRequest, reader: Reader, clock: Clock) -> QueryInput:
-        """Returns the encoder's input: for a reference item its stored feature, for a picture its pixels."""
-        reference, info = request.reference, self._model.info
+    async def _query_input(self, request: schemas.SearchRequest, reader: Reader, clock: Clock) -> ComposedInput:
+        """Returns the encoder's input."""
+        info = self._model.info
         if request.text_weight is not None and not info.has_text_weight:
             raise UnfitRequestError(
                 f"text_weight cannot be set: the combining function {info.combining} has none; leave it out"
             )
-        pixels = None
-        if reference is not None and reference.image is not None:
-            pixels = await self._model.pixels(reference.image, "the reference picture")
-        clock.lap("read")
-        feature = None
-        if reference is not None and reference.id is not None:
-            number = reference.image_number
-            feature = (await self.catalog.call(reader.features, [reference.id], number)).get(reference.id)
-            if feature is None:
-                what = f"item {reference.id!r}" + (f" with a picture number {number}" if number else "")
-                raise NoSuchItemError(f"there is no {what} to start from")
-        clock.lap("reference")
-        text = query_caption(request.texts) if request.texts else None
-        return QueryInput(feature, pixels, text, request.text_weight)
+        return await query_parts(request, reader, self.catalog, self._model, clock)
 
     async def _refresh(self) -> None:
         """Opens a new generation. Not in a search thread: downloading one from a URI may take minutes."""
@@ -197,6 +182,6 @@ class Service:
 
 
 def _kind(request: schemas.SearchRequest) -> Kind:
-    if request.reference is None:
+    if not request.all_references:
         return "text"
-    return "similar" if request.text is None else "composed"
+    return "composed" if request.has_text else "similar"

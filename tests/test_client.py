@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request, Response
 from PIL import Image
 from pydantic import ValidationError
 
-from cirray.client import AsyncClient, Client, NewItem, ServiceError, calls, schemas, transport
+from cirray.client import AsyncClient, Client, NewItem, Reference, ServiceError, Unwanted, calls, schemas, transport
 from cirray.errors import ConfigError, DataError
 
 ITEM = {"id": "a/b", "title": "A", "attributes": {"price": 3}, "image": "/v1/items/a%2Fb/image"}
@@ -171,6 +171,24 @@ def test_a_search_by_picture_is_sent_as_a_form(service, cirray, tmp_path):
     }
 
 
+def test_several_references_and_what_is_not_wanted_are_sent_as_json(service, cirray):
+    service.answer(FOUND)
+    references = [Reference("a/b", text="all but the color"), Reference(picture=b"pixels", weight=2, text="the color")]
+    cirray.search(references=references, unwanted=[Unwanted(text="stripes"), Unwanted(id="c", image_number=1)])
+    assert service.requests[0].json == {
+        "references": [
+            {"id": "a/b", "text": "all but the color"},
+            {"image": base64.b64encode(b"pixels").decode(), "text": "the color", "weight": 2.0},
+        ],
+        "not": [{"text": "stripes"}, {"id": "c", "image_number": 1}],
+    }
+    sent = schemas.SearchRequest.model_validate(service.requests[0].json)
+    assert sent.references[1].image == b"pixels"
+    service.answer(FOUND)
+    cirray.search(picture=b"pixels", text="in red", unwanted=[Unwanted(text="stripes")])
+    assert service.requests[1].form == {"image": b"pixels", "text": "in red", "not": '[{"text": "stripes"}]'}
+
+
 def test_a_picture_in_a_request_is_bytes_and_base64_in_json():
     request = schemas.SearchRequest(reference={"image": b"pixels"}, text="in red", text_weight=0.5)
     assert request.reference.image == b"pixels"
@@ -199,6 +217,9 @@ def test_a_pil_image_is_sent_upright_as_png_whatever_its_mode(service, cirray):
     [
         ({}, "give a reference, a text, or both"),
         ({"reference": "a", "picture": b"x"}, "reference: .*give either id or image"),
+        ({"reference": "a", "references": [Reference("b")]}, "give either reference or references"),
+        ({"references": [Reference("b"), Reference()]}, r"references\[1\]: give either id or image"),
+        ({"references": [Reference("b", image_number=-1)]}, r"references\[0\].image_number: "),
         ({"text": "x", "limit": 0}, "limit: .*greater than or equal to 1"),
         ({"text": "x", "refinements": "longer"}, "refinements: .*list"),
     ],

@@ -25,6 +25,7 @@ from cirray.evaluation.exam.failures import find_failures, what_is_wrong
 from cirray.evaluation.exam.searcher import Captions, Searcher
 from cirray.evaluation.exam.table import text_table
 from cirray.models.bundle import Model
+from cirray.models.composition import UNWANTED_WEIGHT
 from tests.support.bundles import fine_tuned, write_bundle
 from tests.support.encoder_fixtures import tiny_encoder
 from tests.support.jobs import run_job, succeed
@@ -134,6 +135,38 @@ def test_two_references_are_the_sum_of_their_unit_queries(
     assert values["two loss mAP@10"] == pytest.approx(fmean(single) - fmean(found["both"]), abs=0.04)
 
 
+def test_negative_queries_move_away_from_what_is_not_wanted(
+    folder: Path, scored: tuple[dict[str, Any], str], model: Model, ranked: Callable[[Tensor], list[str]]
+) -> None:
+    values = scored[0]["measures"]["combiner"]
+    items = {item["id"]: item for item in lines(folder / "exam" / "catalog.jsonl")}
+    found: dict[str, list[float]] = {"all": [], "text": [], "id": [], "without": []}
+    unwanted: dict[str, list[float]] = {"": [], "[without]": []}
+    kept, neutral = [], model.encode_text("")[0]
+    for query in lines(folder / "exam" / "exam.negatives.jsonl"):
+        (plain,) = model.encode_query(picture(folder, query["reference"]), query["captions"][0])
+        ((kind, what),) = query["not"].items()
+        shown = kind == "id"
+        away = model.encode_image(picture(folder, what))[0] if shown else model.encode_text(what)[0] - neutral
+        rankings = {"": ranked(plain - UNWANTED_WEIGHT * away / away.norm()), "[without]": ranked(plain)}
+        ((name, value),) = query["unwanted"].items()
+        for key, names in rankings.items():
+            unwanted[key].append(100 * fmean(items[each][name] == value for each in names[:10]))
+            precision = 100 * slow_precision([names.index(each) for each in query["positives"]], 10)
+            for which in ("all", kind) if not key else ("without",):
+                found[which].append(precision)
+        top, reference = items[rankings[""][0]], items[query["reference"]]
+        kept.append(100 * fmean(top[each] == reference[each] for each in query["kept"]))
+    close = {"abs": 0.02}
+    assert values["not mAP@10"] == pytest.approx(fmean(found["all"]), **close)
+    for which in ("text", "id", "without"):
+        assert values[f"not mAP[{which}]@10"] == pytest.approx(fmean(found[which]), **close)
+    for key, shares in unwanted.items():
+        assert values[f"not unwanted{key}@10"] == pytest.approx(fmean(shares), **close)
+    assert values["not unasked-kept@1"] == pytest.approx(fmean(kept), **close)
+    assert len({round(fmean(each), 2) for each in found.values()}) > 1  # the measures can tell them apart
+
+
 def test_a_search_leaves_out_the_reference(model: Model) -> None:
     ids, images = ["a", "b", "c", "d"], torch.eye(4, model.manifest["dim"])
     images[1] += 0.5 * images[0]
@@ -154,7 +187,8 @@ def test_the_job_prints_the_table_and_writes_the_failures(folder: Path, scored: 
     report, printed = scored
     assert text_table(report) in printed
     assert list(report["measures"]) == ["image only", "text only", "sum", "combiner"]
-    assert report["exam"]["version"] == 1 and report["counts"]["wordings"] == 54
+    assert report["exam"]["version"] == 2 and report["counts"]["wordings"] == 54
+    assert report["counts"]["negatives"] == 9
     assert report["failures"] and {"query", "caption", "first right", "first answer"} == report["failures"][0].keys()
     with Image.open(folder / "results" / "failures.png") as figure:
         assert figure.width > 800
@@ -203,12 +237,15 @@ def test_failures_are_equally_many_of_each_aspect_and_of_different_changes(model
 
 def test_the_table() -> None:
     report = {
-        "measures": {"sum": {"mAP@10": 12.345, "HN@1": 1.0, "two mAP@10": 5.0, "join rounds@1": 4.0}},
+        "measures": {
+            "sum": {"mAP@10": 12.345, "HN@1": 1.0, "two mAP@10": 5.0, "not mAP@10": 3.0, "join rounds@1": 4.0}
+        },
         "exam": {"version": 7},
-        "counts": {"queries": 1, "wordings": 6, "two_references": 1, "goals": 2, "gallery": 1234},
+        "counts": {"queries": 1, "wordings": 6, "two_references": 1, "negatives": 3, "goals": 2, "gallery": 1234},
     }
     assert text_table(report).splitlines() == [
-        "Exam version 7: 1 queries in 6 wordings, 1 of two references, 2 goals of several rounds, 1,234 images",
+        "Exam version 7: 1 queries in 6 wordings, 1 of two references, 3 negative, 2 goals of several rounds, "
+        "1,234 images",
         "In percent, except rounds@K, the mean number of rounds",
         "                       sum",
         "--------------------------",
@@ -217,6 +254,8 @@ def test_the_table() -> None:
         "  HN@1                1.00",
         "two references",
         "  mAP@10              5.00",
+        "negative queries",
+        "  mAP@10              3.00",
         "rounds, captions joined",
         "  rounds@1            4.00",
     ]
@@ -248,6 +287,14 @@ def test_what_is_wrong_with_an_answer() -> None:
         ("triplets.val.jsonl", {"asked": "red"}, "triplets.val.jsonl:1: asked must be an object"),
         ("triplets.val.jsonl", {"kept": ["size"]}, "triplets.val.jsonl:1: kept: the reference has no attribute size"),
         ("exam.two_references.jsonl", {"captions": ["a"]}, "exam.two_references.jsonl:1: needs two references, and a"),
+        ("exam.negatives.jsonl", {"not": {}}, "exam.negatives.jsonl:1: not: give either a text or an id"),
+        ("exam.negatives.jsonl", {"not": {"id": "x"}}, 'exam.negatives.jsonl:1: id "x" is not in catalog.jsonl'),
+        ("exam.negatives.jsonl", {"unwanted": "red"}, "exam.negatives.jsonl:1: unwanted must be an object"),
+        (
+            "exam.negatives.jsonl",
+            {"captions": ["a", "b"]},
+            "exam.negatives.jsonl:1: a query of an exam has one caption",
+        ),
         ("exam.rounds.jsonl", {"start": "x"}, 'exam.rounds.jsonl:1: start "x" is not in catalog.jsonl'),
         ("manifest.json", {"version": "one"}, "is no exam: manifest.json must have a version and a list of attributes"),
     ],
@@ -281,12 +328,12 @@ def test_drawing_needs_a_demo_catalog(tmp_path: Path) -> None:
 
 @torch.inference_mode()
 def test_an_exam_of_one_reference_needs_no_other_parts(folder: Path, tmp_path: Path) -> None:
-    """Without two references and rounds the table has the first part only."""
+    """Without two references, negative queries and rounds the table has the first part only."""
     exam = tmp_path / "exam"
     exam.mkdir()
     for path in (folder / "exam").iterdir():
         (exam / path.name).symlink_to(path)
-    for name in ("exam.two_references.jsonl", "exam.rounds.jsonl"):
+    for name in ("exam.two_references.jsonl", "exam.negatives.jsonl", "exam.rounds.jsonl"):
         (exam / name).unlink()
         (exam / name).write_text("")
     done = succeed("exam", "--exam", str(exam), "--bundle", str(folder / "bundle"), "--store", str(tmp_path / "store"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -41,9 +41,11 @@ SMALL = CatalogSizes(train=16, val=12, train_triplets=4, val_triplets=4)
 TINY = Sizes(queries=6, rounds=4)
 # SHA-256 of the exam's text files, and the mean colours of eight of its drawn pictures, by version. If this fails, a
 # change altered the exam: increase VERSION in cirray/demo/exam/write.py, and put the new values here.
-DIGESTS = {1: "2c495dca2c66cb9cfbf52e36d4a874f5877d2056ff239137c7a5c71a568b0e7f"}
-
-COLOURS = {1: [214.75, 191.55, 218.92, 193.91, 214.07, 203.89, 209.87, 193.52]}
+DIGESTS = {
+    1: "2c495dca2c66cb9cfbf52e36d4a874f5877d2056ff239137c7a5c71a568b0e7f",
+    2: "07bcd0902b5455f5734e8ec9bfbc04f69c0b25994c6f9895ebf3a7ca6e78833f",
+}
+COLOURS = {key: [214.75, 191.55, 218.92, 193.91, 214.07, 203.89, 209.87, 193.52] for key in DIGESTS}
 
 Records = list[dict[str, Any]]
 
@@ -156,6 +158,46 @@ def test_the_second_reference_has_the_wanted_value_and_little_else_of_the_target
         assert len(record["captions"]) == 2 and not any(str(value) in caption for caption in record["captions"])
 
 
+def test_right_answers_of_negative_queries_have_all_but_the_unwanted_value(exam: Path) -> None:
+    items = garments(exam)
+    for query in lines(exam / "exam.negatives.jsonl"):
+        ((name, value),) = query["unwanted"].items()
+        assert getattr(items[query["reference"]], name) == value and name not in {*query["asked"], *query["kept"]}
+        rest = {"category", *ATTRIBUTES} - {name} - query["asked"].keys() - set(query["kept"])
+        assert rest <= {"logo"}  # where another neckline or pattern may not have one
+        right = [
+            identifier
+            for identifier, each in items.items()
+            if wrong(each, query, items[query["reference"]]) == ([], []) and getattr(each, name) != value
+        ]
+        assert query["positives"] == right and right
+
+
+def test_each_wording_of_a_change_names_and_shows_the_unwanted_value(exam: Path, catalog: Path) -> None:
+    items = garments(exam)
+    singles = [(each["query"], each["captions"]) for each in lines(exam / "triplets.val.jsonl")]
+    records = lines(exam / "exam.negatives.jsonl")
+    phrases = [style["phrases"] for style in read_wordings()["styles"].values()]
+    by_kind: dict[str, Records] = defaultdict(list)
+    for record in records:
+        ((kind, unwanted),) = record["not"].items()
+        ((name, value),) = record["unwanted"].items()
+        by_kind[kind].append(record)
+        assert record["aspects"] == [kind]
+        if kind == "id":
+            assert getattr(items[unwanted], name) == value and (catalog / "images" / f"{unwanted}.png").exists()
+            asked = {key: getattr(items[unwanted], key) == want for key, want in record["asked"].items()}
+            kept = [getattr(items[unwanted], key) == getattr(items[record["reference"]], key) for key in record["kept"]]
+            assert [*asked.values(), *kept].count(False) >= 2 and unwanted not in record["positives"]
+        else:
+            key = str(value).lower()
+            assert unwanted in [(each[name].get(key) or each[name]["any"]).format(value=value) for each in phrases]
+    for found in by_kind.values():
+        assert [(each["single"], each["captions"]) for each in found] == singles
+    counts = Counter(name for record in by_kind["id"] for name in record["unwanted"])
+    assert len(counts) >= 5 and "category" not in counts
+
+
 def test_targets_of_rounds_differ_from_their_start_in_three_or_four_attributes(exam: Path) -> None:
     items = garments(exam)
     records = lines(exam / "exam.rounds.jsonl")
@@ -172,6 +214,7 @@ def test_the_exam_is_data_in_the_format_triplets(exam: Path, tmp_path: Path) -> 
     assert len(data.images) == len(garments(exam)) and len(data.splits["val"].triplets) == 6 * TINY.queries * 3
     read = read_exam(exam)
     assert (len(read.queries), len(read.goals)) == (len(data.splits["val"].triplets), TINY.rounds * 3)
+    assert len(read.negatives) == 2 * len(read.queries)
     assert [query.captions for query in read.queries] == [each.captions for each in data.splits["val"].triplets]
 
 

@@ -223,7 +223,7 @@ def test_odd_ids(backend: AnyBackend) -> None:
     assert set(reader.features(odd)) == set(odd) == set(reader.digests())
     for row, name in enumerate(odd):
         assert found(reader, features[row])[0] == name
-        assert name not in found(reader, features[row], len(odd), without=name)
+        assert name not in found(reader, features[row], len(odd), without=[name])
     assert sorted(one.id for one in browsed(reader, 3)) == sorted(odd)
     reader.close()
 

@@ -91,16 +91,18 @@ def test_pages_are_slices_of_the_long_list(reader: Reader) -> None:
     assert [found(reader, query, limit) for limit in range(1, 9)] == [whole[:limit] for limit in range(1, 9)]
 
 
-def test_an_item_can_be_left_out(reader: Reader) -> None:
+def test_items_can_be_left_out(reader: Reader) -> None:
     query = rows(COUNT)[5]
     whole = found(reader, query, COUNT)
     assert whole[0] == "item5"
-    assert found(reader, query, COUNT, without="item5") == whole[1:]
-    assert found(reader, query, 4, without="item5") == whole[1:5]
-    assert found(reader, query, COUNT, without="nobody") == whole
+    assert found(reader, query, COUNT, without=["item5"]) == whole[1:]
+    assert found(reader, query, 4, without=["item5"]) == whole[1:5]
+    assert found(reader, query, COUNT, without=["nobody"]) == whole
+    others = [whole[3], "nobody", whole[7]]
+    assert found(reader, query, COUNT, without=others) == [name for name in whole if name not in others]
     red = Filter({"colour": "red"})
     with_it = found(reader, query, COUNT, filter=red)
-    assert found(reader, query, COUNT, filter=red, without=with_it[0]) == with_it[1:]
+    assert found(reader, query, COUNT, filter=red, without=with_it[:1]) == with_it[1:]
 
 
 @pytest.mark.parametrize("broken", [[0.0] * DIM, [np.nan] * DIM, [np.inf] + [0.0] * (DIM - 1)])

@@ -273,7 +273,7 @@ def test_a_search_as_the_server_sees_it(fake: FakeQdrant, client: QdrantClient) 
     large = generation().model_copy(update={"count": 10_000_000})  # has a graph
     reader = ServerReader(RetryingClient(client, "the index"), "shop--one", large)
     asked = Filter.model_validate({"sale": True, "price": 10, "colour": {"not": ["red", 1]}})
-    assert reader.search(np.ones((1, 2), np.float32), 5, 40, asked, without="me") == [[]]
+    assert reader.search(np.ones((1, 2), np.float32), 5, 40, asked, without=["me"]) == [[]]
     (search,), (again,) = (body["searches"] for body in fake.bodies)
     assert again == {**search, "limit": 2 * search["limit"], "params": {"exact": True}}  # the page was not full
     assert search["query"] == {"nearest": [1.0, 1.0]}

@@ -86,20 +86,29 @@ export function getItems({ filter, limit, cursor }, options) {
   return request(`/v1/items?${query}`, options);
 }
 
-// query: {id and number, or picture (a Blob), texts, textWeight, filter, limit, offset}
-export function search({ id, number, picture, texts, textWeight, filter, limit, offset }, options) {
+// query: {references, unwanted, texts, textWeight, filter, limit, offset}
+//   references, unwanted: [{id, number, text}]; the first reference may have a picture (a Blob) instead of an id
+export function search({ references, unwanted, texts, textWeight, filter, limit, offset }, options) {
   const [text, ...refinements] = texts;
-  const body = { filter, limit, offset };
+  const body = { references: references.map(partOf), not: unwanted.map(partOf), filter, limit, offset };
   if (text !== undefined) Object.assign(body, { text, refinements });
   if (textWeight !== null) body.text_weight = textWeight;
+  const picture = references[0]?.picture;
   if (picture) return request("/v1/search", { method: "POST", body: formOf(body, picture), ...options });
-  if (id) body.reference = number ? { id, image_number: number } : { id };
   return request("/v1/search", { ...json(body), ...options });
+}
+
+function partOf({ id, number, text }) {
+  const part = {};
+  if (id !== null) part.id = id;
+  if (number > 0) part.image_number = number;
+  if (text !== "") part.text = text;
+  return part;
 }
 
 function formOf(body, picture) {
   const form = new FormData();
-  form.set("image", picture, "reference");
+  form.set("references[0].image", picture, "reference");
   for (const [name, value] of Object.entries(body)) {
     form.set(name, typeof value === "object" ? JSON.stringify(value) : String(value));
   }

@@ -1,14 +1,13 @@
 // The grid of pictures: cards, skeletons, and the arrow keys.
 import { sized } from "./api.js";
 import { byId, element, onPlainClick } from "./dom.js";
+import { nameOf } from "./items.js";
 
 const SKELETONS = 24;
 // A picture is cropped to its tile if that hides at most this fraction of it; else it is shown whole.
 const MOST_CROPPED = 0.22;
 
 const grid = byId("grid");
-
-export const nameOf = (item) => item.title || `item ${item.id}`;
 
 // The text below a picture: the title, else some attributes, else the id.
 export function captionOf(item) {
@@ -64,7 +63,17 @@ function nextPicture(item, link, image, href) {
   return next;
 }
 
-function card(item, index, { href, pick }) {
+// Adds the item to the query, as it is shown: {label, sign, testid, act(item, number)}.
+function addition(item, link, { label, sign, testid, act }) {
+  const text = element("span", {}, label);
+  const add = element("button", { type: "button", tabIndex: -1, title: label }, `${sign} `, text);
+  add.setAttribute("aria-label", `${label}: ${nameOf(item)}`);
+  add.dataset.testid = testid;
+  add.addEventListener("click", () => act(item, Number(link.dataset.number)));
+  return add;
+}
+
+function card(item, index, { href, pick, additions }) {
   const number = item.image_number ?? 0;
   const image = imageOf(item, index < 8);
   const picture = element("span", { className: "tile" }, image);
@@ -78,10 +87,12 @@ function card(item, index, { href, pick }) {
   link.dataset.number = number;
   link.append(picture, element("span", { className: "caption", "aria-hidden": "true" }, captionOf(item)));
   onPlainClick(link, () => pick(item, Number(link.dataset.number)));
-  return element("li", {}, link, ...(item.images?.length > 1 ? [nextPicture(item, link, image, href)] : []));
+  const added = element("div", { className: "additions" }, ...additions().map((each) => addition(item, link, each)));
+  return element("li", {}, link, added, ...(item.images?.length > 1 ? [nextPicture(item, link, image, href)] : []));
 }
 
-// Shows items, replacing the earlier ones or after them. links: {href(item, number), pick(item, number)}
+// Shows items, replacing the earlier ones or after them.
+// links: {href(item, number), pick(item, number), additions()}, the last a list: see addition
 export function showItems(items, links, after = false) {
   const first = after ? grid.childElementCount : 0;
   const cards = items.map((item, index) => card(item, first + index, links));
@@ -90,7 +101,7 @@ export function showItems(items, links, after = false) {
   grid.classList.remove("loading");
   grid.setAttribute("aria-busy", "false");
   // The grid is one tab stop; the arrow keys move inside it.
-  if (!grid.querySelector("a[tabindex='0']")) grid.querySelector("a")?.setAttribute("tabindex", "0");
+  if (!grid.querySelector("a[tabindex='0']")) openToTab(grid.querySelector("li"));
 }
 
 // Old results stay, dimmed, while new ones load; without old results, placeholders are shown.
@@ -129,7 +140,11 @@ grid.addEventListener("keydown", (event) => {
 });
 
 grid.addEventListener("focusin", (event) => {
-  const link = event.target.closest("a");
-  grid.querySelector("a[tabindex='0']")?.setAttribute("tabindex", "-1");
-  link?.setAttribute("tabindex", "0");
+  openToTab(event.target.closest("li"));
 });
+
+// The tab key reaches one card and its buttons.
+function openToTab(entry) {
+  for (const node of grid.querySelectorAll("[tabindex='0']")) node.tabIndex = -1;
+  for (const node of entry?.querySelectorAll("a, .additions button, .next-picture") ?? []) node.tabIndex = 0;
+}

@@ -5,9 +5,13 @@ import { showAbout } from "./facts.js";
 import { Filters } from "./filters.js";
 import { focusFirst, showLoading } from "./grid.js";
 import { keepPicture, makeSmall, ownPicture, watchPictures } from "./picture.js";
+import { focusFurther, showFurther } from "./references.js";
 import { focusChange, showChips, showField, showReference, showTextWeight, watchTextWeight } from "./query.js";
 import { Results } from "./results.js";
-import { MOST_TEXTS, Store, current, hasReference, isBrowsing, isComposed, start, urlOf, withNumber, withStep, withTextWeight } from "./state.js";
+import {
+  MOST_REFERENCES, MOST_TEXTS, MOST_UNWANTED, Store, current, hasReference, isBrowsing, isComposed, ownTexts, start, urlOf,
+  withChange, withStep, withoutFirst,
+} from "./state.js";
 import { describe, showTrail } from "./trail.js";
 
 const change = byId("change");
@@ -19,7 +23,7 @@ let model = null;
 let filters = null;
 
 const results = new Results({
-  links: { href: (item, number) => urlOf(withStep(store.state, { id: item.id, number })), pick },
+  links: { href: (item, number) => urlOf(withStep(store.state, { id: item.id, number })), pick, additions },
   clearFilters: () => setFilter({}),
 });
 
@@ -33,33 +37,81 @@ function pick(item, number) {
   focusChange();
 }
 
-// The visitor chose this item for a query with a text: training data for the Combiner.
+// What a card offers beside being picked.
+function additions() {
+  const also = { label: "also this", sign: "+", testid: "also-this", act: addReference };
+  const not = { label: "not like this", sign: "−", testid: "not-this", act: (item, number) => addUnwanted(item.id, number, "") };
+  return [...(hasReference(step()) ? [also] : []), ...(isBrowsing(step()) ? [] : [not])];
+}
+
+function addReference(item, number) {
+  const { also } = step();
+  if (also.length + 1 >= MOST_REFERENCES) return toast(`At most ${MOST_REFERENCES} references: remove one first.`);
+  go(withStep(store.state, { ...step(), also: [...also, { id: item.id, number, text: "" }] }));
+  toast("Added as a reference. Say what each one is for.");
+  focusFurther();
+}
+
+function removeFurther(index) {
+  const also = step().also.toSpliced(index, 1);
+  go(withStep(store.state, { ...step(), also, own: also.length > 0 ? step().own : "" }));
+  focusChange();
+}
+
+// index -1 is the first reference.
+function setOwnText(index, text) {
+  const { also } = step();
+  go(withChange(store.state, index < 0 ? { own: text } : { also: also.with(index, { ...also[index], text }) }));
+}
+
+function addUnwanted(id, number, text) {
+  const { not } = step();
+  if (not.length >= MOST_UNWANTED) return toast(`At most ${MOST_UNWANTED} of “not …”: remove one first.`);
+  go(withStep(store.state, { ...step(), not: [...not, { id, number, text }] }));
+  if (id !== null) toast("The results move away from this item.");
+}
+
+function removeUnwanted(index) {
+  go(withStep(store.state, { ...step(), not: step().not.toSpliced(index, 1) }));
+  focusChange();
+}
+
+// The visitor chose this item for one reference with a text: training data for the Combiner.
 function sendChoice(item) {
-  const { id, texts } = step();
-  if (texts.length === 0 || !results.answer) return;
+  const { id, texts, also, not } = step();
+  if (texts.length === 0 || also.length + not.length > 0 || !results.answer) return;
   sendFeedback({ reference: id, texts, chosen: item.id, generation: results.answer.generation });
 }
 
 function submitText() {
   const text = change.value.trim();
   if (!text) return;
-  if (!hasReference(step())) return go(withStep(store.state, { texts: [text] }));
+  const unwanted = /^not\s+(\S.*)$/i.exec(text)?.[1];
+  if (unwanted) return submitUnwanted(unwanted);
+  if (!hasReference(step())) return go(withStep(store.state, { texts: [text], not: step().not }));
   if (step().texts.length >= MOST_TEXTS) return toast(`At most ${MOST_TEXTS} changes: remove one, or pick a result.`);
   go(withStep(store.state, { ...step(), texts: [...step().texts, text] }));
 }
 
+function submitUnwanted(text) {
+  if (isBrowsing(step())) return toast("First say what you are looking for, or pick an item.");
+  addUnwanted(null, 0, text);
+  change.value = hasReference(step()) ? "" : step().texts.join(", ");
+}
+
 function removeChange(index) {
   const texts = step().texts.toSpliced(index, 1);
-  const textWeight = texts.length > 0 ? step().textWeight : null;
+  const textWeight = texts.length + ownTexts(step()).length > 0 ? step().textWeight : null;
   go(withStep(store.state, { ...step(), texts, textWeight }));
   focusChange();
 }
 
 function removeReference() {
-  const texts = step().texts;
+  const { texts, also, not } = step();
   const joined = texts.join(", ");
-  if (texts.length === 0) go({ ...store.state, at: -1 });
-  else go(withStep(store.state, { texts: [joined.length <= change.maxLength ? joined : texts.at(-1)] }));
+  if (also.length > 0) go(withStep(store.state, withoutFirst(step())));
+  else if (texts.length === 0) go({ ...store.state, at: -1 });
+  else go(withStep(store.state, { texts: [joined.length <= change.maxLength ? joined : texts.at(-1)], not }));
   focusChange();
 }
 
@@ -98,8 +150,10 @@ async function copy(text) {
 
 function heading() {
   if (isBrowsing(step())) return "Catalog";
-  return step().texts.length > 0 ? `“${describe(step())}”` : "Similar items";
+  return isComposed(step()) || !hasReference(step()) ? `“${describe(step())}”` : sentence(describe(step()));
 }
+
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 function show() {
   const { state } = store;
@@ -109,8 +163,9 @@ function show() {
   byId("undo").disabled = !store.canUndo;
   byId("search").textContent = isComposed(step()) ? "Refine" : "Search";
   showTrail(state, go);
-  showReference(step(), (number) => go(withNumber(store.state, number)));
-  showChips(step(), removeChange);
+  showReference(step(), (number) => go(withChange(store.state, { number })));
+  showFurther(step(), { setText: setOwnText, remove: removeFurther });
+  showChips(step(), removeChange, removeUnwanted);
   showField(step());
   showTextWeight(step(), model);
   filters?.sync();
@@ -147,7 +202,7 @@ onPlainClick(byId("home"), () => go(start()));
 // Not a plain anchor, because the URL fragment holds the state.
 onPlainClick(byId("skip"), () => byId("results").focus());
 watchPictures(takePicture);
-watchTextWeight((textWeight) => isComposed(step()) && go(withTextWeight(store.state, textWeight)));
+watchTextWeight((textWeight) => isComposed(step()) && go(withChange(store.state, { textWeight })));
 
 window.addEventListener("keydown", (event) => {
   const typing = isTextField(event.target);

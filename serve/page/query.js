@@ -1,17 +1,12 @@
 // The query: the reference picture, the changes as chips, the text field and the text weight.
 import { byId, element } from "./dom.js";
-import { getItem, sized, thumbnail } from "./api.js";
-import { nameOf } from "./grid.js";
+import { sized, thumbnail } from "./api.js";
+import { fetchOnce, known, nameOf } from "./items.js";
 import { ownPicture } from "./picture.js";
+import { unwantedChips } from "./references.js";
 import { hasReference, isComposed } from "./state.js";
 
 const SETTLE_MS = 250;
-const known = new Map();
-
-// Items that the grid has shown are not fetched again.
-export function remember(items) {
-  for (const item of items) known.set(item.id, item);
-}
 
 const change = byId("change");
 
@@ -57,18 +52,16 @@ function setTitle(title) {
   byId("reference-image").alt = title;
 }
 
-// After a link was opened. The search itself reports a missing item.
 async function fetchTitle(step, choose) {
   const { id } = step;
-  const item = await getItem(id).catch(() => null);
-  if (!item) return;
-  remember([item]);
-  if (byId("reference").dataset.id !== id) return;
+  const item = await fetchOnce(id);
+  if (!item || byId("reference").dataset.id !== id) return;
   setTitle(nameOf(item));
   showPictures(step, choose);
 }
 
-export function showChips(step, remove) {
+// remove(index) removes a change, removeUnwanted(index) something that is not wanted.
+export function showChips(step, remove, removeUnwanted) {
   const texts = hasReference(step) ? step.texts : [];
   byId("chips").replaceChildren(
     ...texts.map((text, index) => {
@@ -78,6 +71,7 @@ export function showChips(step, remove) {
       chip.dataset.testid = "chip";
       return chip;
     }),
+    ...unwantedChips(step, removeUnwanted),
   );
 }
 
@@ -88,8 +82,10 @@ export function showField(step) {
   const withReference = hasReference(step);
   const label = !withReference
     ? "Describe what you are looking for"
+    : step.also.length > 0
+      ? "What should be different from all of them?"
     : step.texts.length > 0
-      ? "Add another change"
+      ? "Add another change, or “not …”"
       : "What should be different?";
   change.placeholder = withReference && step.texts.length === 0 ? `${label} “the same in red, …”` : label;
   change.setAttribute("aria-label", label);

@@ -4,8 +4,9 @@ import { getItems, search } from "./api.js";
 import { showItems, showLoading } from "./grid.js";
 import { showFacts } from "./facts.js";
 import { ownPicture } from "./picture.js";
-import { remember, showUsedTextWeight } from "./query.js";
-import { current, isBrowsing, isComposed } from "./state.js";
+import { remember } from "./items.js";
+import { showUsedTextWeight } from "./query.js";
+import { current, hasReference, isBrowsing, isComposed } from "./state.js";
 
 const PAGE = 36;
 const MOST_OFFSET = 10_000;
@@ -23,10 +24,17 @@ async function fetchPage(state, from, options) {
     return { items: page.items, next: page.cursor, total: page.total, answer: null };
   }
   const offset = from ?? 0;
-  const query = { id: step.id, number: step.number, texts: step.texts, textWeight: textWeightOf(step), filter: state.filter, limit: PAGE, offset };
-  const answer = await search({ ...query, picture: ownPicture(step.picture)?.blob }, options);
+  const { texts, filter } = { ...step, ...state };
+  const query = { references: referencesOf(step), unwanted: step.not, texts, textWeight: textWeightOf(step), filter };
+  const answer = await search({ ...query, limit: PAGE, offset }, options);
   const next = answer.hits.length === PAGE && offset + PAGE <= MOST_OFFSET ? offset + PAGE : null;
   return { items: answer.hits, next, total: null, answer };
+}
+
+function referencesOf(step) {
+  if (!hasReference(step)) return [];
+  const first = { id: step.id, number: step.number, picture: ownPicture(step.picture)?.blob, text: step.own };
+  return [first, ...step.also];
 }
 
 // An edited link may have a text weight without a reference or a text, which the service refuses.

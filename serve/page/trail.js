@@ -2,21 +2,35 @@
 import { byId, element, onPlainClick } from "./dom.js";
 import { thumbnail } from "./api.js";
 import { ownPicture } from "./picture.js";
-import { hasReference, urlOf } from "./state.js";
+import { hasReference, ownTexts, urlOf } from "./state.js";
 
 // Visible pixels of the next step, which show that the strip can be scrolled.
 const NEXT_PEEKS = 32;
 
-export function describe(step) {
-  if (step.texts.length > 0) return step.texts.join(", ");
-  return step.picture === null ? "similar items" : "similar to your picture";
+function partsOf(step) {
+  const wanted = [ownTexts(step).join(" + "), ...step.texts].filter((text) => text !== "");
+  const unwanted = step.not.map(({ id, text }) => (id === null ? `not ${text}` : "not like this"));
+  if (wanted.length > 0) return [...wanted, ...unwanted];
+  const start = step.picture !== null ? "similar to your picture" : step.also.length > 0 ? "similar to all" : "similar items";
+  return [start, ...unwanted];
+}
+
+export const describe = (step) => partsOf(step).join(", ");
+
+// Where references or unwanted things are added, the name is what the step before did not have.
+function shortName(step, before) {
+  if (step.also.length + step.not.length === 0) return describe(step);
+  const earlier = before ? partsOf(before) : [];
+  return partsOf(step).findLast((part) => !earlier.includes(part)) ?? partsOf(step).at(-1);
 }
 
 function thumbnailOf(step) {
   const source = step.picture === null ? thumbnail(step.id, 96, step.number) : ownPicture(step.picture)?.url;
   if (!source) return element("span", { className: "step-none" }, "?");
-  return element("img", { src: source, alt: "", width: 36, height: 36 });
+  return small(source);
 }
+
+const small = (source) => element("img", { src: source, alt: "", width: 36, height: 36 });
 
 function entry(state, at, go) {
   const step = state.steps[at];
@@ -25,8 +39,8 @@ function entry(state, at, go) {
   link.dataset.testid = "step";
   link.title = describe(step);
   if (at === state.at) link.setAttribute("aria-current", "step");
-  if (hasReference(step)) link.append(thumbnailOf(step));
-  link.append(element("span", { className: "step-text" }, describe(step)));
+  if (hasReference(step)) link.append(thumbnailOf(step), ...step.also.map(({ id, number }) => small(thumbnail(id, 96, number))));
+  link.append(element("span", { className: "step-text" }, shortName(step, state.steps[at - 1])));
   onPlainClick(link, () => go(target));
   return element("li", { className: at > state.at ? "later" : "" }, link);
 }

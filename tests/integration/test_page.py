@@ -102,6 +102,100 @@ def test_a_link_opens_the_same_search(page: Page, service: Running) -> None:
     second.close()
 
 
+def test_references_and_what_is_not_wanted(page: Page, service: Running) -> None:
+    page.goto(service.address)
+    expect(page.get_by_test_id("item").first).to_be_visible()
+    expect(page.get_by_test_id("also-this")).to_have_count(0)  # there is no query yet
+    first = ids(page)[0]
+    page.get_by_test_id("item").first.click()
+    expect(page.get_by_test_id("also-this").first).to_be_attached()
+    alone = ids(page)
+
+    # With the keyboard: from the field to the first card, then to its buttons.
+    page.get_by_test_id("change").press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Tab")
+    expect(page.get_by_test_id("also-this").nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("also")).to_have_attribute("data-id", alone[1])
+    expect(page.get_by_test_id("also-text")).to_be_focused()
+    page.keyboard.type("the color of this")
+    page.keyboard.press("Enter")
+    page.get_by_test_id("own-text").fill("everything but the color")
+    page.get_by_test_id("own-text").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("“everything but the color + the color of this”")
+    both = ids(page)
+    assert {first, alone[1]}.isdisjoint(both)
+    body = {
+        "references": [
+            {"id": first, "text": "everything but the color"},
+            {"id": alone[1], "text": "the color of this"},
+        ],
+        "limit": 36,
+    }
+    assert both == [hit["id"] for hit in service.search(body).json()["hits"]]
+
+    page.get_by_test_id("item").nth(2).hover()
+    page.get_by_test_id("not-this").nth(2).click()
+    expect(page.get_by_test_id("unwanted")).to_have_count(1)
+    page.get_by_test_id("change").fill("not a circle")
+    page.get_by_test_id("change").press("Enter")
+    expect(page.get_by_test_id("unwanted").last).to_contain_text("not a circle")
+    expect(page.get_by_test_id("change")).to_have_value("")
+    away = ids(page)
+    not_wanted = {"not": [{"id": both[2]}, {"text": "a circle"}]}
+    assert away == [hit["id"] for hit in service.search({**body, **not_wanted}).json()["hits"]]
+    assert both[2] not in away
+    shot(page, "references")
+
+
+def test_a_link_has_references_and_what_is_not_wanted(page: Page) -> None:
+    shown, address = ids(page), page.url
+    page.goto("about:blank")
+    page.goto(address)
+    expect(page.get_by_test_id("also-text")).to_have_value("the color of this")
+    expect(page.get_by_test_id("own-text")).to_have_value("everything but the color")
+    expect(page.get_by_test_id("unwanted")).to_have_count(2)
+    assert ids(page) == shown
+
+
+def test_references_and_unwanted_things_are_removed_and_undone(page: Page) -> None:
+    shown = ids(page)
+    further = page.get_by_test_id("also").get_attribute("data-id")
+    page.get_by_role("button", name="Remove: not like a circle").click()
+    expect(page.get_by_test_id("unwanted")).to_have_count(1)
+    page.get_by_role("button", name="Remove the reference picture").click()  # the next one takes its place
+    expect(page.get_by_test_id("also")).to_have_count(0)
+    expect(page.get_by_test_id("reference")).to_have_attribute("data-id", further or "")
+    expect(page.get_by_test_id("own-text")).to_be_hidden()
+    for _ in range(2):
+        page.get_by_test_id("undo").click()
+    expect(page.get_by_test_id("unwanted")).to_have_count(2)
+    expect(page.get_by_test_id("also-text")).to_have_value("the color of this")
+    assert ids(page) == shown
+    page.get_by_test_id("also-remove").click()
+    expect(page.get_by_test_id("also")).to_have_count(0)
+    page.get_by_test_id("undo").click()
+    expect(page.get_by_test_id("also")).to_have_count(1)
+
+
+def test_a_text_that_is_not_like_something(page: Page, service: Running) -> None:
+    page.goto(f"{service.address}/#")
+    page.get_by_test_id("change").fill("not a circle")
+    page.get_by_test_id("change").press("Enter")
+    expect(page.get_by_role("status").last).to_contain_text("First say what you are looking for")
+    page.get_by_test_id("change").fill("a red square")
+    page.get_by_test_id("change").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("“a red square”")
+    expect(page.get_by_test_id("also-this")).to_have_count(0)  # there is no reference
+    page.get_by_test_id("change").fill("not a circle")
+    page.get_by_test_id("change").press("Enter")
+    expect(page.get_by_test_id("unwanted")).to_contain_text("not a circle")
+    expect(page.get_by_test_id("change")).to_have_value("a red square")
+    body = {"text": "a red square", "not": [{"text": "a circle"}], "limit": 36}
+    assert ids(page) == [hit["id"] for hit in service.search(body).json()["hits"]]
+
+
 def test_an_own_picture(page: Page, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -113,6 +207,13 @@ def test_an_own_picture(page: Page, tmp_path: Path) -> None:
     page.get_by_test_id("search").click()
     expect(page.get_by_test_id("text-weight-used")).to_contain_text("text weight 0.")
     shot(page, "own-picture")
+    page.get_by_test_id("item").nth(1).hover()
+    page.get_by_test_id("also-this").nth(1).click()
+    expect(page.get_by_test_id("also")).to_have_count(1)
+    page.get_by_test_id("also-text").fill("the border of this")
+    page.get_by_test_id("also-text").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("“the border of this, a circle”")
+    assert len(ids(page)) >= 30
 
 
 def test_phone_and_dark(page: Page) -> None:

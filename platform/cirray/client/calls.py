@@ -12,7 +12,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from cirray.client import schemas
-from cirray.client.errors import ServiceError
+from cirray.client.errors import ServiceError, field_name
 from cirray.client.pictures import Picture, picture_file
 from cirray.data.filters import Filter
 
@@ -33,6 +33,25 @@ class NewItem:
     picture: Picture
     title: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One of several references of a search: an item's id or a picture, with a text and a weight of its own.
+
+    Attributes:
+        id: id of an item, or
+        picture: a path, the bytes of a file, or a PIL image.
+        text: the relative caption of this reference.
+        weight: weight among the references; only ratios matter.
+        image_number: which picture of the item; 0 is the main one.
+    """
+
+    id: str | None = None
+    picture: Picture | None = None
+    text: str | None = None
+    weight: float = 1.0
+    image_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +77,45 @@ class Call(Generic[T]):
 
 
 def search(
-    reference: str | None, picture: Picture | None, image_number: int = 0, **fields: Any
+    reference: str | None,
+    picture: Picture | None,
+    image_number: int = 0,
+    references: Sequence[Reference] = (),
+    unwanted: Sequence[schemas.Unwanted] = (),
+    **fields: Any,
 ) -> Call[schemas.SearchAnswer]:
-    """Searches with an item's id, a picture, a text, or a combination.
+    """Searches with an item's id, a picture, several references, a text, or a combination.
 
     Args:
         reference: id of an item.
         picture: a picture of the caller's.
         image_number: which picture of the item; 0 is the main one.
-        fields: those of `schemas.SearchFields`.
+        references: several references, instead of these three.
+        unwanted: what the search should move away from.
+        fields: the others of `schemas.SearchFields`.
     """
     name, content = (None, None) if picture is None else picture_file(picture)
     if reference is not None or content is not None:
         fields["reference"] = {"id": reference, "image": content, "image_number": image_number}
+    fields |= {"references": [_reference(each) for each in references], "not": list(unwanted)}
     request = _validated(schemas.SearchRequest, **fields)
     read = _reads(schemas.SearchAnswer)
     if content is None:
         return Call("POST", _SEARCH, read, {"json": _json(request)})
     form = {key: value if key == "text" else json.dumps(value) for key, value in _json(request, "reference").items()}
     return Call("POST", _SEARCH, read, {"data": form, "files": {"image": (name, content)}})
+
+
+def _reference(reference: Reference) -> dict[str, Any]:
+    """Returns a reference as the values of `schemas.WeightedReference`."""
+    image = None if reference.picture is None else picture_file(reference.picture)[1]
+    return {
+        "id": reference.id,
+        "image": image,
+        "image_number": reference.image_number,
+        "text": reference.text,
+        "weight": reference.weight,
+    }
 
 
 def browse(filter: Mapping[str, Any] | None, limit: int, cursor: str | None = None) -> Call[schemas.ItemPage]:
@@ -180,7 +219,7 @@ def _validated(model: type[M], **values: Any) -> M:
 
 
 def _details(error: ValidationError) -> str:
-    parts = [(".".join(map(str, part["loc"])), part["msg"].removeprefix("Value error, ")) for part in error.errors()]
+    parts = [(field_name(part["loc"]), part["msg"].removeprefix("Value error, ")) for part in error.errors()]
     return "; ".join(f"{where}: {what}" if where else what for where, what in parts)
 
 

@@ -3,6 +3,8 @@
 with Client("http://localhost:8000") as client:
     answer = client.search("dress-17", text="in red and with longer sleeves")
     answer = client.search(picture="photo.jpg", text="in red", filter={"price": {"lt": 50}})
+    both = [Reference("dress-17", text="all of this but the color"), Reference("shirt-3", text="the color of this")]
+    answer = client.search(references=both, unwanted=[Unwanted(text="stripes")])
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import httpx
 from tenacity import AsyncRetrying, Retrying
 
 from cirray.client import calls, schemas
-from cirray.client.calls import Call, NewItem
+from cirray.client.calls import Call, NewItem, Reference
 from cirray.client.pictures import Picture
 from cirray.client.transport import connection_errors, http_settings, read_answer, retry_policy
 
@@ -49,9 +51,11 @@ class Client:
         *,
         image_number: int = 0,
         picture: Picture | None = None,
+        references: Sequence[Reference] = (),
         text: str | None = None,
         refinements: Sequence[str] = (),
         text_weight: float | None = None,
+        unwanted: Sequence[schemas.Unwanted] = (),
         filter: Mapping[str, Any] | None = None,
         limit: int = 20,
         offset: int = 0,
@@ -59,13 +63,16 @@ class Client:
     ) -> schemas.SearchAnswer:
         """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`.
 
-        `image_number` chooses a picture of the reference item; 0 is the main one.
+        `image_number` chooses a picture of the reference item; 0 is the main one. Give several `references` instead of
+        one reference to combine them. The search moves away from what is `unwanted`.
         """
         return self._send(
             calls.search(
                 reference,
                 picture,
                 image_number,
+                references,
+                unwanted,
                 text=text,
                 refinements=refinements,
                 text_weight=text_weight,
@@ -152,9 +159,11 @@ class AsyncClient:
         *,
         image_number: int = 0,
         picture: Picture | None = None,
+        references: Sequence[Reference] = (),
         text: str | None = None,
         refinements: Sequence[str] = (),
         text_weight: float | None = None,
+        unwanted: Sequence[schemas.Unwanted] = (),
         filter: Mapping[str, Any] | None = None,
         limit: int = 20,
         offset: int = 0,
@@ -162,13 +171,16 @@ class AsyncClient:
     ) -> schemas.SearchAnswer:
         """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`.
 
-        `image_number` chooses a picture of the reference item; 0 is the main one.
+        `image_number` chooses a picture of the reference item; 0 is the main one. Give several `references` instead of
+        one reference to combine them. The search moves away from what is `unwanted`.
         """
         return await self._send(
             calls.search(
                 reference,
                 picture,
                 image_number,
+                references,
+                unwanted,
                 text=text,
                 refinements=refinements,
                 text_weight=text_weight,

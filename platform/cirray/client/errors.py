@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cirray.client import schemas
 from cirray.errors import CirrayError
+
+
+def field_name(location: Iterable[int | str]) -> str:
+    """Returns the name of a field of a request, such as "references[1].id", from pydantic's location of an error."""
+    name = ""
+    for part in location:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    return name
 
 
 class ServiceError(CirrayError):

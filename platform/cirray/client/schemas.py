@@ -27,6 +27,8 @@ from cirray.data.filters import ATTRIBUTE, Filter, Integer, Real, Text
 MAX_LIMIT = 200
 MAX_OFFSET = 10_000
 MAX_REFINEMENTS = 8
+MAX_REFERENCES = 4
+MAX_UNWANTED = 4
 MAX_BATCH = 64
 MAX_ATTRIBUTES = 64
 # Above the largest upload that the configuration allows (100 MB); the limit of a service is usually lower.
@@ -59,6 +61,7 @@ PictureFile = Annotated[
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 4 * MAX_PICTURE_BYTES // 3}),
 ]
 ImageNumber = Annotated[int, Field(ge=0, le=10_000)]
+ReferenceWeight = Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)]
 TextWeight = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Value = bool | Integer | Real | Text | Annotated[list[Text], Field(max_length=64)]
 Attributes = Annotated[
@@ -69,7 +72,7 @@ Attributes = Annotated[
 class Request(BaseModel):
     """Base of all requests. Unknown fields are errors, so that a misspelt field is not ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
 
 class Answer(BaseModel):
@@ -94,10 +97,35 @@ class Reference(Request):
         return self
 
 
+class WeightedReference(Reference):
+    """One of several references."""
+
+    text: Sentence | None = Field(None, description="the relative caption of this reference; shared texts follow it")
+    weight: ReferenceWeight = Field(1.0, description="weight among the references; only ratios matter")
+
+
+class Unwanted(Request):
+    """What a search should not find: an item of the catalog, or something that a text names."""
+
+    id: ItemId | None = Field(None, description="id of a catalog item; its product is left out of the hits")
+    image_number: ImageNumber = Field(0, description="which picture of the item; 0 is the main one")
+    text: Sentence | None = Field(None, description='names it, such as "stripes", without a "not"')
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Unwanted:
+        if (self.id is None) == (self.text is None):
+            raise ValueError("give either id or text")
+        if self.image_number and self.id is None:
+            raise ValueError("image_number belongs to an id: leave it out")
+        return self
+
+
 class SearchFields(Request):
     """All of a search except its reference image."""
 
-    text: Sentence | None = Field(None, description="the relative caption: what should be different")
+    text: Sentence | None = Field(
+        None, description="the relative caption: what should be different; shared by all references"
+    )
     refinements: list[Sentence] = Field(
         default_factory=list,
         max_length=MAX_REFINEMENTS,
@@ -108,10 +136,13 @@ class SearchFields(Request):
         validation_alias=AliasChoices("text_weight", "weight"),
         description="weight of the text against the reference, 0 to 1; replaces the weight that the model chooses",
     )
+    unwanted: list[Unwanted] = Field(
+        default_factory=list, alias="not", max_length=MAX_UNWANTED, description="what the search should move away from"
+    )
     filter: Filter = Field(default_factory=Filter, description="attribute -> value, [values], {gte, lt, ...}, {not}")
     limit: int = Field(20, ge=1, le=MAX_LIMIT)
     offset: int = Field(0, ge=0, le=MAX_OFFSET)
-    include_reference: bool = Field(False, description="whether the reference's product may be among the hits")
+    include_reference: bool = Field(False, description="whether the references' products may be among the hits")
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -120,19 +151,46 @@ class SearchFields(Request):
 
 
 class SearchRequest(SearchFields):
-    """A query. Reference and text: composed retrieval. Reference alone: similar items. Text alone: text search."""
+    """A query. Reference and text: composed retrieval. Reference alone: similar items. Text alone: text search.
+
+    Give one `reference`, or several `references`: then each may have a text and a weight of its own.
+    """
 
     reference: Reference | None = Field(None, description="the reference image")
+    references: list[WeightedReference] = Field(
+        default_factory=list, max_length=MAX_REFERENCES, description="several reference images, instead of reference"
+    )
 
     @model_validator(mode="after")
     def _has_a_query(self) -> SearchRequest:
-        if self.reference is None and self.text is None:
+        if self.reference is not None and self.references:
+            raise ValueError("give either reference or references, not both")
+        if not self.all_references and self.text is None:
             raise ValueError("give a reference, a text, or both")
         if self.refinements and self.text is None:
             raise ValueError("refinements follow a text: give the first change as text")
-        if self.text_weight is not None and (self.reference is None or self.text is None):
+        if self.text_weight is not None and not (self.all_references and self.has_text):
             raise ValueError("text_weight balances a reference and a text: give both, or leave it out")
         return self
+
+    @property
+    def all_references(self) -> dict[str, WeightedReference]:
+        """The references, by the name of their field."""
+        if self.reference is not None:
+            one = self.reference
+            return {"reference": WeightedReference(id=one.id, image_number=one.image_number, image=one.image)}
+        return {f"references[{number}]": reference for number, reference in enumerate(self.references)}
+
+    @property
+    def has_text(self) -> bool:
+        """Whether any reference has a text, of its own or shared."""
+        return self.text is not None or any(reference.text is not None for reference in self.references)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The ids of items whose products are left out of the hits."""
+        references = () if self.include_reference else self.all_references.values()
+        return tuple(entry.id for entry in (*references, *self.unwanted) if entry.id is not None)
 
 
 class ItemAnswer(Answer):
@@ -157,7 +215,7 @@ class Timings(Answer):
     """Duration of each part of a search in milliseconds."""
 
     read: float = Field(description="reads the request and decodes its picture")
-    reference: float = Field(description="fetches the stored feature of the reference item")
+    reference: float = Field(description="fetches the stored features of the items in the request")
     encode: float = Field(description="runs towers and combining function, including transport and batching")
     search: float = Field(description="searches the index")
     total: float
@@ -169,7 +227,7 @@ class SearchAnswer(Answer):
     hits: list[HitAnswer]
     text_weight: float | None = Field(
         description="weight of the text in the query feature (the paper's lambda), chosen by the model or set by "
-        "the request; null if the model has none, and for a query of one part"
+        "the request; null if the model has none, for a query of one part, and for several references"
     )
     kind: Literal["composed", "similar", "text"]
     generation: str

@@ -72,7 +72,7 @@ class Reader(Protocol):
         limit: int,
         offset: int = 0,
         filter: Filter | None = None,
-        without: str | None = None,
+        without: Sequence[str] = (),
     ) -> list[list[Hit]]:
         """Returns the hits of each query feature [N, d] with the highest cosine similarity, best first.
 
@@ -84,7 +84,7 @@ class Reader(Protocol):
             limit: hits per query.
             offset: number of best hits to skip.
             filter: only items that match.
-            without: id of an item whose product is left out, such as the reference image.
+            without: ids of items whose products are left out, such as the reference image.
 
         Raises:
             SearchIndexError: the features are of another width, zero or not finite.

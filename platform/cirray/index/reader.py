@@ -52,11 +52,11 @@ class BaseReader(ABC):
         limit: int,
         offset: int = 0,
         filter: Filter | None = None,
-        without: str | None = None,
+        without: Sequence[str] = (),
     ) -> list[list[Hit]]:
         """See `Reader`."""
         rows = query_rows(vectors, self.generation.dim)
-        wanted = translate(filter, self._classes, without, self._product(without))
+        wanted = translate(filter, self._classes, without, self._products(without))
 
         def nearest(some: np.ndarray, size: int, exact: bool) -> list[list[Candidate]]:
             results = self._nearest(some, size, wanted, exact)
@@ -69,12 +69,11 @@ class BaseReader(ABC):
             for page in pages
         ]
 
-    def _product(self, identifier: str | None) -> str | None:
-        """Returns the product of an item, None if there is none or if no item shares its product."""
-        if identifier is None or not self.generation.grouped:
-            return None
-        found = self.items([identifier])
-        return found[identifier].product if found else None
+    def _products(self, ids: Sequence[str]) -> list[str]:
+        """Returns the products of the items that exist among `ids`; none if no items share a product."""
+        if not ids or not self.generation.grouped:
+            return []
+        return list(dict.fromkeys(item.product for item in self.items(ids).values()))
 
     def _payloads(self, points: Set[str]) -> dict[str, Any]:
         """Returns the payloads of the points that exist, by point id."""

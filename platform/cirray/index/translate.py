@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,8 @@ class FilterClasses:
 def translate(
     filter: Filter | None,
     classes: FilterClasses,
-    without: str | None = None,
-    product: str | None = None,
+    without: Sequence[str] = (),
+    products: Sequence[str] = (),
     only_main: bool = False,
 ) -> Any:
     """Returns Qdrant's filter for `filter`; None if there is no condition.
@@ -33,17 +34,17 @@ def translate(
     Args:
         filter: conditions on attributes.
         classes: the filter classes of this Qdrant library.
-        without: id of an item that is excluded.
-        product: id of a product that is excluded.
+        without: ids of items that are excluded.
+        products: ids of products that are excluded.
         only_main: whether to exclude all pictures but the main one of each item.
     """
     must: list[Any] = []
     must_not: list[Any] = []
-    left_out = [point_id(identifier) for identifier in (without, product) if identifier is not None]
+    left_out = [point_id(identifier) for identifier in (*without, *products)]
     if left_out:
         must_not.append(classes.has_id(left_out))
-    if product is not None:
-        must_not.append(classes.field(key=PRODUCT, match=classes.any_of([product])))
+    if products:
+        must_not.append(classes.field(key=PRODUCT, match=classes.any_of(list(products))))
     if only_main:
         must_not.append(classes.field(key=NUMBER, range=classes.range(gte=1)))
     for name, condition in (filter.root if filter else {}).items():

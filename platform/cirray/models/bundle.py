@@ -28,6 +28,7 @@ from cirray.models.bundle_manifest import (
 )
 from cirray.models.clip import Encoder, load_encoder, save_encoder
 from cirray.models.combining import CombiningFunction, build_combining
+from cirray.models.composition import NEUTRAL_TEXT, text_directions
 from cirray.models.encoder_manifest import DEFINITION, read_manifest
 from cirray.models.pretrained_text import changed_text_tensors, with_text_tower
 from cirray.storage.files import read_json, replacing, write_json
@@ -89,6 +90,11 @@ class Model:
         return self._encode_text(self.pretrained, texts, normalize)
 
     @torch.inference_mode()
+    def encode_unwanted(self, texts: str | Sequence[str]) -> Tensor:
+        """Encodes texts that name what a query should not find to unit directions [N, d], for `compose_references`."""
+        return text_directions(self.encode_text(texts), self.encode_text(NEUTRAL_TEXT)[0])
+
+    @torch.inference_mode()
     def encode_caption(self, captions: str | Sequence[str], normalize: bool = True) -> Tensor:
         """Encodes relative captions to text features [N, d], unit length if `normalize`.
 
@@ -100,7 +106,8 @@ class Model:
     def encode_query(self, image: Picture | Sequence[Picture] | Tensor, text: str | Sequence[str]) -> Tensor:
         """Encodes reference images and relative captions to unit query features [N, d].
 
-        The captions are encoded with the text tower after stage 1.
+        The captions are encoded with the text tower after stage 1. `compose_references` joins the queries of several
+        references to one.
 
         Args:
             image: N reference images, or their raw features [N, d] or [d] from `encode_image(..., normalize=False)`.

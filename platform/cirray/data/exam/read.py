@@ -6,6 +6,8 @@
                                         "asked": {attribute: value}, "kept": [attribute]}
     root/exam.two_references.jsonl     the same with "references": [id, id], one caption for each, and "single": the
                                        query of one reference that has the same answers
+    root/exam.negatives.jsonl          {"query", "reference", "captions", "not": {"text"} or {"id"},
+                                        "unwanted": {attribute: value}, ...} and the other keys of triplets.val.jsonl
     root/exam.rounds.jsonl             {"query", "start": id, "target": id, "positives": [id],
                                         "say": {attribute: caption}}
 
@@ -18,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cirray.data.exam.records import Exam, Goal, Query, Value
+from cirray.data.exam.records import Exam, Goal, Negative, Query, Value
 from cirray.data.parsing import Record, Source, problem_report
 from cirray.errors import DataError
 from cirray.storage.location import Location
@@ -27,6 +29,7 @@ MANIFEST = "manifest.json"
 CATALOG = "catalog.jsonl"
 QUERIES = "triplets.val.jsonl"
 TWO_REFERENCES = "exam.two_references.jsonl"
+NEGATIVES = "exam.negatives.jsonl"
 ROUNDS = "exam.rounds.jsonl"
 
 
@@ -45,12 +48,9 @@ class _Reader:
 
     def queries(self) -> Iterator[Query]:
         for record in self.source.lines(self.source.root / QUERIES):
-            reference = record.known_id("reference", self.items, CATALOG, integers=True)
-            captions = record.texts("captions")
-            if reference is not None and captions is not None:
-                if len(captions) != 1:
-                    record.note(f"a query of an exam has one caption, not {len(captions)}: write a line per wording")
-                yield self._query(record, (reference,), captions)
+            query = self._one_reference(record)
+            if query is not None:
+                yield query
 
     def two_references(self) -> Iterator[Query]:
         for record in self.source.lines(self.source.root / TWO_REFERENCES):
@@ -60,6 +60,19 @@ class _Reader:
             if references and captions:
                 yield self._query(record, references, captions)
 
+    def negatives(self) -> Iterator[Negative]:
+        for record in self.source.lines(self.source.root / NEGATIVES):
+            query, wanted_not, unwanted = self._one_reference(record), record.record("not"), record.record("unwanted")
+            if query is None or wanted_not is None or unwanted is None:
+                continue
+            if wanted_not.has("text") == wanted_not.has("id"):
+                wanted_not.note("not: give either a text or an id")
+            elif wanted_not.has("text"):
+                yield Negative(query, wanted_not.text("text") or "", "", dict(unwanted.items()))
+            else:
+                shown = wanted_not.known_id("id", self.items, CATALOG, integers=True)
+                yield Negative(query, "", shown or "", dict(unwanted.items()))
+
     def goals(self) -> Iterator[Goal]:
         for record in self.source.lines(self.source.root / ROUNDS):
             name, say = record.text("query"), record.record("say")
@@ -67,6 +80,15 @@ class _Reader:
             if name is not None and say is not None and start is not None and target is not None:
                 captions = {key: say.text(key) or "" for key, _ in say.items()}
                 yield Goal(name, start, self._ids(record, "positives"), captions, self.items[target])
+
+    def _one_reference(self, record: Record) -> Query | None:
+        reference = record.known_id("reference", self.items, CATALOG, integers=True)
+        captions = record.texts("captions")
+        if reference is None or captions is None:
+            return None
+        if len(captions) != 1:
+            record.note(f"a query of an exam has one caption, not {len(captions)}: write a line per wording")
+        return self._query(record, (reference,), captions)
 
     def _query(self, record: Record, references: tuple[str, ...], captions: tuple[str, ...]) -> Query:
         asked = record.record("asked")
@@ -119,7 +141,14 @@ def read_exam(root: Path | str) -> Exam:
         )
     reader = _Reader(source, tuple(str(name) for name in attributes))
     reader.catalog()
-    exam = Exam(manifest, reader.items, tuple(reader.queries()), tuple(reader.two_references()), tuple(reader.goals()))
+    exam = Exam(
+        manifest,
+        reader.items,
+        queries=tuple(reader.queries()),
+        two_references=tuple(reader.two_references()),
+        goals=tuple(reader.goals()),
+        negatives=tuple(reader.negatives()),
+    )
     problems = [*source.fatal, *source.problems]
     if problems:
         raise DataError(problem_report(str(root), problems, "draw the exam again with jobs/exam.py"))

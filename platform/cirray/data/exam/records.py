@@ -22,7 +22,8 @@ class Query:
         asked: attribute -> the value that an answer should have.
         kept: attribute -> the value of the (first) reference that an answer should have.
         aspects: labels of this wording, such as its style.
-        single: for two references, the name of the query of one reference that has the same answers; otherwise "".
+        single: for two references, the name of the query of one reference that has the same answers; for a negative
+            query, the name of the query without what is not wanted; otherwise "".
     """
 
     name: str
@@ -34,6 +35,23 @@ class Query:
     kept: Mapping[str, Value]
     aspects: tuple[str, ...] = ()
     single: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """A query of one reference with something that an answer should not have.
+
+    Attributes:
+        query: the query; its answers are right only without the unwanted value.
+        text: names what is not wanted, or
+        id: id of an item that shows it; the other one is "".
+        unwanted: attribute -> the value that an answer should not have.
+    """
+
+    query: Query
+    text: str
+    id: str
+    unwanted: Mapping[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,7 @@ class Exam:
         queries: queries of one reference.
         two_references: queries of two references.
         goals: goals of several rounds.
+        negatives: queries with something that is not wanted.
     """
 
     manifest: Mapping[str, Any]
@@ -72,3 +91,4 @@ class Exam:
     queries: tuple[Query, ...]
     two_references: tuple[Query, ...]
     goals: tuple[Goal, ...]
+    negatives: tuple[Negative, ...] = ()

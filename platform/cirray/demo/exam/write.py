@@ -1,4 +1,4 @@
-"""Writes the exam: pictures, catalog, queries of one and of two references, and starts and targets of rounds."""
+"""Writes the exam: pictures, catalog, queries of one and of two references, negative queries, and goals of rounds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cirray.demo.attributes import ATTRIBUTES, CATEGORIES, Garment
 from cirray.demo.catalog import VERSION as CATALOG_VERSION
 from cirray.demo.exam.changes import Change, draw_changes, needed
 from cirray.demo.exam.gallery import Gallery, complete, read_items
+from cirray.demo.exam.negatives import negatives
 from cirray.demo.exam.queries import queries, rounds, two_references
 from cirray.demo.folder import read_manifest, write_folder
 from cirray.demo.phrases import title
@@ -22,7 +23,7 @@ from cirray.errors import DataError
 
 # Increase it whenever the files for a catalog change: with the choice of queries, the wordings, the phrases of training
 # or the drawing. Results of different versions cannot be compared.
-VERSION = 1
+VERSION = 2
 _LINK = "catalog-images"
 
 
@@ -87,6 +88,7 @@ def _write(root: Path, catalog: Path, images: str, seed: int, sizes: Sizes, work
     _lines(root / "catalog.jsonl", (_item(name, garment, gallery, seed) for name, garment in gallery.garments.items()))
     _lines(root / "triplets.val.jsonl", queries(changes, gallery, seed))
     _lines(root / "exam.two_references.jsonl", two_references(changes, gallery, seed))
+    _lines(root / "exam.negatives.jsonl", negatives(changes, gallery, seed))
     _lines(root / "exam.rounds.jsonl", rounds(gallery, sizes.rounds, seed))
     (root / _LINK).symlink_to(images, target_is_directory=True)
     (root / "images").mkdir()

@@ -1,1 +1,1 @@
-"""Scores a bundle on an exam (data/exam): all right answers, hard negatives, wordings, two references, rounds."""
+"""Scores a bundle on an exam (data/exam): right answers, hard negatives, wordings, two references, "not", rounds."""

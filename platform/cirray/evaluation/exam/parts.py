@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch.nn.functional as F
+import torch
 from numpy.typing import NDArray
 
 from cirray.data.exam import Exam, Query
@@ -19,6 +19,7 @@ from cirray.evaluation.hard_negatives import hard_negatives
 from cirray.evaluation.paraphrases import paraphrase_spread
 from cirray.evaluation.ranks import Ranks
 from cirray.evaluation.rounds import RULES, converse_all, summarize
+from cirray.models.composition import compose_references
 
 K = 10
 PROTOCOL = Protocol("exam", exclude_reference=False, precision_ks=(1, K))
@@ -34,7 +35,7 @@ def one_reference(searcher: Searcher, exam: Exam, order: NDArray[np.int64]) -> d
         exam: the exam.
         order: int64 [Q, I], their rankings, rows of the gallery.
     """
-    positives, negatives = _ranks(searcher, exam.queries, order)
+    positives, negatives = answer_ranks(searcher, exam.queries, order)
     ranks = Ranks(positives[:, 0], None, positives, negatives if negatives.size else None, _labels(exam.queries))
     found: dict[str, float] = {}
     for metric in (mean_average_precision, aspect_precision, paraphrase_spread, hard_negatives):
@@ -42,13 +43,14 @@ def one_reference(searcher: Searcher, exam: Exam, order: NDArray[np.int64]) -> d
     found = {name: value for name, value in found.items() if not name.startswith(TARGET_ONLY)}
     if negatives.size:
         found["HN-above"] = hard_negatives_above(positives, negatives)
-    return found | _attributes_kept(searcher, exam, exam.queries, order)
+    return found | shares_kept(searcher, exam, exam.queries, order)
 
 
 def two_references(searcher: Searcher, exam: Exam, order: NDArray[np.int64]) -> dict[str, float]:
     """Returns the measures of the queries with two references, in percent; {} if there are none.
 
-    The query feature is the sum of the unit query features of the two references, each with its own caption. The loss
+    The query feature is that of `compose_references`, from the unit query features of the two references, each with its
+    own caption: their sum. The loss
     is the mAP of the queries of one reference that have the same answers, minus that of two references.
 
     Args:
@@ -65,20 +67,20 @@ def two_references(searcher: Searcher, exam: Exam, order: NDArray[np.int64]) -> 
         )
         for side in (0, 1)
     ]
-    features = {"both": F.normalize(parts[0] + parts[1], dim=-1), "first": parts[0], "second": parts[1]}
+    features = {"both": compose_references(torch.stack(parts, dim=1)), "first": parts[0], "second": parts[1]}
     rankings = {name: searcher.rank(feature) for name, feature in features.items()}
     precision = {
-        name: average_precision(_ranks(searcher, exam.two_references, ranking)[0], K)
+        name: average_precision(answer_ranks(searcher, exam.two_references, ranking)[0], K)
         for name, ranking in rankings.items()
     }
     names = {query.single for query in exam.two_references}
     same = [row for row, query in enumerate(exam.queries) if query.name in names]
-    found = {f"two mAP@{K}": _percent(precision["both"])}
+    found = {f"two mAP@{K}": percent(precision["both"])}
     if same:
-        single = _ranks(searcher, [exam.queries[row] for row in same], order[same])[0]
-        found[f"two loss mAP@{K}"] = _percent(average_precision(single, K)) - found[f"two mAP@{K}"]
-    found |= {f"two mAP[{name}]@{K}": _percent(precision[name]) for name in ("first", "second")}
-    shares = _attributes_kept(searcher, exam, exam.two_references, rankings["both"])
+        single = answer_ranks(searcher, [exam.queries[row] for row in same], order[same])[0]
+        found[f"two loss mAP@{K}"] = percent(average_precision(single, K)) - found[f"two mAP@{K}"]
+    found |= {f"two mAP[{name}]@{K}": percent(precision[name]) for name in ("first", "second")}
+    shares = shares_kept(searcher, exam, exam.two_references, rankings["both"])
     return found | {f"two {name}": value for name, value in shares.items()}
 
 
@@ -100,7 +102,7 @@ def single_order(searcher: Searcher, exam: Exam) -> NDArray[np.int64]:
     return searcher.rank(searcher.queries(references, [query.captions[0] for query in exam.queries]))
 
 
-def _ranks(
+def answer_ranks(
     searcher: Searcher, queries: Sequence[Query], order: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns the ranks of the right answers, int64 [Q, P], and of the hard negatives, int64 [Q, H]."""
@@ -111,9 +113,8 @@ def _ranks(
     return positives, negatives
 
 
-def _attributes_kept(
-    searcher: Searcher, exam: Exam, queries: Sequence[Query], order: NDArray[np.int64]
-) -> dict[str, float]:
+def shares_kept(searcher: Searcher, exam: Exam, queries: Sequence[Query], order: NDArray[np.int64]) -> dict[str, float]:
+    """Returns the shares of asked and of kept values that the first answers have, in percent."""
     table = AttributeTable.of({identifier: exam.items[identifier] for identifier in searcher.ids})
     return attributes_kept(table, order[:, :K], [query.asked for query in queries], [query.kept for query in queries])
 
@@ -128,5 +129,6 @@ def _labels(queries: Sequence[Query]) -> QueryLabels:
     )
 
 
-def _percent(values: NDArray[np.float64]) -> float:
+def percent(values: NDArray[np.float64]) -> float:
+    """Returns the mean of values from 0 to 1 in percent."""
     return 100.0 * float(values.mean())

@@ -17,6 +17,7 @@ from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
 from cirray.evaluation.baselines import ImageOnly, TextOnly
 from cirray.evaluation.exam.failures import Failure, find_failures
+from cirray.evaluation.exam.negatives import negatives
 from cirray.evaluation.exam.parts import one_reference, rounds, single_order, two_references
 from cirray.evaluation.exam.searcher import Captions, Searcher
 from cirray.features.ensure import Embedder, image_keys, pictures_of
@@ -74,6 +75,7 @@ def score_exam(bundle: Path | str, root: Path | str, config: ExamConfig) -> Scor
             columns[name] = {
                 **one_reference(searcher, exam, order),
                 **two_references(searcher, exam, order),
+                **negatives(searcher, exam),
                 **rounds(searcher, exam),
             }
             if name == own:
@@ -96,6 +98,7 @@ def _report(
             "queries": len({query.name for query in exam.queries}),
             "wordings": len(exam.queries),
             "two_references": len({query.name for query in exam.two_references}),
+            "negatives": len({negative.query.name for negative in exam.negatives}),
             "goals": len(exam.goals),
             "gallery": len(dataset.images),
         },

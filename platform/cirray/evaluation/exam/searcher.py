@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,20 +18,29 @@ _BATCH = 256
 
 
 class Captions:
-    """Raw features of relative captions, each encoded once."""
+    """Features of relative captions and of unwanted texts, each encoded once."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._rows: dict[str, Tensor] = {}
+        self._captions: dict[str, Tensor] = {}
+        self._unwanted: dict[str, Tensor] = {}
 
     def encode(self, captions: Sequence[str]) -> Tensor:
-        """Returns raw features [N, d]."""
-        missing = [caption for caption in dict.fromkeys(captions) if caption not in self._rows]
-        for start in range(0, len(missing), _BATCH):
-            batch = missing[start : start + _BATCH]
-            features = self._model.encode_caption(batch, normalize=False).cpu()
-            self._rows.update(zip(batch, features, strict=True))
-        return torch.stack([self._rows[caption] for caption in captions])
+        """Returns raw features of relative captions [N, d]."""
+        return _rows(captions, self._captions, lambda batch: self._model.encode_caption(batch, normalize=False))
+
+    def unwanted(self, texts: Sequence[str]) -> Tensor:
+        """Returns unit directions of unwanted texts [N, d]."""
+        return _rows(texts, self._unwanted, self._model.encode_unwanted)
+
+
+def _rows(texts: Sequence[str], known: dict[str, Tensor], encode: Callable[[Sequence[str]], Tensor]) -> Tensor:
+    """Returns the features of texts [N, d]; encodes those that are not known yet in batches."""
+    missing = [text for text in dict.fromkeys(texts) if text not in known]
+    for start in range(0, len(missing), _BATCH):
+        batch = missing[start : start + _BATCH]
+        known.update(zip(batch, encode(batch).cpu(), strict=True))
+    return torch.stack([known[text] for text in texts])
 
 
 class Searcher:
@@ -58,6 +67,14 @@ class Searcher:
         rows = [self.row[reference] for reference in references]
         combined: Tensor = self._combine(self._images[rows], self._captions.encode(captions))
         return combined
+
+    def unwanted(self, texts: Sequence[str]) -> Tensor:
+        """Returns unit directions of unwanted texts [N, d]."""
+        return self._captions.unwanted(texts)
+
+    def image(self, identifier: str) -> Tensor:
+        """Returns the unit image feature of an item [d]."""
+        return self._gallery[self.row[identifier]]
 
     def rank(self, queries: Tensor, excluded: Sequence[str] | None = None) -> NDArray[np.int64]:
         """Returns the whole gallery in the order of each query's ranking, rows int64 [Q, I].

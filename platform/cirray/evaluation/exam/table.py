@@ -8,6 +8,7 @@ from typing import Any
 # Beginning of a measure's name -> title of its part.
 _PARTS = {
     "two ": "two references",
+    "not ": "negative queries",
     "join ": "rounds, captions joined",
     "replace ": "rounds, first answer as new reference",
 }
@@ -24,7 +25,8 @@ def text_table(report: Mapping[str, Any]) -> str:
     widths = [max(len(name), 7) + 2 for name in columns]
     lines = [
         f"Exam version {exam['version']}: {counts['queries']} queries in {counts['wordings']} wordings, "
-        f"{counts['two_references']} of two references, {counts['goals']} goals of several rounds, "
+        f"{counts['two_references']} of two references, {counts['negatives']} negative, "
+        f"{counts['goals']} goals of several rounds, "
         f"{counts['gallery']:,} images",
         "In percent, except rounds@K, the mean number of rounds",
         " " * label + "".join(name.rjust(width) for name, width in zip(columns, widths, strict=True)),
