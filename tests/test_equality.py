@@ -29,6 +29,7 @@ from cirray.config.training import TrainConfig
 from cirray.data.attribute_classes import AttributeClasses
 from cirray.data.records import Dataset, Protocol, Split, Triplet
 from cirray.data.table import build_table
+from cirray.data.title_fragments import Title
 from cirray.features.embed import DecodePixels, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder, save_encoder
@@ -107,8 +108,8 @@ CASES = [
         (1, {"chunk": 2}),
     ]
 ] + [case("stage1", 6, encoder="both", gradient_checkpointing=True), case("stage0", 6, gradient_checkpointing=True)]
-CASES += [case("stage0", 5, attribute_weight=0.5), case("stage0", 1, attribute_weight=0.5)]
-CASES += [case("stage0", 5, attribute_weight=0.5, chunk=2, **LEARNED)]
+PARTS = {"attribute_weight": 0.5, "fragment_weight": 0.7}
+CASES += [case("stage0", 5, **PARTS), case("stage0", 1, **PARTS), case("stage0", 5, chunk=2, **PARTS, **LEARNED)]
 CASES += [case("stage2", examples, loss__negatives="gallery") for examples in (6, 5, 1)]
 CASES += [
     case("stage2", examples, combining__function="dcnet", **extra)  # with an auxiliary loss
@@ -298,6 +299,35 @@ def drawn_texts(inputs: StageInputs, batch: Batch) -> list[str]:
         inputs.train.captions[inputs.train.variants[row][int(draw * len(inputs.train.variants[row]))]]
         for row, draw in zip(batch.rows.tolist(), batch.draws.tolist(), strict=True)
     ]
+
+
+def test_stage_0_has_three_losses(pair: Path) -> None:
+    """Titles in both directions; fragments among those that the title lacks; each attribute value among its own."""
+    one = case("stage0", 6, loss__mask_duplicates=False, **PARTS)
+    inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
+    encoder = load_encoder(pair / "encoder")
+    rows = batch.rows.tolist()
+    titles = [inputs.titled[row][1] for row in rows]
+    fragments = [Title.of(title).fragment(draw) for title, draw in zip(titles, batch.draws.tolist(), strict=True)]
+    keys = [inputs.image_keys[inputs.titled[row][0]] for row in rows]
+    store = FeatureStore(Location.parse(pair) / "store", "pixels", pixels_fingerprint(32, encoder.preprocess))
+    with torch.no_grad():
+        image = encoder.encode_image(store.read(keys), normalize=True)
+        title, fragment, value = (
+            encoder.encode_text(encoder.tokenize(texts), normalize=True)
+            for texts in (titles, [" ".join(words) for words in fragments], ATTRIBUTES.texts)
+        )
+    total = 0.0
+    for i, row in enumerate(rows):
+        to_title, to_image = 20.0 * image[i] @ title.T, 20.0 * title[i] @ image.T
+        total += float(to_title.logsumexp(0) - to_title[i] + to_image.logsumexp(0) - to_image[i]) / 2
+        lacking = [j for j, words in enumerate(fragments) if not set(words) <= set(titles[i].split())]
+        to_fragment = 20.0 * image[i] @ fragment[[i, *lacking]].T
+        total += 0.7 * float(to_fragment.logsumexp(0) - to_fragment[0])
+        for label, own in zip(ATTRIBUTES.labels[row], (slice(0, 3), slice(3, 5)), strict=True):
+            to_value = 20.0 * image[i] @ value[own].T
+            total += 0.5 * float(to_value.logsumexp(0) - to_value[label]) / 2 if label >= 0 else 0.0
+    assert float(alone(pair, one)["loss"]) == pytest.approx(total / 6, rel=1e-4)
 
 
 @pytest.mark.parametrize("which", ["text", "image", "both"])

@@ -181,3 +181,16 @@ def test_attributes_are_classified_one_by_one(count: int, sizes: list[int], work
         for start, end in pairwise(bounds)
     ]
     assert sum(part.item() for part in parts) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(1, 6), st.integers(0, 10**6))
+def test_excluded_candidates_are_no_negatives_but_the_own_target_stays(count: int, seed: int) -> None:
+    query, target = units(count, 5, seed), units(count, 5, seed + 1)
+    excluded = torch.rand(count, count, generator=torch.Generator().manual_seed(seed)) < 0.5
+    total = 0.0
+    for i in range(count):
+        logits = [7.0 * float(query[i] @ target[j]) for j in range(count) if j == i or not excluded[i, j]]
+        total += math.log(sum(math.exp(logit) for logit in logits)) - 7.0 * float(query[i] @ target[i])
+    found = contrastive_loss(query, target, torch.arange(count), 7.0, excluded=excluded)
+    assert found.item() == pytest.approx(total / count, rel=1e-4, abs=1e-6)

@@ -92,6 +92,12 @@ class Stage0(Section):
         description="weight of a second loss: the image picks each of its attribute values in catalog.jsonl among all "
         "values of the attribute; 0 = none",
     )
+    fragment_weight: float = Field(
+        0.0,
+        ge=0.0,
+        description="weight of a third loss: the image picks a random fragment of its title among fragments of other "
+        "titles; 0 = none",
+    )
     max_examples: Positive | None = Field(
         None,
         description="maximum number of image-title pairs over all epochs; large catalogs get fewer epochs, at least "

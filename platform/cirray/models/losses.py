@@ -23,6 +23,7 @@ def contrastive_loss(
     target_ids: Tensor | None = None,
     hard: Tensor | None = None,
     batch: int | None = None,
+    excluded: Tensor | None = None,
 ) -> Tensor:
     """Returns this worker's share of the batch's mean cross-entropy, query -> target direction.
 
@@ -35,6 +36,7 @@ def contrastive_loss(
             masked out of its negatives.
         hard: unit features [b, H, d] of additional hard negatives, each used by its own query only.
         batch: B, the number of queries of all workers; None if it equals M.
+        excluded: bool [b, M], the candidates that are no negatives of each query; a query's own target never is one.
 
     Returns:
         Scalar: the sum over this worker's queries divided by B, so that the sum over workers is the global mean.
@@ -44,6 +46,9 @@ def contrastive_loss(
         same = target_ids[positives].unsqueeze(1) == target_ids.unsqueeze(0)
         same.scatter_(1, positives.unsqueeze(1), False)
         logits = logits.masked_fill(same, float("-inf"))
+    if excluded is not None:
+        others = excluded.scatter(1, positives.unsqueeze(1), False)
+        logits = logits.masked_fill(others, float("-inf"))
     if hard is not None:
         logits = torch.cat([logits, scale * torch.einsum("bd,bhd->bh", query.float(), hard.float())], dim=1)
     return F.cross_entropy(logits, positives, reduction="sum") / (target.shape[0] if batch is None else batch)

@@ -1,16 +1,18 @@
 """Stage 0: contrastive image-title training of both towers (Radford et al., 2021) on preprocessed pixels.
 
-With `attribute_weight`, each image also picks its attribute values among all values of the attribute, by their texts.
+With `fragment_weight`, each image also picks a random fragment of its title among fragments of other titles; with
+`attribute_weight`, its attribute values among all values of the attribute, by their texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from cirray.cluster.worker import Worker
+from cirray.data.title_fragments import Title, matches
 from cirray.features.embed import pixels_fingerprint
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder
@@ -22,7 +24,7 @@ from cirray.training.task import StageInputs, Task, Validation
 
 
 class PretrainTask(Task):
-    """Trains CLIP on image-title pairs, with the symmetric contrastive loss over the global batch, and on attributes.
+    """Trains CLIP on image-title pairs, with the symmetric contrastive loss over the global batch.
 
     There is no validation data, so the last epoch is selected.
     """
@@ -38,8 +40,9 @@ class PretrainTask(Task):
             self.encoder.clip.set_grad_checkpointing(True)
         for name, parameter in self.encoder.clip.named_parameters():
             parameter.requires_grad_(name not in ("logit_scale", "logit_bias"))
-        self.temperature = Temperature(settings.loss.temperature, settings.loss.learn_temperature)
-        self.temperature.to(worker.device)
+        self.temperature, self.attribute_temperature, self.fragment_temperature = (
+            Temperature(settings.loss.temperature, settings.loss.learn_temperature).to(worker.device) for _ in range(3)
+        )
         size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
         self.pixels = FeatureStore(inputs.store, "pixels", pixels_fingerprint(size, preprocess))
         self.keys = [inputs.image_keys[row] for row, _ in inputs.titled]
@@ -47,17 +50,20 @@ class PretrainTask(Task):
         numbers = {title: number for number, title in enumerate(dict.fromkeys(titles))}
         self.title_ids = torch.tensor([numbers[title] for title in titles])
         self.tokens = self.encoder.tokenize(titles)
+        self.titles = [Title.of(title) for title in titles]
         self.attributes = inputs.attributes
         if self.attributes:
             self.class_tokens = self.encoder.tokenize(self.attributes.texts).to(worker.device)
             self.class_labels = torch.tensor(self.attributes.labels)
-            self.attribute_temperature = Temperature(settings.loss.temperature, settings.loss.learn_temperature)
-            self.attribute_temperature.to(worker.device)
         self.examples = len(titles)
 
     def modules(self) -> Mapping[str, nn.Module]:
         modules = {"clip": self.encoder.clip, "temperature": self.temperature}
-        return {**modules, "attribute_temperature": self.attribute_temperature} if self.attributes else modules
+        if self.attributes:
+            modules["attribute_temperature"] = self.attribute_temperature
+        if self.settings.fragment_weight:
+            modules["fragment_temperature"] = self.fragment_temperature
+        return modules
 
     def backward(self, batch: Batch, grad_scale: Callable[[Tensor], Tensor]) -> Tensor:
         share = self.worker.share(len(batch))
@@ -68,24 +74,46 @@ class PretrainTask(Task):
         positives = torch.arange(share.start, share.stop, device=device)
         ids = self.title_ids[batch.rows].to(device) if self.settings.loss.mask_duplicates else None
         counts = self.worker.shares(len(batch))
+        titles = [self.titles[row] for row in batch.rows.tolist()]
+        fragments = self._fragments(titles, batch.draws)
+        fragment_tokens = self._tokens(fragments[share])
 
         def encode(rows: slice) -> Features:
             if pixels is None:
-                return (self._no_features(), self._no_features())
+                return tuple(self._no_features() for _ in range(3 if fragments else 2))
             with self.worker.autocast():
                 image = self.encoder.encode_image(pixels[rows].to(device), normalize=True)
                 text = self.encoder.encode_text(tokens[rows], normalize=True)
-            return image.float(), text.float()
+                if not fragments:
+                    return image.float(), text.float()
+                fragment = self.encoder.encode_text(fragment_tokens[rows], normalize=True)
+            return image.float(), text.float(), fragment.float()
 
         def loss_of(features: Features) -> Tensor:
-            image, text = features
+            image, text = features[:2]
             images, texts = self.worker.gather(image, counts), self.worker.gather(text, counts)
             scale = self.temperature()
             to_text = contrastive_loss(image, texts, positives, scale, ids)
             loss = (to_text + contrastive_loss(text, images, positives, scale, ids)) / 2
+            if fragments:
+                excluded = matches(titles[share], fragments).to(device)
+                everyones = self.worker.gather(features[2], counts)
+                scale = self.fragment_temperature()
+                among_fragments = contrastive_loss(image, everyones, positives, scale, excluded=excluded)
+                loss = loss + self.settings.fragment_weight * among_fragments
             return loss + self._attribute_loss(image, local_rows, len(batch))
 
         return backward_in_chunks(encode, len(local_rows), self.settings.optimisation.chunk, loss_of, grad_scale)
+
+    def _fragments(self, titles: Sequence[Title], draws: Tensor) -> list[tuple[str, ...]]:
+        """Returns a fragment of each title of the global batch; [] if the loss has no such part."""
+        if not self.settings.fragment_weight:
+            return []
+        return [title.fragment(draw) for title, draw in zip(titles, draws.tolist(), strict=True)]
+
+    def _tokens(self, fragments: Sequence[tuple[str, ...]]) -> Tensor:
+        texts = [" ".join(words) for words in fragments]
+        return self.encoder.tokenize(texts).to(self.worker.device) if texts else self.tokens[:0]
 
     def _attribute_loss(self, image: Tensor, rows: Tensor, batch: int) -> Tensor:
         """Returns this worker's part of the weighted attribute loss of unit image features [b, d]; 0 if there is none.
