@@ -13,6 +13,7 @@ from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.evaluation.metrics import selection_value
 from cirray.evaluation.retriever import Retriever, evaluate
+from cirray.models.combining import CombiningFunction
 from cirray.storage.location import Location
 from cirray.training.sampling import Batch
 
@@ -30,6 +31,7 @@ class StageInputs:
         val: the triplets that select the best epoch: the held-out ones, or the dataset's val split.
         protocol: the evaluation protocol of validations.
         titled: (image row, title) of all images with titles, for stage 0.
+        combining: the trained combining function, for stage 3.
     """
 
     config: TrainConfig
@@ -40,6 +42,7 @@ class StageInputs:
     val: TripletTable
     protocol: Protocol
     titled: tuple[tuple[int, str], ...] = field(default=())
+    combining: CombiningFunction | None = None
 
 
 @dataclass(frozen=True, slots=True)
