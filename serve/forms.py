@@ -15,7 +15,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from cirray.client.schemas import ImageNumber, ItemId, SearchFields, SearchRequest, Sentence
+from cirray.client.schemas import ImageNumber, ItemId, Rerank, SearchFields, SearchRequest, Sentence
 from cirray.data.filters import Filter
 
 JSON = "application/json"
@@ -39,6 +39,7 @@ class SearchForm(SearchFields):
     image_number: ImageNumber = Field(0, description="which picture of the reference item; 0 is the main one")
     refinements: Json[list[Sentence]] = Field(default_factory=list, description="JSON list of sentences")
     filter: Json[Filter] = Field(default_factory=Filter, description="filter as JSON")
+    rerank: Json[Rerank] | None = Field(None, description="reranking as JSON")
 
     def request(self) -> SearchRequest:
         """Returns the search as the JSON body's model. Raises ValidationError if its fields do not fit together."""

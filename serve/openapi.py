@@ -31,6 +31,10 @@ EXAMPLES: dict[str, Any] = {
             "text_weight": 0.6,
         },
     },
+    "reranked": {
+        "summary": "the first 50 hits in the reranker's order",
+        "value": {"reference": {"id": "D00141"}, "text": "in red", "rerank": {"top": 50}},
+    },
 }
 SEARCH_BODY = {
     "requestBody": {

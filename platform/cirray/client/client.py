@@ -56,10 +56,12 @@ class Client:
         limit: int = 20,
         offset: int = 0,
         include_reference: bool = False,
+        rerank: int | None = None,
     ) -> schemas.SearchAnswer:
         """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`.
 
-        `image_number` chooses a picture of the reference item; 0 is the main one.
+        `image_number` chooses a picture of the reference item; 0 is the main one. `rerank` is the number of first hits
+        that the model's reranker scores again.
         """
         return self._send(
             calls.search(
@@ -73,6 +75,7 @@ class Client:
                 limit=limit,
                 offset=offset,
                 include_reference=include_reference,
+                rerank=None if rerank is None else {"top": rerank},
             )
         )
 
@@ -159,10 +162,12 @@ class AsyncClient:
         limit: int = 20,
         offset: int = 0,
         include_reference: bool = False,
+        rerank: int | None = None,
     ) -> schemas.SearchAnswer:
         """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`.
 
-        `image_number` chooses a picture of the reference item; 0 is the main one.
+        `image_number` chooses a picture of the reference item; 0 is the main one. `rerank` is the number of first hits
+        that the model's reranker scores again.
         """
         return await self._send(
             calls.search(
@@ -176,6 +181,7 @@ class AsyncClient:
                 limit=limit,
                 offset=offset,
                 include_reference=include_reference,
+                rerank=None if rerank is None else {"top": rerank},
             )
         )
 
