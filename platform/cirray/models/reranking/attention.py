@@ -39,8 +39,8 @@ class CrossAttention(Reranker):
         self.attention = nn.MultiheadAttention(width, HEADS, dropout, batch_first=True)
         self.second_norm = nn.LayerNorm(width)
         self.feedforward = two_layers(width, 2 * width, width, dropout)
-        self.last_norm = nn.LayerNorm(width)
-        self.output = nn.Linear(width, 1, bias=False)  # a bias would not change the order
+        self.last_norm = nn.LayerNorm(width, bias=False)  # biases from here on would not change the order
+        self.output = nn.Linear(width, 1, bias=False)
         nn.init.zeros_(self.output.weight)
 
     def adjustment(self, image: Tensor, text: Tensor, query: Tensor, candidates: Tensor) -> Tensor:
