@@ -35,7 +35,7 @@ def load_reranker(folder: Path, manifest: dict[str, Any]) -> Reranker | None:
     reranker = build_reranker(manifest["dim"], settings)
     file = folder / RERANKER
     if not file.is_file():
-        raise BundleError(f"{file} is missing, but {MANIFEST} names the reranker {settings.function}: copy it again")
+        raise BundleError(f"{file} is missing, but {MANIFEST} names a reranker: copy the bundle again")
     try:
         reranker.load_state_dict(load_file(file))
     except (RuntimeError, SafetensorError) as error:
