@@ -89,7 +89,7 @@ class Service:
             reference = request.reference.id if request.reference else None
             excluded = None if request.include_reference else reference
 
-            async def search(limit: int, offset: int) -> list[Hit]:
+            async def first_stage(limit: int, offset: int) -> list[Hit]:
                 (hits,) = await self.catalog.call(
                     reader.search, encoded.feature, limit, offset, request.filter, excluded
                 )
@@ -97,7 +97,7 @@ class Service:
 
             second = SecondStage(self.catalog, reader, self._model, encoded)
             top = request.rerank.top if request.rerank else 0
-            scored = await second.page(search, top, request.limit, request.offset, clock)
+            scored = await second.page(first_stage, top, request.limit, request.offset, clock)
         return schemas.SearchAnswer(
             hits=[hit_answer(hit, rerank_score) for hit, rerank_score in scored],
             text_weight=encoded.text_weight,

@@ -249,7 +249,7 @@ class Training:
         fill(store, pictures_of(self.dataset), make, settings, self.config.workers, "pixels", settings.inline_pictures)
 
     def _ensure_features(self) -> tuple[FeatureStore, FeatureStore]:
-        """Computes missing features of the current encoder; only stage 2 needs those of the train captions."""
+        """Computes missing features of the current encoder; only stages 2 and 3 need those of the train captions."""
         ahead = self.config.stage1.enabled and self.encoder_location != self.output / "stage1" / "encoder"
         trains_here = self.config.ablation or not ahead
         captions = [*self.val.captions, *self.selection.captions, *(self.train.captions if trains_here else ())]

@@ -51,7 +51,7 @@ class RerankTask(Task):
     def modules(self) -> Mapping[str, nn.Module]:
         return {"reranker": self.reranker, "temperature": self.temperature}
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _mine(self) -> Candidates:
         """Mines the candidates of all train queries, once: the first stage does not change."""
         inputs = self.inputs
