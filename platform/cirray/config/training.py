@@ -146,7 +146,7 @@ class Stage3(Section):
     top: int = Field(50, ge=2, description="candidates per query: the best-ranked images of the train gallery")
     loss: ContrastiveLoss = ContrastiveLoss(temperature=0.05, learn_temperature=True, mask_duplicates=True)
     optimisation: Optimisation = Optimisation(
-        lr=1e-3, eps=1e-8, schedule="cosine", warmup=0.05, batch_size=256, epochs=8
+        lr=1e-3, eps=1e-8, schedule="cosine", warmup=0.05, batch_size=256, epochs=4
     )
 
 
