@@ -403,7 +403,7 @@ def test_the_async_client_does_the_same(service):
 
     async def use() -> None:
         async with AsyncClient(service.url, api_key="k") as cirray:
-            assert (await cirray.search(picture=b"pixels")).hits[0].id == "a/b"
+            assert (await cirray.search(picture=b"pixels", text="red", rerank=30)).hits[0].id == "a/b"
             assert [item.id async for item in cirray.items()] == ["a/b", "a/b"]
             assert (await cirray.item("a/b")).title == "A"
             assert await cirray.thumbnail("a/b") == b"jpeg"
@@ -416,7 +416,7 @@ def test_the_async_client_does_the_same(service):
                 await cirray.model()
 
     asyncio.run(use())
-    assert service.requests[0].form == {"image": b"pixels"}
+    assert service.requests[0].form == {"image": b"pixels", "text": "red", "rerank": '{"top": 30}'}
     assert {request.key for request in service.requests} == {"k"}
     assert [request.line for request in service.requests][1:4] == ["GET /v1/items"] * 3
 
