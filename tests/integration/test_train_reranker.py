@@ -26,7 +26,7 @@ def settings_of(folder: Path) -> dict[str, str]:
         "stage1.enabled": "false",
         "stage2.optimisation.epochs": "4",
         "stage3.enabled": "true",
-        "stage3.top": "8",
+        "stage3.top": "20",
         "stage3.reranker.hidden": "16",
         "stage3.optimisation.batch_size": "32",
         "stage3.optimisation.lr": "1e-2",
@@ -49,7 +49,8 @@ def report(folder: Path) -> list[dict[str, Any]]:
 
 def test_the_report_has_the_reranked_results_too(reranked: Path) -> None:
     methods = [row["combining"] for row in report(reranked)]
-    assert methods == ["image only", "text only", "sum", "combiner", "combiner + attention@8"]
+    assert methods == ["image only", "text only", "sum", "combiner", "combiner + attention@20"]
+    assert report(reranked)[-1]["recall"] != report(reranked)[-2]["recall"]
     losses = [row["loss"] for row in rows(reranked / "run", "stage3")]
     assert len(losses) == 8 and losses[-1] < losses[0]
     done = json.loads((reranked / "run" / "stage3" / "done.json").read_text(encoding="utf-8"))
@@ -70,7 +71,7 @@ def test_the_bundle_has_the_trained_reranker(reranked: Path) -> None:
 def test_evaluate_finds_what_training_reported(reranked: Path, tmp_path: Path) -> None:
     data = ("--data.format", "triplets", "--data.root", str(reranked / "data"), "--store", str(reranked / "store"))
     bundle = ("--bundle", str(reranked / "run" / "bundle"), "--output", str(tmp_path))
-    succeed("evaluate", *bundle, *data, "--rerank.top", "8")
+    succeed("evaluate", *bundle, *data, "--rerank.top", "20")
     found = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["results"]
     assert found[-2:] == report(reranked)[-2:]
 
