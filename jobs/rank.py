@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))  # a s
 
 from cirray.config.command import Command
 from cirray.config.command_line import main
-from cirray.config.evaluation import EvaluateConfig
+from cirray.config.evaluation import SplitConfig
 from cirray.config.help import help_text
 from cirray.config.options import Folder, Name
 from cirray.config.options import Options as Base
@@ -35,7 +35,7 @@ class Options(Base):
     top: Positive = Field(50, description="maximum names per ranking")
 
 
-COMMAND = Command(__doc__ or "", Options, EvaluateConfig)
+COMMAND = Command(__doc__ or "", Options, SplitConfig)
 
 
 def run(argv: Sequence[str]) -> None:

@@ -49,9 +49,12 @@ def item_answer(item: Item) -> schemas.ItemAnswer:
     )
 
 
-def hit_answer(hit: Hit) -> schemas.HitAnswer:
-    """Returns the answer for a hit."""
+def hit_answer(hit: Hit, rerank_score: float | None = None) -> schemas.HitAnswer:
+    """Returns the answer for a hit, with the score of the reranker if it was reranked."""
     answer = item_answer(hit.item).model_dump()
     return schemas.HitAnswer(
-        **{**answer, "image": image_path(hit.item.id, hit.number)}, score=hit.score, image_number=hit.number
+        **{**answer, "image": image_path(hit.item.id, hit.number)},
+        score=hit.score,
+        image_number=hit.number,
+        rerank_score=rerank_score,
     )

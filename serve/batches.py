@@ -84,11 +84,17 @@ def encode_queries(bundle: Loaded, jobs: Sequence[QueryJob]) -> list[EncodedQuer
             composed, weights = _compose(bundle.model, rows, images, texts, [jobs[row].text_weight for row in rows])
             features.update(zip(rows, composed, strict=True))
             text_weights.update(zip(rows, weights, strict=False))
+    parts = {row: (_array(images[row]), _array(texts[row])) for row in images.keys() & texts.keys()}
     model, fingerprint = bundle.info.name, bundle.info.image_fingerprint
     return [
-        EncodedQuery(features[row].float().cpu().numpy(), text_weights.get(row), model, fingerprint)
+        EncodedQuery(_array(features[row]), text_weights.get(row), model, fingerprint, *parts.get(row, ()))
         for row in range(len(jobs))
     ]
+
+
+def _array(feature: Tensor) -> np.ndarray:
+    array: np.ndarray = feature.float().cpu().numpy()
+    return array
 
 
 def _raw_features(model: Model, jobs: Sequence[QueryJob]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:

@@ -22,8 +22,18 @@ from cirray.errors import BundleError
 from cirray.models.bundle_manifest import MANIFEST, read_bundle
 from cirray.storage.location import Location
 from serve.batches import ImageJob, QueryJob, encode_by_bundle, encode_images, encode_queries, text_passes
+from serve.candidate_scores import score_candidates
 from serve.composition import composed, jobs_of
-from serve.encoder_types import ComposedInput, Counts, EncodedImage, EncodedQuery, ModelInfo, QueryInput
+from serve.encoder_types import (
+    ComposedInput,
+    Counts,
+    EncodedImage,
+    EncodedQuery,
+    ModelInfo,
+    QueryInput,
+    RerankInput,
+    RerankScores,
+)
 from serve.loaded_bundle import Loaded, stamp
 
 Result = TypeVar("Result")
@@ -98,6 +108,10 @@ class Encoder:
         """See `QueryEncoder`."""
         bundle = self._loaded
         return EncodedImage(await self._images(ImageJob(bundle, pixels)), bundle.info.image_fingerprint)
+
+    async def rerank(self, candidates: RerankInput) -> RerankScores:
+        """See `QueryEncoder`. Not batched: scores would depend on the other requests in their last digits."""
+        return await self._in_thread(partial(score_candidates, self._loaded, candidates))
 
     async def _image(self, bundle: Loaded, query: QueryInput) -> np.ndarray | None:
         """Returns the raw image feature [d] of a query's reference; None if it has none."""

@@ -54,12 +54,39 @@ class EncodedQuery:
             function without one.
         model: name of the bundle that made it.
         image_fingerprint: fingerprint of that bundle's image tower; the searched generation must have the same one.
+        image, text: for the reranker, the raw features [d] that a composed query was made from; else None.
     """
 
     feature: np.ndarray
     text_weight: float | None
     model: str
     image_fingerprint: str
+    image: np.ndarray | None = None
+    text: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RerankInput:
+    """A composed query and its K candidates; see `Reranker.score`.
+
+    Attributes:
+        image, text: raw features of its parts [d].
+        query: unit query feature [d].
+        candidates: raw image features [K, d].
+    """
+
+    image: np.ndarray
+    text: np.ndarray
+    query: np.ndarray
+    candidates: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class RerankScores:
+    """The scores of candidates, float32 [K], and the name of the bundle that made them; None if it has no reranker."""
+
+    scores: np.ndarray | None
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +106,7 @@ class ModelInfo:
         dim: d, the width of a feature.
         size: S, height and width of the image tower's input in pixels.
         has_text_weight: whether its combining function has a text weight that can be set.
+        has_reranker: whether it has a reranker.
         refused: why the replica refused a newer bundle; "" if it refused none.
     """
 
@@ -92,6 +120,7 @@ class ModelInfo:
     has_text_weight: bool
     metrics: dict[str, float]
     refused: str = ""
+    has_reranker: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +164,21 @@ class QueryEncoder(Protocol):
         """
         ...
 
+    async def rerank(self, candidates: RerankInput) -> RerankScores:
+        """Returns the scores of a query's candidates.
+
+        Raises:
+            BusyError: the queue is full, or no replica runs.
+        """
+        ...
+
 
 def model_name(manifest: dict[str, Any], weights: str) -> str:
     """Returns a bundle's short fingerprint.
 
     Args:
         manifest: of the bundle, with the fingerprints of its towers.
-        weights: SHA-256 of the combining function's file, "" if it has none.
+        weights: SHA-256 of the files of the combining function and of the reranker, joined; "" for absent ones.
     """
     towers = ("image_fingerprint", "text_fingerprint", PRETRAINED_TEXT_FINGERPRINT)
     parts = [*(manifest[key] for key in towers if key in manifest), weights]

@@ -21,6 +21,7 @@ from cirray.client.schemas import (
     MAX_REFERENCES,
     ImageNumber,
     ItemId,
+    Rerank,
     SearchFields,
     SearchRequest,
     Sentence,
@@ -74,6 +75,7 @@ class SearchForm(SearchFields):
     )
     refinements: Json[list[Sentence]] = Field(default_factory=list, description="JSON list of sentences")
     filter: Json[Filter] = Field(default_factory=Filter, description="filter as JSON")
+    rerank: Json[Rerank] | None = Field(None, description="reranking as JSON")
 
     def request(self, files: Mapping[int, Any]) -> SearchRequest:
         """Returns the search as the JSON body's model.

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from cirray.errors import LocationError
-from cirray.models.bundle_manifest import COMBINING, MANIFEST
+from cirray.models.bundle_manifest import COMBINING, MANIFEST, RERANKER
 from cirray.storage.location import Location
 from serve.encoder_types import ModelInfo, model_name
 
@@ -23,10 +23,10 @@ class Loaded:
         self.stamp = stamp(location)
         self.model: Model = load(location.fetch(MANIFEST).resolve(), device)
         manifest = self.model.manifest
-        weights = self.model.path / COMBINING
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+        weights = [self.model.path / name for name in (COMBINING, RERANKER)]
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in weights if file.exists()]
         self.info = ModelInfo(
-            name=model_name(manifest, digest),
+            name=model_name(manifest, "".join(digests)),
             image_fingerprint=manifest["image_fingerprint"],
             dim=manifest["dim"],
             size=self.model.encoder.image_input.size,
@@ -35,6 +35,7 @@ class Loaded:
             combining=manifest["combining"]["function"],
             has_text_weight=self.model.combining.has_text_weight,
             metrics={name: float(value) for name, value in manifest.get("metrics", {}).items()},
+            has_reranker=self.model.reranker is not None,
         )
 
 

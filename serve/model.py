@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cirray.index.backend import Generation
-from serve.encoder_types import ComposedInput, EncodedQuery, ModelInfo, QueryEncoder
+from serve.encoder_types import ComposedInput, EncodedQuery, ModelInfo, QueryEncoder, RerankInput
 from serve.errors import ModelChangedError
 from serve.uploads import Uploads
 
@@ -58,6 +58,19 @@ class ServedModel:
         encoded = await (self.encoder.encode_composition(query) if only is None else self.encoder.encode_query(only))
         _check_image_tower(encoded.image_fingerprint, generation)
         return encoded
+
+    async def rerank(self, query: EncodedQuery, candidates: np.ndarray) -> np.ndarray:
+        """Returns the reranker's scores [K] of candidates, raw image features [K, d], for a composed query.
+
+        Raises:
+            BusyError: the encoders' queue is full.
+            ModelChangedError: another bundle has taken over since the query was encoded.
+        """
+        assert query.image is not None and query.text is not None
+        found = await self.encoder.rerank(RerankInput(query.image, query.text, query.feature, candidates))
+        if found.model != query.model or found.scores is None:
+            raise ModelChangedError("the model was replaced during this search: try again")
+        return found.scores
 
 
 def _check_image_tower(image_fingerprint: str, generation: Generation) -> None:

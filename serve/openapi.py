@@ -41,6 +41,10 @@ EXAMPLES: dict[str, Any] = {
             "not": [{"text": "stripes"}],
         },
     },
+    "reranked": {
+        "summary": "the first 50 hits in the reranker's order",
+        "value": {"reference": {"id": "D00141"}, "text": "in red", "rerank": {"top": 50}},
+    },
 }
 SEARCH_BODY = {
     "requestBody": {

@@ -15,7 +15,15 @@ from ray.exceptions import RayActorError, RaySystemError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve.encoder_types import ComposedInput, EncodedImage, EncodedQuery, ModelInfo, QueryInput
+from serve.encoder_types import (
+    ComposedInput,
+    EncodedImage,
+    EncodedQuery,
+    ModelInfo,
+    QueryInput,
+    RerankInput,
+    RerankScores,
+)
 from serve.errors import BusyError
 
 ATTEMPTS = 6
@@ -55,6 +63,11 @@ class RemoteEncoder:
         """See `QueryEncoder`."""
         encoded: EncodedImage = await self._retry(lambda: self._handle.encode_image.remote(pixels))
         return encoded
+
+    async def rerank(self, candidates: RerankInput) -> RerankScores:
+        """See `QueryEncoder`."""
+        scores: RerankScores = await self._retry(lambda: self._handle.rerank.remote(candidates))
+        return scores
 
     async def _retry(self, send: Callable[[], Any]) -> Any:
         """Awaits the call that `send` starts; starts another one if the replica was lost or does not answer.

@@ -12,7 +12,7 @@ from cirray.data.filters import Filter
 from cirray.data.images import PictureError
 from cirray.errors import LocationError
 from cirray.index.backend import Reader, WritableBackend
-from cirray.index.items import Item
+from cirray.index.items import Hit, Item
 from cirray.storage.files import cache_folder
 from serve.answers import Clock, hit_answer, item_answer
 from serve.catalog import Catalog
@@ -23,6 +23,7 @@ from serve.filter_check import check_filter
 from serve.item_writer import ItemWriter
 from serve.model import ServedModel
 from serve.query_parts import query_parts
+from serve.reranking import SecondStage
 from serve.thumbnails import Thumbnails
 from serve.uploads import Uploads
 
@@ -85,12 +86,18 @@ class Service:
             query = await self._query_input(request, reader, clock)
             encoded = await self._model.encode_query(query, reader.generation)
             clock.lap("encode")
-            (hits,) = await self.catalog.call(
-                reader.search, encoded.feature, request.limit, request.offset, request.filter, request.left_out
-            )
-            clock.lap("search")
+
+            async def first_stage(limit: int, offset: int) -> list[Hit]:
+                (hits,) = await self.catalog.call(
+                    reader.search, encoded.feature, limit, offset, request.filter, request.left_out
+                )
+                return hits
+
+            second = SecondStage(self.catalog, reader, self._model, encoded)
+            top = request.rerank.top if request.rerank else 0
+            scored = await second.page(first_stage, top, request.limit, request.offset, clock)
         return schemas.SearchAnswer(
-            hits=[hit_answer(hit) for hit in hits],
+            hits=[hit_answer(hit, rerank_score) for hit, rerank_score in scored],
             text_weight=encoded.text_weight,
             kind=_kind(request),
             generation=reader.generation.name,
@@ -144,6 +151,7 @@ class Service:
             backbone=info.backbone,
             combining=info.combining,
             has_text_weight=info.has_text_weight,
+            has_reranker=info.has_reranker,
             dim=info.dim,
             metrics=info.metrics,
             generation=generation.name,
@@ -160,6 +168,10 @@ class Service:
         if request.text_weight is not None and not info.has_text_weight:
             raise UnfitRequestError(
                 f"text_weight cannot be set: the combining function {info.combining} has none; leave it out"
+            )
+        if request.rerank is not None and not info.has_reranker:
+            raise UnfitRequestError(
+                "rerank cannot be used: the served bundle has no reranker; leave it out, or serve one with stage 3"
             )
         return await query_parts(request, reader, self.catalog, self._model, clock)
 

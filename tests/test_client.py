@@ -148,6 +148,20 @@ def test_a_picture_of_an_item_is_chosen_by_number(service, cirray):
         cirray.search(picture=b"pixels", image_number=1)
 
 
+def test_a_search_may_be_reranked(service, cirray):
+    hits = [{**ITEM, "score": 0.5, "rerank_score": 1.5}, {**ITEM, "score": 0.4}]
+    service.answer({**FOUND, "hits": hits, "timings_ms": {**FOUND["timings_ms"], "rerank": 2}})
+    answer = cirray.search("a/b", text="in red", rerank=30)
+    assert service.requests[0].json == {"reference": {"id": "a/b"}, "text": "in red", "rerank": {"top": 30}}
+    assert [hit.rerank_score for hit in answer.hits] == [1.5, None]
+    assert answer.timings_ms.rerank == 2
+    service.answer(FOUND)  # of a service that does not know reranking
+    assert cirray.search(picture=b"pixels", text="in red", rerank=30).timings_ms.rerank == 0
+    assert service.requests[1].form == {"image": b"pixels", "text": "in red", "rerank": '{"top": 30}'}
+    with pytest.raises(ServiceError, match=r"rerank\.top: Input should be less than or equal to 200"):
+        cirray.search("a/b", text="in red", rerank=201)
+
+
 def test_a_search_by_picture_is_sent_as_a_form(service, cirray, tmp_path):
     service.answer(FOUND)
     (tmp_path / "dress.jpg").write_bytes(b"pixels")
@@ -410,7 +424,7 @@ def test_the_async_client_does_the_same(service):
 
     async def use() -> None:
         async with AsyncClient(service.url, api_key="k") as cirray:
-            assert (await cirray.search(picture=b"pixels")).hits[0].id == "a/b"
+            assert (await cirray.search(picture=b"pixels", text="red", rerank=30)).hits[0].id == "a/b"
             assert [item.id async for item in cirray.items()] == ["a/b", "a/b"]
             assert (await cirray.item("a/b")).title == "A"
             assert await cirray.thumbnail("a/b") == b"jpeg"
@@ -423,7 +437,7 @@ def test_the_async_client_does_the_same(service):
                 await cirray.model()
 
     asyncio.run(use())
-    assert service.requests[0].form == {"image": b"pixels"}
+    assert service.requests[0].form == {"image": b"pixels", "text": "red", "rerank": '{"top": 30}'}
     assert {request.key for request in service.requests} == {"k"}
     assert [request.line for request in service.requests][1:4] == ["GET /v1/items"] * 3
 

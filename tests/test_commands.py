@@ -261,6 +261,7 @@ def former_run(config: Configuration) -> dict[str, Any]:
     for dotted, value in leaves(whole):
         put(former, ".".join(FORMER.get(part, part) for part in dotted.split(".")), value)
     former["tune"]["sweep"] = "stage2.contrast.temperature"
+    del former["stage3"]  # there was none
     return former
 
 
@@ -284,6 +285,7 @@ def test_a_former_runs_configuration_loads_for_every_command(root: type[Configur
         assert (config.stage2.loss.temperature, config.stage2.combining.dropout_text_weight) == (0.25, 0.125)
         assert config.stage1 == load_recipe(TrainConfig, "tiny").stage1
         assert config.recipe == "tiny"
+        assert not config.stage3.enabled
     if isinstance(config, TuneConfig):
         assert config.tune.sweep == "stage2.loss.temperature"
     assert dump.get("workers", 2) == 2

@@ -122,6 +122,9 @@ def test_a_section_without_fields_in_a_file_is_explained(text: str, tmp_path: Pa
         ("stage2.combining.dropout_output", 1.0),
         ("stage2.optimisation.warmup", -0.1),
         ("stage2.loss.temperature", 0),
+        ("stage3.top", 1),
+        ("stage3.reranker.function", "magic"),
+        ("stage3.reranker.dropout", 1.0),
     ],
 )
 def test_a_wrong_value_names_its_field(name: str, value: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,23 +33,36 @@ from cirray.data.title_fragments import Title
 from cirray.features.embed import DecodePixels, EmbedImages, EmbedTexts, pixels_fingerprint, text_key
 from cirray.features.store import FeatureStore
 from cirray.models.clip import load_encoder, save_encoder
-from cirray.models.combining import WithAuxiliaryLoss
+from cirray.models.combining import WithAuxiliaryLoss, build_combining
 from cirray.models.losses import contrastive_loss
 from cirray.storage.location import Location
 from cirray.training.sampling import Batch
 from cirray.training.stages.combine import CombiningTask
 from cirray.training.stages.finetune import FineTuneTask
 from cirray.training.stages.pretrain import PretrainTask
+from cirray.training.stages.rerank import RerankTask
 from cirray.training.task import StageInputs, Task
 from tests.support.data_fixtures import write_picture
 from tests.support.encoder_fixtures import tiny_encoder
 
 pytestmark = pytest.mark.slow
 
+
+def reranking(inputs: StageInputs, worker: Worker) -> Task:
+    """Stage 3 with random weights: before training, most of a reranker's gradients are 0."""
+    task = RerankTask(inputs, worker)
+    random = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in task.reranker.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=random) / 2)
+    return task
+
+
 TASKS: dict[str, Callable[[StageInputs, Worker], Task]] = {
     "stage0": PretrainTask,
     "stage1": FineTuneTask,
     "stage2": CombiningTask,
+    "stage3": reranking,
 }
 SMALL = {
     "stage2.combining.projection": 16,
@@ -57,6 +70,9 @@ SMALL = {
     "stage2.combining.dropout_projection": 0.0,
     "stage2.combining.dropout_output": 0.0,
     "stage2.combining.dropout_text_weight": 0.0,
+    "stage3.reranker.hidden": 12,
+    "stage3.reranker.dropout": 0.0,
+    "stage3.top": 5,
 }
 
 
@@ -91,6 +107,8 @@ STAGES: list[tuple[str, dict[str, Any]]] = [
     ("stage1", {"encoder": "image"}),
     ("stage1", {"encoder": "both"}),
     ("stage2", {}),
+    ("stage3", {}),
+    ("stage3", {"reranker__function": "artemis"}),
 ]
 LEARNED = {"loss__learn_temperature": True, "loss__mask_duplicates": True}
 # 6: even; 5: not divisible by two; 1: fewer than workers, the second has nothing to do. Chunks of two: with five
@@ -178,6 +196,7 @@ def prepare(folder: Path) -> None:
 
 def stage_inputs(folder: Path, config: TrainConfig) -> StageInputs:
     data = make_dataset(folder / "pictures")
+    torch.manual_seed(4)
     return StageInputs(
         config=config,
         encoder=Location.parse(folder) / "encoder",
@@ -188,6 +207,7 @@ def stage_inputs(folder: Path, config: TrainConfig) -> StageInputs:
         protocol=data.protocol,
         titled=tuple((row, data.titles[image]) for row, image in enumerate(data.images) if image in data.titles),
         attributes=ATTRIBUTES if config.stage0.attribute_weight else None,
+        combining=build_combining(tiny_encoder().dim, config.stage2.combining),
     )
 
 
@@ -477,6 +497,49 @@ def test_stage_2_without_an_auxiliary_loss_has_one_loss_only(function: str, pair
         assert torch.equal(parameter.grad, same.grad), name
 
 
+def test_stage_3_tells_the_target_from_the_images_that_stage_2_ranks_best(pair: Path) -> None:
+    """Image 3 has the content of image 1, the target of some queries: for them, it is no negative."""
+    inputs, batch = stage_inputs(pair, case("stage3", 8).config()), global_batch(8)
+    keys = [*inputs.image_keys[:3], inputs.image_keys[1], *inputs.image_keys[4:]]
+    inputs = replace(inputs, image_keys=tuple(keys))
+    task = reranking(inputs, Worker.single())
+    assert isinstance(task, RerankTask) and inputs.combining is not None
+    train, frozen, combining = inputs.train, task.frozen, inputs.combining
+    texts = frozen.captions["train"]
+    with torch.no_grad():
+        ranked = combining(frozen.images[train.reference], texts[train.query]) @ frozen.unit_images.T
+    terms, copies = [], 0
+    for row, text in zip(batch.rows.tolist(), drawn_texts(inputs, batch), strict=True):
+        target = int(train.target[row])
+        best = sorted(train.gallery.tolist(), key=lambda image, row=row: -float(ranked[row, image]))[:5]  # type: ignore[misc]
+        others = [image for image in best if image != target][:4]
+        among = [target, *(image for image in others if keys[image] != keys[target])]
+        copies += len(others) + 1 - len(among)
+        image, caption = frozen.images[train.reference[row]], texts[inputs.train.captions.index(text)]
+        query = combining(image, caption).detach()
+        parts = (part.unsqueeze(0) for part in (image, caption, query, frozen.images[among]))
+        scores = task.temperature() * task.reranker.score(*parts)[0]
+        terms.append(scores.logsumexp(0) - scores[0])
+    assert copies
+    loss = torch.stack(terms).mean()
+    expected = {**gradients(task, loss), "loss": loss.detach()}
+    assert_same(step(reranking(inputs, Worker.single()), Worker.single(), 8), expected)
+
+
+def test_stage_3_needs_a_combining_function(pair: Path) -> None:
+    inputs = replace(stage_inputs(pair, case("stage3", 6).config()), combining=None)
+    with pytest.raises(ValueError, match="stage 3 needs the combining function of stage 2"):
+        RerankTask(inputs, Worker.single())
+
+
+def test_stage_3_trains_nothing_but_the_reranker(pair: Path) -> None:
+    inputs = stage_inputs(pair, case("stage3", 6).config())
+    task = RerankTask(inputs, Worker.single())
+    step(task, Worker.single(), 6)
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in task.combining.parameters())
+    assert all(name.startswith(("reranker.", "temperature.")) for name in task.trained())
+
+
 def composed(pair: Path, one: Case) -> tuple[Tensor, Tensor, StageInputs, Tensor, CombiningTask]:
     """Returns query features of the batch, all unit image features, the inputs, the target rows, and the task."""
     inputs, batch = stage_inputs(pair, one.config()), global_batch(6)
@@ -486,7 +549,7 @@ def composed(pair: Path, one: Case) -> tuple[Tensor, Tensor, StageInputs, Tensor
     return query, task.frozen.unit_images, inputs, inputs.train.target[batch.rows], task
 
 
-def gradients(task: CombiningTask, loss: Tensor) -> dict[str, Tensor]:
+def gradients(task: Task, loss: Tensor) -> dict[str, Tensor]:
     names, parameters = zip(*task.trained().items(), strict=True)
     return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
 

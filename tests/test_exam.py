@@ -22,10 +22,13 @@ from cirray.demo.exam.write import Sizes, write_exam
 from cirray.errors import DataError
 from cirray.evaluation.baselines import ImageOnly
 from cirray.evaluation.exam.failures import find_failures, what_is_wrong
+from cirray.evaluation.exam.reranking_searcher import RerankingSearcher
 from cirray.evaluation.exam.searcher import Captions, Searcher
 from cirray.evaluation.exam.table import text_table
+from cirray.evaluation.reranked import RerankedTop
 from cirray.models.bundle import Model
 from cirray.models.composition import UNWANTED_WEIGHT
+from cirray.models.reranking import Reranker
 from tests.support.bundles import fine_tuned, write_bundle
 from tests.support.encoder_fixtures import tiny_encoder
 from tests.support.jobs import run_job, succeed
@@ -175,6 +178,58 @@ def test_a_search_leaves_out_the_reference(model: Model) -> None:
     assert found == [["b", "c", "d"], ["a", "c", "d"]]
     order = searcher.rank(searcher.queries(["a", "b"], ["is red", "is red"]))
     assert [ids[row] for row in order[:, 0]] == ["a", "b"]  # and a ranking keeps it
+
+
+def test_reranked_queries_of_one_reference(folder: Path, tmp_path: Path, ranked: Callable[[Tensor], list[str]]) -> None:
+    """Their first five answers are in the order of the bundle's reranker; those of two references are not reranked."""
+    bundle = write_bundle(
+        tmp_path / "bundle", encoder=fine_tuned(tiny_encoder()), pretrained=tiny_encoder(), reranker="attention"
+    )
+    arguments = {"exam": folder / "exam", "bundle": bundle, "store": folder / "store", "output": tmp_path / "results"}
+    done = succeed("exam", *(f"--{key}={name}" for key, name in arguments.items()), "--rerank.top", "5")
+    report = json.loads((tmp_path / "results" / "exam.json").read_text())
+    values = report["measures"]["combiner + attention@5"]
+    model, firsts, precisions = cirray.load(bundle), [], []
+    assert model.reranker is not None
+    for query in lines(folder / "exam" / "triplets.val.jsonl"):
+        parts = picture(folder, query["reference"]), query["captions"][0]
+        names = ranked(model.encode_query(*parts)[0])
+        top = [picture(folder, name) for name in names[:5]]
+        with torch.inference_mode():
+            scores = model.reranker.score(
+                model.encode_image(parts[0], normalize=False),
+                model.encode_caption(parts[1], normalize=False),
+                model.encode_query(*parts),
+                model.encode_image(top, normalize=False).unsqueeze(0),
+            )[0]
+        names[:5] = [names[place] for place in scores.argsort(descending=True).tolist()]
+        firsts.append(names[0] in query["hard_negatives"])
+        precisions.append(100 * slow_precision([names.index(each) for each in query["positives"]], 10))
+    assert values["mAP@10"] == pytest.approx(fmean(precisions), abs=0.05)
+    assert values["HN@1"] == pytest.approx(100 * fmean(firsts), abs=0.05)
+    plain = report["measures"]["combiner"]
+    assert values["mAP@10"] != plain["mAP@10"]
+    assert {name for name in plain if name not in values} == {name for name in plain if name.startswith("two ")}
+    assert text_table(report) in done.stdout
+    (row,) = (line.split() for line in text_table(report).splitlines() if line.startswith("  loss mAP@10"))
+    assert row[-1] == "-"
+
+
+def test_a_reranked_search_leaves_out_the_reference_too(model: Model) -> None:
+    """Also in a gallery that is not larger than the reranked list, where the reference is its last item."""
+    ids, images = ["a", "b", "c", "d"], torch.eye(4, model.manifest["dim"])
+    second = RerankedTop(LastFirst(), 4)
+    searcher = RerankingSearcher(ids, images, Captions(model), ImageOnly(), second)
+    assert searcher.search(["a", "b"], ["is red", "is red"]) == [["d", "c", "b"], ["d", "c", "a"]]
+    few = RerankingSearcher(ids, images, Captions(model), ImageOnly(), RerankedTop(LastFirst(), 2))
+    assert few.search(["a", "b"], ["is red", "is red"]) == [["c", "b", "d"], ["c", "a", "d"]]
+
+
+class LastFirst(Reranker):
+    """Prefers the last image of the identity matrix."""
+
+    def adjustment(self, image: Tensor, text: Tensor, query: Tensor, candidates: Tensor) -> Tensor:
+        return (candidates * torch.arange(candidates.shape[-1]).float()).sum(dim=-1) * 10
 
 
 def test_the_image_alone_keeps_everything_and_gets_nowhere(scored: tuple[dict[str, Any], str]) -> None:

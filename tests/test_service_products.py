@@ -6,14 +6,19 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import torch
 from PIL import Image
 from ray import serve
 
+import cirray
 from serve.service import Service
+from tests.support.bundles import fine_tuned, write_bundle
+from tests.support.encoder_fixtures import tiny_encoder
 from tests.support.service_fixtures import Shop, ask, deploy, write_shop
 
 Conversation = Callable[[httpx.AsyncClient, Service], Awaitable[Any]]
@@ -24,6 +29,7 @@ REFERENCE, OTHER = "small-red-bar", "large-red-bar"
 def shop(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Iterator[Shop]:
     """Items of one color and shape are variants of a product; each item has a second picture, its variant's."""
     shop = write_shop(tmp_path_factory.mktemp("products"))
+    write_bundle(shop.bundle, encoder=fine_tuned(tiny_encoder()), pretrained=tiny_encoder(), reranker="attention")
     shop = _with_rows(shop, lambda row: {"image": [row["image"], _variant(row["image"])], "group": row["id"][6:]})
     shop.rebuild()
     yield deploy(shop, "products")
@@ -66,6 +72,35 @@ def test_each_product_is_one_hit_with_its_best_picture(shop: Shop) -> None:
     for hit in (*first, *second):
         assert hit["images"] == [f"/v1/items/{hit['id']}/image", f"/v1/items/{hit['id']}/image?number=1"]
         assert hit["image"] == hit["images"][hit["image_number"]]
+
+
+def test_products_are_reranked_by_the_picture_that_matches_best(shop: Shop) -> None:
+    async def conversation(client: httpx.AsyncClient, _: Service) -> list[Any]:
+        query = {"reference": {"id": REFERENCE}, "text": "make it blue", "limit": 50}
+        bodies = [query, {**query, "rerank": {"top": 50}}]
+        return [(await client.post("/v1/search", json=body)).json()["hits"] for body in bodies]
+
+    plain, reranked = ask(shop, conversation)
+    found = {(hit["id"], hit["image_number"]): hit["rerank_score"] for hit in reranked}
+    assert found.keys() == {(hit["id"], hit["image_number"]) for hit in plain}
+    assert {number for _, number in found} == {0, 1}
+    model = cirray.load(shop.bundle)
+    assert model.reranker is not None
+    pictures = [_picture(shop, *each) for each in found]
+    with torch.inference_mode():
+        scores = model.reranker.score(
+            model.encode_image(_picture(shop, REFERENCE, 0), normalize=False),
+            model.encode_caption("make it blue", normalize=False),
+            model.encode_query(_picture(shop, REFERENCE, 0), "make it blue"),
+            model.encode_image(pictures, normalize=False).unsqueeze(0),
+        )[0]
+    assert list(found.values()) == pytest.approx(scores.tolist(), abs=1e-3)
+
+
+def _picture(shop: Shop, identifier: str, number: int) -> Path:
+    """Returns the picture file of an item; the second one is that of its variant."""
+    image = f"{identifier}.png"
+    return shop.catalog.parent / "images" / (_variant(image) if number else image)
 
 
 def test_the_whole_product_of_the_reference_is_left_out(shop: Shop) -> None:

@@ -79,7 +79,7 @@ def ablate(config: TrialsConfig, changes: str) -> dict[str, Any]:
         ConfigError: the configuration or the changes are invalid; before any training.
         RunError: the output folder belongs to another run.
     """
-    config = overridden(with_holdout(config), {"ablation": False})
+    config = overridden(with_holdout(config), {"ablation": False, "stage3.enabled": False})
     named = _rows(config, load_changes(changes, config))
     output = open_output(config, _CHANGEABLE)
     write_text((output / CONFIG).local, config.to_yaml())

@@ -51,7 +51,7 @@ def prepare(config: TrialsConfig, base: Location) -> Start:
     """
     stage = config.trial_stage
     base = Location.parse(str(base))  # a run of its own: with a mirror of its own
-    off = {"ablation": False, "stage2.enabled": False, "output": str(base)}
+    off = {"ablation": False, "stage2.enabled": False, "stage3.enabled": False, "output": str(base)}
     if stage == "stage1":
         off["stage1.enabled"] = False
     train(overridden(config, off))

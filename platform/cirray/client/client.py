@@ -60,11 +60,13 @@ class Client:
         limit: int = 20,
         offset: int = 0,
         include_reference: bool = False,
+        rerank: int | None = None,
     ) -> schemas.SearchAnswer:
         """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`.
 
         `image_number` chooses a picture of the reference item; 0 is the main one. Give several `references` instead of
-        one reference to combine them. The search moves away from what is `unwanted`.
+        one reference to combine them. The search moves away from what is `unwanted`. `rerank` is the number of first
+        hits that the model's reranker scores again.
         """
         return self._send(
             calls.search(
@@ -80,6 +82,7 @@ class Client:
                 limit=limit,
                 offset=offset,
                 include_reference=include_reference,
+                rerank=None if rerank is None else {"top": rerank},
             )
         )
 
@@ -168,11 +171,13 @@ class AsyncClient:
         limit: int = 20,
         offset: int = 0,
         include_reference: bool = False,
+        rerank: int | None = None,
     ) -> schemas.SearchAnswer:
         """Searches with an item's id or a picture, a text, or both; see `schemas.SearchRequest`.
 
         `image_number` chooses a picture of the reference item; 0 is the main one. Give several `references` instead of
-        one reference to combine them. The search moves away from what is `unwanted`.
+        one reference to combine them. The search moves away from what is `unwanted`. `rerank` is the number of first
+        hits that the model's reranker scores again.
         """
         return await self._send(
             calls.search(
@@ -188,6 +193,7 @@ class AsyncClient:
                 limit=limit,
                 offset=offset,
                 include_reference=include_reference,
+                rerank=None if rerank is None else {"top": rerank},
             )
         )
 

@@ -29,6 +29,7 @@ MAX_OFFSET = 10_000
 MAX_REFINEMENTS = 8
 MAX_REFERENCES = 4
 MAX_UNWANTED = 4
+MAX_RERANKED = 200
 MAX_BATCH = 64
 MAX_ATTRIBUTES = 64
 # Above the largest upload that the configuration allows (100 MB); the limit of a service is usually lower.
@@ -120,6 +121,12 @@ class Unwanted(Request):
         return self
 
 
+class Rerank(Request):
+    """A second stage: the model's reranker scores the first hits again, and sorts them by its scores."""
+
+    top: int = Field(50, ge=1, le=MAX_RERANKED, description="number of first hits; the order after them stays")
+
+
 class SearchFields(Request):
     """All of a search except its reference image."""
 
@@ -143,6 +150,7 @@ class SearchFields(Request):
     limit: int = Field(20, ge=1, le=MAX_LIMIT)
     offset: int = Field(0, ge=0, le=MAX_OFFSET)
     include_reference: bool = Field(False, description="whether the references' products may be among the hits")
+    rerank: Rerank | None = Field(None, description="reranks the first hits of a reference with a text; null does not")
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -171,6 +179,8 @@ class SearchRequest(SearchFields):
             raise ValueError("refinements follow a text: give the first change as text")
         if self.text_weight is not None and not (self.all_references and self.has_text):
             raise ValueError("text_weight balances a reference and a text: give both, or leave it out")
+        if self.rerank is not None and (self.reference is None or self.text is None):
+            raise ValueError("rerank needs a reference and a text: give both, or leave it out")
         return self
 
     @property
@@ -209,6 +219,9 @@ class HitAnswer(ItemAnswer):
 
     score: float
     image_number: int = Field(0, description="which picture matches best; 0 is the main one")
+    rerank_score: float | None = Field(
+        None, description="score of the reranker, which sorts the first hits; null if this hit was not reranked"
+    )
 
 
 class Timings(Answer):
@@ -218,6 +231,7 @@ class Timings(Answer):
     reference: float = Field(description="fetches the stored features of the items in the request")
     encode: float = Field(description="runs towers and combining function, including transport and batching")
     search: float = Field(description="searches the index")
+    rerank: float = Field(0.0, description="fetches the features of the first hits and reranks them; 0 if it does not")
     total: float
 
 
@@ -261,6 +275,7 @@ class ModelAnswer(Answer):
     backbone: str
     combining: Annotated[str, WithJsonSchema({"type": "string", "enum": list(COMBINING_FUNCTIONS)})]
     has_text_weight: bool = Field(True, description="whether a request may set text_weight")
+    has_reranker: bool = Field(False, description="whether a request may ask for reranking")
     dim: int
     metrics: dict[str, float]
     generation: str

@@ -7,7 +7,7 @@ from functools import cache
 
 from cirray.config.bundling import BundleConfig
 from cirray.config.conversion import ConvertConfig
-from cirray.config.evaluation import EvaluateConfig, ExamConfig
+from cirray.config.evaluation import EvaluateConfig, ExamConfig, SplitConfig
 from cirray.config.fields import field_names, is_section
 from cirray.config.indexing import IndexConfig
 from cirray.config.section import Configuration
@@ -27,8 +27,8 @@ COMMANDS: Mapping[str, type[Configuration]] = {
     "jobs/tune.py": TuneConfig,
     "jobs/ablate.py": TrialsConfig,
     "jobs/evaluate.py": EvaluateConfig,
-    "jobs/rank.py": EvaluateConfig,
-    "jobs/analyze.py": EvaluateConfig,
+    "jobs/rank.py": SplitConfig,
+    "jobs/analyze.py": SplitConfig,
     "jobs/exam.py": ExamConfig,
     "jobs/index.py": IndexConfig,
     "jobs/triplets.py": TripletsConfig,

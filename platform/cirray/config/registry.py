@@ -33,5 +33,6 @@ def one_of(names: tuple[str, ...]) -> tuple[AfterValidator, WithJsonSchema]:
 
 
 COMBINING_FUNCTIONS = module_names("models", "combining")
+RERANKERS = module_names("models", "reranking")
 DATA_FORMATS = module_names("data", "formats")
 CATALOG_PRESETS = tuple(sorted(path.stem for path in _PACKAGE.joinpath("data", "catalog", "presets").glob("*.yaml")))

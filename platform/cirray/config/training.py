@@ -1,4 +1,4 @@
-"""The three training stages, and the configuration of a training run."""
+"""The training stages, and the configuration of a training run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cirray.config.backbone import Backbone
 from cirray.config.compute import Compute, Embedding
 from cirray.config.data import Preprocess, TrainData
 from cirray.config.registry import COMBINING_FUNCTIONS, one_of
+from cirray.config.reranking import RerankerSettings
 from cirray.config.section import Fraction, JobConfig, Positive, Section
 
 
@@ -149,6 +150,18 @@ class Stage2(Section):
     optimisation: Optimisation = Optimisation(optimizer="adam", lr=2e-5, eps=1e-8, weight_decay=0.0, batch_size=4096)
 
 
+class Stage3(Section):
+    """Stage 3 (not in the paper): train a reranker on the mistakes of stage 2, with everything else frozen."""
+
+    enabled: bool = Field(False, description="train this stage")
+    reranker: RerankerSettings = RerankerSettings()
+    top: int = Field(50, ge=2, description="candidates per query: the best-ranked images of the train gallery")
+    loss: ContrastiveLoss = ContrastiveLoss(temperature=0.05, learn_temperature=True, mask_duplicates=True)
+    optimisation: Optimisation = Optimisation(
+        lr=1e-3, eps=1e-8, schedule="cosine", warmup=0.05, batch_size=256, epochs=4
+    )
+
+
 class TrainConfig(JobConfig):
     """The configuration of a training run."""
 
@@ -161,12 +174,13 @@ class TrainConfig(JobConfig):
     stage0: Stage0 = Stage0()
     stage1: Stage1 = Stage1()
     stage2: Stage2 = Stage2()
+    stage3: Stage3 = Stage3()
     embed: Embedding = Embedding()
     compute: Compute = Compute()
 
     @model_validator(mode="after")
     def _batches_are_shared(self) -> TrainConfig:
-        for name in ("stage0", "stage1", "stage2"):
+        for name in ("stage0", "stage1", "stage2", "stage3"):
             stage = getattr(self, name)
             batch = stage.optimisation.batch_size
             if stage.enabled and batch < self.workers:

@@ -8,17 +8,19 @@ from typing import Any
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
-from cirray.config.evaluation import EvaluateConfig
+from cirray.config.evaluation import EvaluateConfig, SplitConfig
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
-from cirray.evaluation.evaluate import score, text_table
+from cirray.evaluation.evaluate import Result, reranked_name, score, text_table
+from cirray.evaluation.reranked import RerankedTop
 from cirray.evaluation.titles import title_recall
 from cirray.features.ensure import Embedder
 from cirray.features.frozen import FrozenFeatures
 from cirray.models.bundle import load, load_combining
-from cirray.models.bundle_manifest import MANIFEST, read_bundle
+from cirray.models.bundle_manifest import MANIFEST, RERANKER_SETTINGS, read_bundle
+from cirray.models.bundle_reranker import required_reranker
 from cirray.models.combining import CombiningFunction
 from cirray.models.combining.sum import Sum
 from cirray.storage.location import Location
@@ -52,7 +54,7 @@ def evaluate_bundle(
 
     Args:
         bundle: folder or URI.
-        config: the data, and how its features are computed.
+        config: the data, how its features are computed, and whether the bundle's reranker is scored too.
         split: name of the split.
         with_titles: whether to score the titles of the split's gallery as queries of text alone too.
 
@@ -60,7 +62,7 @@ def evaluate_bundle(
         The report for JSON, and the table as text.
 
     Raises:
-        BundleError: the bundle is incomplete, damaged or incompatible.
+        BundleError: the bundle is incomplete, damaged or incompatible, or has no reranker although one is asked for.
         DataError, ConfigError: the data cannot be used, the split has no targets, or titles are asked for and no image
             of the gallery has one.
     """
@@ -68,6 +70,7 @@ def evaluate_bundle(
     dataset, function = ready.dataset, ready.manifest["combining"]["function"]
     functions: dict[str, CombiningFunction] = {"sum": Sum(), function: ready.combining}
     results = score(split, ready.table, dataset.protocol, ready.features, functions, ready.manifest["fine_tuned"])
+    results += _score_reranked(ready, split, config.rerank.top)
     report = {
         "bundle": str(bundle),
         "dataset": dataset.name,
@@ -84,7 +87,23 @@ def evaluate_bundle(
     return report, table
 
 
-def _score_titles(ready: Prepared, split: str, config: EvaluateConfig) -> dict[str, float]:
+def _score_reranked(ready: Prepared, split: str, top: int) -> list[Result]:
+    """Returns the results of the bundle's combining function with its first `top` results reranked; [] if `top` is 0.
+
+    Raises:
+        BundleError: the bundle has no reranker.
+    """
+    if not top:
+        return []
+    second = RerankedTop(required_reranker(ready.folder, ready.manifest), top)
+    manifest = ready.manifest
+    name = reranked_name(manifest["combining"]["function"], manifest[RERANKER_SETTINGS]["function"], top)
+    functions = {name: ready.combining}
+    protocol = ready.dataset.protocol
+    return score(split, ready.table, protocol, ready.features, functions, manifest["fine_tuned"], second)
+
+
+def _score_titles(ready: Prepared, split: str, config: SplitConfig) -> dict[str, float]:
     """Returns title -> image recall over all images of the split's galleries, whatever their category."""
     rows = sorted({int(row) for _, gallery in ready.table.categories.values() for row in gallery})
     ids = list(ready.dataset.images)
@@ -97,7 +116,7 @@ def _score_titles(ready: Prepared, split: str, config: EvaluateConfig) -> dict[s
     return {**{name: round(value, 4) for name, value in found.items()}, "queries": queries, "gallery": len(images)}
 
 
-def prepare(bundle: Path | str, config: EvaluateConfig, split: str, needs_targets: bool) -> Prepared:
+def prepare(bundle: Path | str, config: SplitConfig, split: str, needs_targets: bool) -> Prepared:
     """Reads the bundle and the split, and computes missing features.
 
     Args:

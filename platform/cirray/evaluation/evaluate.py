@@ -12,7 +12,8 @@ from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.evaluation.cosine import CosineRetriever
 from cirray.evaluation.metrics import by_k, is_detail, kind_of
-from cirray.evaluation.retriever import AVERAGE, Evaluation, evaluate
+from cirray.evaluation.reranked import RerankedRetriever, RerankedTop
+from cirray.evaluation.retriever import AVERAGE, Evaluation, Retriever, evaluate
 from cirray.features.frozen import FrozenFeatures
 from cirray.models.combining import CombiningFunction
 
@@ -49,6 +50,11 @@ class Result:
         }
 
 
+def reranked_name(combining: str, reranker: str, top: int) -> str:
+    """Returns the name of the method that reranks the first `top` results of a combining function."""
+    return f"{combining} + {reranker}@{top}"
+
+
 def row_metrics(row: Mapping[str, Any]) -> dict[str, float]:
     """Returns the metrics by name of a row of report.json. Reports of older versions have only recalls by K."""
     if "metrics" in row:
@@ -65,6 +71,7 @@ def score(
     features: FrozenFeatures,
     functions: Mapping[str, CombiningFunction],
     fine_tuned: bool,
+    second: RerankedTop | None = None,
 ) -> list[Result]:
     """Scores every combining function on every category, and on their average.
 
@@ -75,11 +82,13 @@ def score(
         features: the dataset's images, and the captions of `split`.
         functions: name -> combining function.
         fine_tuned: whether the encoder was fine-tuned by stage 1.
+        second: reranks the first results of every function; None = no reranking.
     """
     results = []
+    inputs = features.query_inputs(split, table)
     for name, combine in functions.items():
-        queries = combine.eval()(*features.query_inputs(split, table))
-        retriever = CosineRetriever(table, features.unit_images, queries)
+        first = CosineRetriever(table, features.unit_images, combine.eval()(*inputs))
+        retriever: Retriever = first if second is None else RerankedRetriever(first, features.images, inputs, second)
         results += [Result(split, fine_tuned, name, evaluation) for evaluation in evaluate(retriever, protocol)]
     return results
 

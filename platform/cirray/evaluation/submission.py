@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cirray.config.evaluation import EvaluateConfig
+from cirray.config.evaluation import SplitConfig
 from cirray.data.formats import load_format
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
@@ -24,7 +24,7 @@ TOP = 50
 
 
 @torch.inference_mode()
-def rank_bundle(bundle: Path | str, config: EvaluateConfig, split: str, top: int = TOP) -> dict[str, Any]:
+def rank_bundle(bundle: Path | str, config: SplitConfig, split: str, top: int = TOP) -> dict[str, Any]:
     """Ranks every query of a split with a bundle and writes the dataset's ranking files to `config.output`.
 
     Args:

@@ -24,13 +24,17 @@ from cirray.models.bundle_manifest import (
     MANIFEST,
     PRETRAINED_TEXT,
     PRETRAINED_TEXT_FINGERPRINT,
+    RERANKER,
+    RERANKER_SETTINGS,
     read_bundle,
 )
+from cirray.models.bundle_reranker import TrainedReranker, load_reranker
 from cirray.models.clip import Encoder, load_encoder, save_encoder
 from cirray.models.combining import CombiningFunction, build_combining
 from cirray.models.composition import NEUTRAL_TEXT, text_directions
 from cirray.models.encoder_manifest import DEFINITION, read_manifest
 from cirray.models.pretrained_text import changed_text_tensors, with_text_tower
+from cirray.models.reranking import Reranker
 from cirray.storage.files import read_json, replacing, write_json
 from cirray.storage.location import Location
 
@@ -52,6 +56,7 @@ class Model:
         combining: the combining function.
         manifest: the content of `model.json`.
         path: the bundle's folder.
+        reranker: scores the first results again; None if the bundle has none.
     """
 
     def __init__(
@@ -61,12 +66,14 @@ class Model:
         combining: CombiningFunction,
         manifest: dict[str, Any],
         path: Path,
+        reranker: Reranker | None = None,
     ) -> None:
         self.encoder = encoder.eval()
         self.pretrained = pretrained.eval()
         self.combining = combining.eval()
         self.manifest = manifest
         self.path = path
+        self.reranker = reranker
         self.device = next(encoder.parameters()).device
 
     @torch.inference_mode()
@@ -160,6 +167,7 @@ def save(
     settings: CombiningSettings,
     details: dict[str, Any],
     pretrained: Path | None = None,
+    reranker: TrainedReranker | None = None,
 ) -> None:
     """Writes a bundle, replacing a previous one. The manifest is written last.
 
@@ -171,6 +179,7 @@ def save(
         details: further fields of the manifest (recipe, metrics, provenance).
         pretrained: the encoder folder that stage 1 started from, whose text tower encodes texts alone. Only the
             tensors that differ from those of `encoder` are stored. None if there was no stage 1.
+        reranker: the reranker of stage 3; None if there was none.
 
     Raises:
         BundleError: the text towers of `encoder` and `pretrained` have different architectures.
@@ -179,9 +188,9 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     shutil.copytree(encoder, folder / "encoder", dirs_exist_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in combining.state_dict().items()}
-    _replace(folder / COMBINING, state)
+    _replace(folder / COMBINING, combining.state_dict())
     _replace(folder / PRETRAINED_TEXT, differing)
+    _replace(folder / RERANKER, reranker.reranker.state_dict() if reranker else {})
     config = read_json(folder / "encoder" / DEFINITION)
     manifest = {
         "format": FORMAT,
@@ -192,6 +201,8 @@ def save(
     }
     if pretrained and differing:
         manifest[PRETRAINED_TEXT_FINGERPRINT] = read_manifest(pretrained)["text_fingerprint"]
+    if reranker:
+        manifest[RERANKER_SETTINGS] = reranker.settings.model_dump()
     write_json(folder / MANIFEST, manifest)
 
 
@@ -202,6 +213,7 @@ def write(
     settings: CombiningSettings,
     details: dict[str, Any],
     pretrained: Encoder | None = None,
+    reranker: TrainedReranker | None = None,
 ) -> None:
     """Writes a bundle of encoders in memory, and uploads it if `output` is a URI. For the arguments, see `save`."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -209,7 +221,7 @@ def write(
         save_encoder(encoder, trained)
         if pretrained:
             save_encoder(pretrained, start)
-        save(output.local, trained, combining, settings, details, start if pretrained else None)
+        save(output.local, trained, combining, settings, details, start if pretrained else None, reranker)
     output.push(MANIFEST)
 
 
@@ -217,8 +229,9 @@ def _replace(file: Path, state: Mapping[str, Tensor]) -> None:
     """Writes tensors to a file; without tensors there is no file."""
     file.unlink(missing_ok=True)
     if state:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         with replacing(file) as temporary:
-            save_file(dict(state), temporary)
+            save_file(tensors, temporary)
 
 
 def load_combining(folder: Path, manifest: dict[str, Any]) -> CombiningFunction:
@@ -257,7 +270,10 @@ def load(folder: Path, device: str = "cpu") -> Model:
             f"{folder}/encoder does not match the fingerprints in {MANIFEST}: train or copy the bundle again"
         )
     pretrained = _load_pretrained(folder, manifest, encoder)
-    return Model(encoder, pretrained, load_combining(folder, manifest).to(device), manifest, folder)
+    reranker = load_reranker(folder, manifest)
+    if reranker is not None:
+        reranker.to(device)
+    return Model(encoder, pretrained, load_combining(folder, manifest).to(device), manifest, folder, reranker)
 
 
 def _load_pretrained(folder: Path, manifest: dict[str, Any], encoder: Encoder) -> Encoder:

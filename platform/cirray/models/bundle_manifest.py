@@ -4,6 +4,7 @@ bundle/
 ├── encoder/                     CLIP after training (open_clip's local-dir format)
 ├── pretrained_text.safetensors  text tower before stage 1: the tensors that differ from encoder/; absent if none does
 ├── combining.safetensors        the combining function; absent for Sum
+├── reranker.safetensors         the reranker; absent without stage 3
 └── model.json                   the manifest, written last: marks the bundle as complete
 """
 
@@ -18,8 +19,11 @@ from cirray.storage.files import read_json
 MANIFEST = "model.json"
 COMBINING = "combining.safetensors"
 PRETRAINED_TEXT = "pretrained_text.safetensors"
+RERANKER = "reranker.safetensors"
 # The manifest's key of the fingerprint of that text tower; absent if the bundle has one text tower.
 PRETRAINED_TEXT_FINGERPRINT = "pretrained_text_fingerprint"
+# The manifest's key of the settings of the reranker; absent if the bundle has none.
+RERANKER_SETTINGS = "reranker"
 FORMAT = 1
 
 

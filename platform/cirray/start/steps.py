@@ -157,5 +157,5 @@ def _training(config: StartConfig, layout: Layout, trains: bool) -> TrainConfig:
         "output": str(layout.training),
     }
     if not trains:
-        settings |= {"stage1.enabled": False, "stage2.enabled": False}
+        settings |= dict.fromkeys(("stage1.enabled", "stage2.enabled", "stage3.enabled"), False)
     return overridden(_part(TrainConfig, config), settings)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from cirray.cluster.session import connect
-from cirray.config.evaluation import EvaluateConfig
+from cirray.config.evaluation import SplitConfig
 from cirray.console.log import log
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset, Split
@@ -35,7 +35,7 @@ Groups = dict[str, dict[str, tuple[int, float]]]
 
 
 @torch.inference_mode()
-def study(stages: Sequence[Stage], name: str, config: EvaluateConfig, split: str) -> dict[str, Any]:
+def study(stages: Sequence[Stage], name: str, config: SplitConfig, split: str) -> dict[str, Any]:
     """Measures every variant on a split; writes study.html, study.json and config.yaml to `config.output`.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cirray.cluster.device import use_gpu
-from cirray.config.evaluation import EvaluateConfig
+from cirray.config.evaluation import SplitConfig
 from cirray.config.training import CombiningSettings
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable
@@ -104,7 +104,7 @@ def stages_of_bundle(bundle: Path | str) -> list[Stage]:
 
 
 @torch.inference_mode()
-def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, config: EvaluateConfig) -> list[Variant]:
+def variants(stages: Sequence[Stage], dataset: Dataset, table: TripletTable, config: SplitConfig) -> list[Variant]:
     """Computes missing features, then the queries and the recall of every variant."""
     compared = []
     for stage in stages:

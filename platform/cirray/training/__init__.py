@@ -1,1 +1,1 @@
-"""Training: the three stages, their common loop, and the run that combines them."""
+"""Training: the stages, their common loop, and the run that combines them."""

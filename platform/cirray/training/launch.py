@@ -28,12 +28,12 @@ from cirray.training.loop import Loop
 from cirray.training.run_dir import CHECKPOINTS, METRICS
 from cirray.training.task import StageInputs, Task
 
-StageName = Literal["stage0", "stage1", "stage2"]
+StageName = Literal["stage0", "stage1", "stage2", "stage3"]
 DONE = "done.json"
 
 
 def _task(stage: StageName) -> Callable[[StageInputs, Worker], Task]:
-    """Returns the task class of a stage. Imports only that stage: stage 2 does without open_clip's slow import."""
+    """Returns the task class of a stage. Imports only that stage: stages 2 and 3 do without open_clip's slow import."""
     match stage:
         case "stage0":
             from cirray.training.stages.pretrain import PretrainTask
@@ -47,6 +47,10 @@ def _task(stage: StageName) -> Callable[[StageInputs, Worker], Task]:
             from cirray.training.stages.combine import CombiningTask
 
             return CombiningTask
+        case "stage3":
+            from cirray.training.stages.rerank import RerankTask
+
+            return RerankTask
 
 
 def optimisation_of(config: TrainConfig, stage: StageName) -> Optimisation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
-from cirray.config.training import TrainConfig
+from cirray.config.training import CombiningSettings, TrainConfig
 from cirray.console.log import log
 from cirray.data.attribute_classes import AttributeClasses, read_attribute_classes
 from cirray.data.extra import add_triplets, load_extra
@@ -21,9 +22,10 @@ from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.baselines import ImageOnly, TextOnly
-from cirray.evaluation.evaluate import Result, overall, score, text_table
+from cirray.evaluation.evaluate import Result, overall, reranked_name, score, text_table
 from cirray.evaluation.figures import Example, draw_queries
 from cirray.evaluation.ranking import gallery_positions, top_k
+from cirray.evaluation.reranked import RerankedTop
 from cirray.features.embed import DecodePixels, pixels_fingerprint
 from cirray.features.ensure import Embedder, image_keys, pictures_of
 from cirray.features.fill import fill
@@ -32,10 +34,12 @@ from cirray.features.store import FeatureStore
 from cirray.models import bundle
 from cirray.models.build import build_encoder
 from cirray.models.bundle_manifest import MANIFEST as BUNDLE_MANIFEST
+from cirray.models.bundle_reranker import TrainedReranker
 from cirray.models.clip import Encoder, load_encoder, load_trained, save_encoder
 from cirray.models.combining import CombiningFunction, build_combining, is_trainable
 from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
+from cirray.models.reranking import build_reranker
 from cirray.storage.files import write_json
 from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
@@ -113,6 +117,7 @@ def check_settings(config: TrainConfig, dataset: Dataset) -> None:
         ("stage0", config.stage0, len(dataset.titles)),
         ("stage1", config.stage1, triplets),
         ("stage2", config.stage2, triplets),
+        ("stage3", config.stage3, triplets),
     ):
         settings = stage.optimisation
         if stage.enabled and settings.drop_last and count < settings.batch_size:
@@ -185,7 +190,7 @@ class Training:
         combining = self._combining()
         if not isinstance(combining, Sum):  # Sum was evaluated above
             self._evaluate(config.stage1.enabled, {config.stage2.combining.function: combining})
-        return self._finish(combining)
+        return self._finish(combining, self._reranker(combining) if config.stage3.enabled else None)
 
     def _trains_combining(self) -> bool:
         return self.config.stage2.enabled and is_trainable(self.config.stage2.combining)
@@ -198,7 +203,25 @@ class Training:
             return build_combining(self.encoder.dim, self.config.stage2.combining)
         return self._train_combining("stage2")
 
-    def _inputs(self) -> StageInputs:
+    def _reranker(self, combining: CombiningFunction) -> TrainedReranker:
+        """Runs stage 3 for the trained combining function, and evaluates the reranker."""
+        settings = self.config.stage3
+        self._ensure_features()
+        log(f"stage3: {'done before' if is_done((self.output / 'stage3').local) else _purpose(self.config, 'stage3')}")
+        tensors = self._run_stage("stage3", "stage3", combining)
+        reranker = build_reranker(self.encoder.dim, settings.reranker)
+        reranker.load_state_dict(_part(tensors, "reranker."))
+        name = reranked_name(self._combining_settings(combining).function, settings.reranker.function, settings.top)
+        second = RerankedTop(reranker.eval(), settings.top)
+        self._evaluate(self.config.stage1.enabled, {name: combining}, second)
+        return TrainedReranker(reranker, settings.reranker)
+
+    def _combining_settings(self, combining: CombiningFunction) -> CombiningSettings:
+        """Returns the settings of the bundle's combining function, which is Sum without stage 2."""
+        settings = self.config.stage2.combining
+        return settings.model_copy(update={"function": "sum"}) if isinstance(combining, Sum) else settings
+
+    def _inputs(self, combining: CombiningFunction | None) -> StageInputs:
         titles = self.dataset.titles
         rows = {image: row for row, image in enumerate(self.dataset.images)}
         return StageInputs(
@@ -211,6 +234,7 @@ class Training:
             protocol=self.dataset.protocol,
             titled=tuple((rows[image], titles[image]) for image in _titled(self.dataset)),
             attributes=self.attributes,
+            combining=combining,
         )
 
     def _train_encoder(self, stage: StageName) -> None:
@@ -230,8 +254,8 @@ class Training:
             self.encoder = load_encoder(trained.local)
         self.encoder_location = trained
 
-    def _run_stage(self, stage: StageName, label: str) -> dict[str, Tensor]:
-        tensors = run_stage(stage, label, self._inputs(), self.output)
+    def _run_stage(self, stage: StageName, label: str, trained: CombiningFunction | None = None) -> dict[str, Tensor]:
+        tensors = run_stage(stage, label, self._inputs(trained), self.output)
         (self.output / METRICS).push()
         return tensors
 
@@ -241,9 +265,7 @@ class Training:
         log(f"{label}: {'done before' if is_done((self.output / label).local) else _purpose(self.config, 'stage2')}")
         tensors = self._run_stage("stage2", label)
         combining = build_combining(self.encoder.dim, self.config.stage2.combining)
-        prefix = "combining."
-        state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        combining.load_state_dict(state)
+        combining.load_state_dict(_part(tensors, "combining."))
         return combining.eval()
 
     def _ensure_pixels(self) -> None:
@@ -253,7 +275,7 @@ class Training:
         fill(store, pictures_of(self.dataset), make, settings, self.config.workers, "pixels", settings.inline_pictures)
 
     def _ensure_features(self) -> tuple[FeatureStore, FeatureStore]:
-        """Computes missing features of the current encoder; only stage 2 needs those of the train captions."""
+        """Computes missing features of the current encoder; only stages 2 and 3 need those of the train captions."""
         ahead = self.config.stage1.enabled and self.encoder_location != self.output / "stage1" / "encoder"
         trains_here = self.config.ablation or not ahead
         captions = [*self.val.captions, *self.selection.captions, *(self.train.captions if trains_here else ())]
@@ -266,13 +288,14 @@ class Training:
         images, texts = self._ensure_features()
         return read_features(images, texts, image_keys(self.dataset), {"val": self.val})
 
-    def _evaluate(self, fine_tuned: bool, functions: dict[str, CombiningFunction]) -> None:
-        self.results += score("val", self.val, self.dataset.protocol, self._features(), functions, fine_tuned)
+    def _evaluate(
+        self, fine_tuned: bool, functions: dict[str, CombiningFunction], second: RerankedTop | None = None
+    ) -> None:
+        protocol = self.dataset.protocol
+        self.results += score("val", self.val, protocol, self._features(), functions, fine_tuned, second)
 
-    def _finish(self, combining: CombiningFunction) -> dict[str, Any]:
-        settings = self.config.stage2.combining
-        if isinstance(combining, Sum):
-            settings = settings.model_copy(update={"function": "sum"})
+    def _finish(self, combining: CombiningFunction, reranker: TrainedReranker | None) -> dict[str, Any]:
+        settings = self._combining_settings(combining)
         final = overall(self.results, self.config.stage1.enabled, settings.function)
         details = {
             "backbone": self.config.backbone.model,
@@ -283,7 +306,8 @@ class Training:
             "provenance": provenance(self.config.seed),
         }
         pretrained = self.pretrained.local if self.pretrained else None
-        bundle.save((self.output / BUNDLE).local, self.encoder_location.local, combining, settings, details, pretrained)
+        folder, encoder = (self.output / BUNDLE).local, self.encoder_location.local
+        bundle.save(folder, encoder, combining, settings, details, pretrained, reranker)
         self._draw(combining)
         report = {
             "recipe": self.config.recipe,
@@ -348,12 +372,18 @@ def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries
     return examples
 
 
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Returns the trained tensors of one module, under their names in the module."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 def _purpose(config: TrainConfig, stage: StageName) -> str:
     settings = getattr(config, stage).optimisation
     what = {
         "stage0": "image-title pre-training",
         "stage1": f"fine-tuning CLIP ({config.stage1.encoder}) on the sum",
         "stage2": f"training the combining function ({config.stage2.combining.function})",
+        "stage3": f"training the reranker ({config.stage3.reranker.function})",
     }[stage]
     return f"{what}, {config.workers} workers, batch {settings.batch_size}, up to {settings.epochs} epochs"
 

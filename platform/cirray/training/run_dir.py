@@ -4,7 +4,7 @@ OUTPUT/
 ├── config.yaml       the complete configuration
 ├── run.json          provenance and a digest of the data
 ├── metrics.jsonl     one row per validated epoch
-├── backbone/, stage0/, stage1/, stage2*/   output of each step; a finished step is not run again
+├── backbone/, stage0/, stage1/, stage2*/, stage3/   output of each step; a finished step is not run again
 ├── report.json       results
 ├── queries.png       example queries with their best results
 └── bundle/           the model

@@ -14,6 +14,7 @@ from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
 from cirray.evaluation.metrics import selection_value
 from cirray.evaluation.retriever import Retriever, evaluate
+from cirray.models.combining import CombiningFunction
 from cirray.storage.location import Location
 from cirray.training.sampling import Batch
 
@@ -32,6 +33,7 @@ class StageInputs:
         protocol: the evaluation protocol of validations.
         titled: (image row, title) of all images with titles, for stage 0.
         attributes: the attribute values of these images, for stage 0; None if there are none or they are not used.
+        combining: the trained combining function, for stage 3.
     """
 
     config: TrainConfig
@@ -43,6 +45,7 @@ class StageInputs:
     protocol: Protocol
     titled: tuple[tuple[int, str], ...] = field(default=())
     attributes: AttributeClasses | None = None
+    combining: CombiningFunction | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def single_order(searcher: Searcher, exam: Exam) -> NDArray[np.int64]:
     The reference stays in its ranking, as in the data format "triplets".
     """
     references = [query.references[0] for query in exam.queries]
-    return searcher.rank(searcher.queries(references, [query.captions[0] for query in exam.queries]))
+    return searcher.order(references, [query.captions[0] for query in exam.queries])
 
 
 def answer_ranks(

@@ -87,9 +87,20 @@ class Searcher:
         rows: NDArray[np.int64] = top_k(queries, self._gallery, len(self.ids), exclude)[1].numpy()
         return rows
 
+    def order(
+        self, references: Sequence[str], captions: Sequence[str], excluded: Sequence[str] | None = None
+    ) -> NDArray[np.int64]:
+        """Returns the whole gallery in the order of the ranking of each query of one reference, rows int64 [Q, I].
+
+        Args:
+            references, captions: of each query.
+            excluded: as in `rank`.
+        """
+        return self.rank(self.queries(references, captions), excluded)
+
     def search(self, references: Sequence[str], captions: Sequence[str]) -> list[list[str]]:
         """Returns the ranked ids of queries without their references, as the service does."""
-        order = self.rank(self.queries(references, captions), references)
+        order = self.order(references, captions, references)
         return [[self.ids[row] for row in rows] for rows in order[:, :-1]]
 
 

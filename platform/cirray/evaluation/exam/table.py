@@ -16,7 +16,7 @@ _FIRST = "one reference"
 
 
 def text_table(report: Mapping[str, Any]) -> str:
-    """Formats the report of `score_exam`."""
+    """Formats the report of `score_exam`. Its first column has all measures."""
     measures: Mapping[str, Mapping[str, float]] = report["measures"]
     counts, exam = report["counts"], report["exam"]
     columns = list(measures)
@@ -38,9 +38,14 @@ def text_table(report: Mapping[str, Any]) -> str:
         if title != part:
             lines.append(title)
             part = title
-        cells = (f"{measures[column][name]:.2f}".rjust(width) for column, width in zip(columns, widths, strict=True))
+        cells = (_cell(measures[column].get(name)).rjust(width) for column, width in zip(columns, widths, strict=True))
         lines.append(f"  {name.removeprefix(prefix)}".ljust(label) + "".join(cells))
     return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    """Formats a measure; "-" if it was not taken."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _part_of(name: str) -> tuple[str, str]:

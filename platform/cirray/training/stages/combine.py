@@ -34,7 +34,7 @@ class CombiningTask(Task):
         self.worker = worker
         self.settings = settings
         self.inputs = inputs
-        self.frozen = (features or _read(inputs)).to(worker.device)
+        self.frozen = (features or read_frozen(inputs)).to(worker.device)
         self.variants, self.counts = padded_variants(inputs.train.variants)
         torch.manual_seed(inputs.config.seed)
         self.combining = build_combining(self.frozen.images.shape[1], settings.combining).to(worker.device)
@@ -111,7 +111,8 @@ class CombiningTask(Task):
         return Validation.of(CosineRetriever(val, self.frozen.unit_images, queries), self.inputs.protocol)
 
 
-def _read(inputs: StageInputs) -> FrozenFeatures:
+def read_frozen(inputs: StageInputs) -> FrozenFeatures:
+    """Reads the features of all images, and of the captions "train" and "val", from the store."""
     fingerprints = read_manifest(inputs.encoder.fetch(MANIFEST))
     images = FeatureStore(inputs.store, "image", fingerprints["image_fingerprint"])
     texts = FeatureStore(inputs.store, "text", fingerprints["text_fingerprint"])
