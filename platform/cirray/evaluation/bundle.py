@@ -9,11 +9,13 @@ from typing import Any
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.evaluation import EvaluateConfig
+from cirray.data.attribute_values import read_items
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
 from cirray.evaluation.evaluate import score, text_table
+from cirray.evaluation.kept_in_split import attribute_table
 from cirray.evaluation.titles import title_recall
 from cirray.features.ensure import Embedder
 from cirray.features.frozen import FrozenFeatures
@@ -67,7 +69,9 @@ def evaluate_bundle(
     ready = prepare(bundle, config, split, needs_targets=True)
     dataset, function = ready.dataset, ready.manifest["combining"]["function"]
     functions: dict[str, CombiningFunction] = {"sum": Sum(), function: ready.combining}
-    results = score(split, ready.table, dataset.protocol, ready.features, functions, ready.manifest["fine_tuned"])
+    attributes = attribute_table(read_items(config.data.root), dataset)
+    fine_tuned = ready.manifest["fine_tuned"]
+    results = score(split, ready.table, dataset.protocol, ready.features, functions, fine_tuned, attributes)
     report = {
         "bundle": str(bundle),
         "dataset": dataset.name,

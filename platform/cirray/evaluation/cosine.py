@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cirray.data.table import TripletTable
-from cirray.evaluation.ranking import answer_ranks, gallery_positions, subset_ranks
+from cirray.evaluation.ranking import answer_ranks, gallery_positions, subset_ranks, top_k
 from cirray.evaluation.ranks import Ranks
 from cirray.evaluation.retriever import Ranking, Retriever
 
@@ -40,11 +40,10 @@ class CosineRetriever(Retriever):
         members, gallery = self.table.categories[category]
         if bool((self.table.target[members] < 0).any()):
             raise ValueError("this split has no targets: it can be ranked, but not scored")
-        device, position = self.images.device, gallery_positions(gallery, len(self.images))
-        query, ranked = self.queries[members.to(self.queries.device)], self.images[gallery.to(device)]
-        exclude = position[self.table.reference[members]].to(device) if exclude_reference else None
+        query, ranked, position, exclude = self._searched(category, exclude_reference)
         target, subset, positives, negatives = (
-            _positions(position, rows[members]).to(device) for rows in (self.table.target.unsqueeze(1), *self._known())
+            _positions(position, rows[members]).to(ranked.device)
+            for rows in (self.table.target.unsqueeze(1), *self._known())
         )
         if exclude is not None:  # an excluded reference cannot be retrieved
             negatives = torch.where(negatives == exclude.unsqueeze(1), -1, negatives)
@@ -58,6 +57,23 @@ class CosineRetriever(Retriever):
             labels=self.table.labels.rows(members.cpu().numpy()),
         )
         return Ranking(len(gallery), best=ranks, worst=ranks)
+
+    def best(self, category: str, k: int, exclude_reference: bool) -> tuple[Tensor, Tensor]:
+        """Returns the k best images of a category's Q queries, best first: scores [Q, k] and image rows, int64 [Q, k].
+
+        k is at most the number of images in the gallery. An excluded reference scores -inf, and is last.
+        """
+        query, ranked, _, exclude = self._searched(category, exclude_reference)
+        scores, rows = top_k(query, ranked, k, exclude)
+        return scores, self.table.categories[category][1].to(rows.device)[rows]
+
+    def _searched(self, category: str, exclude_reference: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Returns a category's query features [Q, d], gallery features [M, d], the gallery position of each image row,
+        and the position excluded from each query's ranking, if references are."""
+        members, gallery = self.table.categories[category]
+        device, position = self.images.device, gallery_positions(gallery, len(self.images))
+        exclude = position[self.table.reference[members]].to(device) if exclude_reference else None
+        return self.queries[members.to(self.queries.device)], self.images[gallery.to(device)], position, exclude
 
     def _known(self) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the image rows of image sets, right answers and hard negatives; [T, 0] if there are none."""

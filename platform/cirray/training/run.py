@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,20 @@ from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.training import TrainConfig
 from cirray.console.log import log
-from cirray.data.attribute_classes import AttributeClasses, read_attribute_classes
+from cirray.data.attribute_classes import AttributeClasses, attribute_classes
+from cirray.data.attribute_values import read_items
+from cirray.data.catalog import Entry
 from cirray.data.extra import add_triplets, load_extra
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
+from cirray.evaluation.attributes_kept import AttributeTable
 from cirray.evaluation.baselines import ImageOnly, TextOnly
 from cirray.evaluation.evaluate import Result, overall, score, text_table
 from cirray.evaluation.figures import Example, draw_queries
+from cirray.evaluation.kept_in_split import attribute_table
 from cirray.evaluation.ranking import gallery_positions, top_k
 from cirray.features.embed import DecodePixels, pixels_fingerprint
 from cirray.features.ensure import Embedder, image_keys, pictures_of
@@ -56,7 +61,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     output = open_output(config)
     dataset = read_data(config)
     check_settings(config, dataset)
-    attributes = read_attributes(config, dataset)
+    items = read_items(config.data.root)
+    classes, attributes = classes_to_learn(config, dataset, items), attribute_table(items, dataset)
     log(
         f"{dataset.name}: {len(dataset.images):,} images, "
         + ", ".join(f"{len(split.triplets):,} {name} triplets" for name, split in dataset.splits.items())
@@ -68,7 +74,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         save_encoder(encoder, backbone.local)
         backbone.push(ENCODER_MANIFEST)
     connect(config.workers)
-    return Training(with_limited_epochs(config, len(dataset.titles)), output, dataset, encoder, attributes).run()
+    config = with_limited_epochs(config, len(dataset.titles))
+    return Training(config, output, dataset, encoder, classes, attributes).run()
 
 
 def read_data(config: TrainConfig) -> Dataset:
@@ -88,18 +95,20 @@ def read_data(config: TrainConfig) -> Dataset:
     return dataset
 
 
-def read_attributes(config: TrainConfig, dataset: Dataset) -> AttributeClasses | None:
-    """Reads the attribute values of the images with titles, for stage 0; None if it learns none.
+def classes_to_learn(config: TrainConfig, dataset: Dataset, items: Sequence[Entry]) -> AttributeClasses | None:
+    """Returns the attribute values of the images with titles, for stage 0; None if it learns none.
 
-    Raises:
-        DataError: the data's catalog.jsonl cannot be read.
+    Args:
+        config: the run's configuration.
+        dataset: the dataset.
+        items: the items of its catalog.jsonl.
     """
     if not config.stage0.enabled or not config.stage0.attribute_weight:
         return None
-    attributes = read_attribute_classes(config.data.root, _titled(dataset))
-    if attributes:
-        log(f"stage0 also learns the {len(attributes.texts)} values of {', '.join(attributes.names)}")
-    return attributes
+    classes = attribute_classes(items, _titled(dataset))
+    if classes:
+        log(f"stage0 also learns the {len(classes.texts)} values of {', '.join(classes.names)}")
+    return classes
 
 
 def check_settings(config: TrainConfig, dataset: Dataset) -> None:
@@ -152,12 +161,14 @@ class Training:
         output: Location,
         dataset: Dataset,
         encoder: Encoder,
-        attributes: AttributeClasses | None,
+        classes: AttributeClasses | None,
+        attributes: AttributeTable | None,
     ) -> None:
         self.config = config
         self.output = output
         self.dataset = dataset
         self.encoder = encoder
+        self.classes = classes
         self.attributes = attributes
         self.encoder_location = output / "backbone"
         self.pretrained: Location | None = None  # the encoder that stage 1 starts from
@@ -210,7 +221,7 @@ class Training:
             val=self.selection,
             protocol=self.dataset.protocol,
             titled=tuple((rows[image], titles[image]) for image in _titled(self.dataset)),
-            attributes=self.attributes,
+            attributes=self.classes,
         )
 
     def _train_encoder(self, stage: StageName) -> None:
@@ -267,7 +278,8 @@ class Training:
         return read_features(images, texts, image_keys(self.dataset), {"val": self.val})
 
     def _evaluate(self, fine_tuned: bool, functions: dict[str, CombiningFunction]) -> None:
-        self.results += score("val", self.val, self.dataset.protocol, self._features(), functions, fine_tuned)
+        protocol, features = self.dataset.protocol, self._features()
+        self.results += score("val", self.val, protocol, features, functions, fine_tuned, self.attributes)
 
     def _finish(self, combining: CombiningFunction) -> dict[str, Any]:
         settings = self.config.stage2.combining
