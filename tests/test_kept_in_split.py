@@ -174,7 +174,7 @@ def write_drawings(root: Path, attributes: bool) -> Data:
 
 def kept_lines(table: list[str]) -> dict[str, list[str]]:
     """Returns metric -> its value of each method, as printed in the second table."""
-    cells = [line.replace("|", " ").split() for line in table if "kept" in line]
+    cells = [line.replace("|", " ").split() for line in table if "kept@" in line]
     return {name: values for name, *values in cells}
 
 
@@ -188,7 +188,7 @@ def test_evaluate_reports_what_the_ranking_files_say(ray_session: None, tmp_path
         output = tmp_path / f"{name}-out"
         tables[name] = succeed("evaluate", *options({**settings_, "output": str(output)})).stdout.splitlines()
         reports[name] = json.loads((output / "evaluation.json").read_text())["results"]
-    succeed("rank", *options({**settings_, "output": str(tmp_path / "ranks")}))
+    succeed("rank", *options({**settings_, "split": "val", "output": str(tmp_path / "ranks")}))
     ranks = json.loads((tmp_path / "ranks" / "val.ranks.json").read_text())
     triplets = [json.loads(line) for line in (tmp_path / "with" / "triplets.val.jsonl").read_text().splitlines()]
 
@@ -203,7 +203,7 @@ def test_evaluate_reports_what_the_ranking_files_say(ray_session: None, tmp_path
         assert row == {**plain, "metrics": {**plain["metrics"], **{name: row["metrics"][name] for name in KEPT}}}
         assert set(row["metrics"]) - set(plain["metrics"]) == set(KEPT)
     lines = len(tables["plain"])
-    assert tables["with"][:lines] == tables["plain"] and not any("kept" in line for line in tables["plain"])
+    assert tables["with"][:lines] == tables["plain"] and not any("kept@" in line for line in tables["plain"])
     assert {name: cells[-1] for name, cells in kept_lines(tables["with"][lines:]).items()} == {
         name: f"{own[name]:.2f}" for name in KEPT
     }
