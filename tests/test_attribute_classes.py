@@ -10,14 +10,15 @@ from cirray.data.attribute_classes import (
     MAX_CLASSES,
     MAX_CLASSES_PER_ATTRIBUTE,
     AttributeClasses,
-    read_attribute_classes,
+    attribute_classes,
 )
+from cirray.data.attribute_values import read_items
 
 
 def classes_of(folder: Path, attributes: list[dict[str, Any]], ids: list[str] | None = None) -> AttributeClasses | None:
     lines = [json.dumps({"id": f"i{n}", "image": f"{n}.png", **values}) + "\n" for n, values in enumerate(attributes)]
     (folder / "catalog.jsonl").write_text("".join(lines))
-    return read_attribute_classes(str(folder), ids or [f"i{n}" for n in range(len(attributes))])
+    return attribute_classes(read_items(str(folder)), ids or [f"i{n}" for n in range(len(attributes))])
 
 
 def test_texts_and_booleans_become_classes(tmp_path: Path) -> None:
@@ -69,5 +70,5 @@ def test_the_number_of_classes_is_limited(tmp_path: Path) -> None:
 
 
 def test_data_without_attributes(tmp_path: Path) -> None:
-    assert read_attribute_classes(str(tmp_path), ["i0"]) is None
+    assert attribute_classes(read_items(str(tmp_path)), ["i0"]) is None
     assert classes_of(tmp_path, [{"title": "a"}, {"title": "b"}]) is None

@@ -73,7 +73,8 @@ def test_an_example() -> None:
 
 def test_queries_without_answers_or_wishes_have_no_share() -> None:
     table = AttributeTable.of({"a": {"colour": "red"}})
-    values = shares(table, rows_of(table, [["a"], [], ["a"]]), [{}, {"colour": "red"}, {"colour": "green"}], 1)
+    wanted = table.wanted([{}, {"colour": "red"}, {"colour": "green"}])
+    values = shares(table.values, rows_of(table, [["a"], [], ["a"]]), wanted, 1)
     assert np.isnan(values[:2]).all() and values[2] == 0.0
 
 

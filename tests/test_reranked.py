@@ -81,6 +81,21 @@ def test_metrics_are_those_of_reranked_lists(system: System, exclude: bool, top:
     assert found.undecided == expected.undecided == {}
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(systems(), st.booleans(), st.integers(1, 30), st.integers(1, 30), st.integers(0, 10**6))
+def test_the_best_images_are_the_first_of_the_reranked_list(
+    system: System, exclude: bool, top: int, k: int, seed: int
+) -> None:
+    table, text = system.table(), texts(len(system.queries), 3, seed)
+    references = system.images[table.reference]
+    category = next(iter(table.categories))
+    scores, rows = retriever(table, system.images, system.queries, text, top).best(category, k, exclude)
+    for row, names in enumerate(system.rankings(exclude)):
+        expected = by_hand(names, products(references[row], text[row], system.images, system.gallery), top)
+        found = [system.gallery[image] for image, score in zip(rows[row], scores[row], strict=True) if score > -1e9]
+        assert found == expected[: min(k, len(expected))]
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(1, 20))
 def test_image_sets_are_in_the_order_of_the_reranked_list(seed: int, top: int) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 Attributes = Mapping[str, object]
 
 KS = (1, 10)
-_NOT_WANTED, _NO_ITEM_HAS_IT, _ABSENT = -1, -2, 0
+NOT_WANTED, ABSENT = -1, 0
+_NO_ITEM_HAS_IT = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class AttributeTable:
         """Builds the table from id -> attribute -> value."""
         names = tuple(dict.fromkeys(name for attributes in items.values() for name in attributes))
         numbers: dict[tuple[str, object], int] = {}
-        values = np.full((len(items), len(names)), _ABSENT, dtype=np.int64)
+        values = np.full((len(items), len(names)), ABSENT, dtype=np.int64)
         for row, attributes in enumerate(items.values()):
             for column, name in enumerate(names):
                 if name in attributes:
@@ -53,7 +54,7 @@ class AttributeTable:
             KeyError: no item has an attribute of that name.
         """
         column = {name: position for position, name in enumerate(self.names)}
-        found = np.full((len(wanted), len(self.names)), _NOT_WANTED, dtype=np.int64)
+        found = np.full((len(wanted), len(self.names)), NOT_WANTED, dtype=np.int64)
         for row, attributes in enumerate(wanted):
             for name, value in attributes.items():
                 found[row, column[name]] = self.numbers.get((name, _hashable(value)), _NO_ITEM_HAS_IT)
@@ -61,22 +62,22 @@ class AttributeTable:
 
 
 def shares(
-    table: AttributeTable, ranked: NDArray[np.int64], wanted: Sequence[Attributes], k: int
+    values: NDArray[np.int64], ranked: NDArray[np.int64], wanted: NDArray[np.int64], k: int
 ) -> NDArray[np.float64]:
     """Returns, for each query, the share of the wanted values that its first k answers have, float64 [Q].
 
     The share is the mean over the answers and over the query's wanted values; NaN if it wants none or has no answers.
 
     Args:
-        table: the items.
+        values: int64 [I, A], as in `AttributeTable`.
         ranked: int64 [Q, K], rows of the table, best first; -1 pads short lists.
-        wanted: for each query attribute -> wanted value.
+        wanted: int64 [Q, A], the numbers of the wanted values; -1 for the other attributes.
         k: number of answers.
     """
-    numbers, first = table.wanted(wanted), ranked[:, :k]
+    first = ranked[:, :k]
     is_answer = first >= 0
-    has = (table.values[first] == numbers[:, None, :]) & is_answer[:, :, None]  # [Q, k, A]
-    counted = is_answer.sum(axis=1) * (numbers != _NOT_WANTED).sum(axis=1)
+    has = (values[first] == wanted[:, None, :]) & is_answer[:, :, None]  # [Q, k, A]
+    counted = is_answer.sum(axis=1) * (wanted != NOT_WANTED).sum(axis=1)
     with np.errstate(invalid="ignore"):
         found: NDArray[np.float64] = has.sum(axis=(1, 2)) / counted
     return found
@@ -102,11 +103,28 @@ def attributes_kept(
         unasked: for each query attribute -> value of the reference that should stay.
         ks: the K.
     """
+    return percent_kept(table.values, ranked, table.wanted(asked), table.wanted(unasked), ks)
+
+
+def percent_kept(
+    values: NDArray[np.int64],
+    ranked: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    unasked: NDArray[np.int64],
+    ks: Sequence[int] = KS,
+) -> dict[str, float]:
+    """Returns the measures of `attributes_kept` for wanted values as numbers.
+
+    Args:
+        values, ranked: as in `shares`.
+        asked, unasked: int64 [Q, A], the numbers of the wanted values; -1 for the other attributes.
+        ks: the K.
+    """
     found = {}
     for kind, wanted in (("asked", asked), ("unasked", unasked)):
         for k in ks:
-            values = shares(table, ranked, wanted, k)
-            known = values[~np.isnan(values)]
+            share = shares(values, ranked, wanted, k)
+            known = share[~np.isnan(share)]
             if len(known):
                 found[f"{kind}-kept@{k}"] = 100.0 * float(known.mean())
     return found

@@ -9,11 +9,14 @@ from typing import Any
 from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.evaluation import EvaluateConfig, SplitConfig
+from cirray.data.attribute_values import read_items
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
+from cirray.evaluation.attributes_kept import AttributeTable
 from cirray.evaluation.evaluate import Result, reranked_name, score, text_table
+from cirray.evaluation.kept_in_split import attribute_table
 from cirray.evaluation.reranked import RerankedTop
 from cirray.evaluation.titles import title_recall
 from cirray.features.ensure import Embedder
@@ -69,8 +72,10 @@ def evaluate_bundle(
     ready = prepare(bundle, config, split, needs_targets=True)
     dataset, function = ready.dataset, ready.manifest["combining"]["function"]
     functions: dict[str, CombiningFunction] = {"sum": Sum(), function: ready.combining}
-    results = score(split, ready.table, dataset.protocol, ready.features, functions, ready.manifest["fine_tuned"])
-    results += _score_reranked(ready, split, config.rerank.top)
+    attributes = attribute_table(read_items(config.data.root), dataset)
+    fine_tuned = ready.manifest["fine_tuned"]
+    results = score(split, ready.table, dataset.protocol, ready.features, functions, fine_tuned, attributes)
+    results += _score_reranked(ready, split, config.rerank.top, attributes)
     report = {
         "bundle": str(bundle),
         "dataset": dataset.name,
@@ -87,7 +92,7 @@ def evaluate_bundle(
     return report, table
 
 
-def _score_reranked(ready: Prepared, split: str, top: int) -> list[Result]:
+def _score_reranked(ready: Prepared, split: str, top: int, attributes: AttributeTable | None) -> list[Result]:
     """Returns the results of the bundle's combining function with its first `top` results reranked; [] if `top` is 0.
 
     Raises:
@@ -99,8 +104,8 @@ def _score_reranked(ready: Prepared, split: str, top: int) -> list[Result]:
     manifest = ready.manifest
     name = reranked_name(manifest["combining"]["function"], manifest[RERANKER_SETTINGS]["function"], top)
     functions = {name: ready.combining}
-    protocol = ready.dataset.protocol
-    return score(split, ready.table, protocol, ready.features, functions, manifest["fine_tuned"], second)
+    protocol, fine_tuned = ready.dataset.protocol, manifest["fine_tuned"]
+    return score(split, ready.table, protocol, ready.features, functions, fine_tuned, attributes, second)
 
 
 def _score_titles(ready: Prepared, split: str, config: SplitConfig) -> dict[str, float]:

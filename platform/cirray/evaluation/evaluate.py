@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from cirray.data.records import Protocol
 from cirray.data.table import TripletTable
+from cirray.evaluation.attributes_kept import AttributeTable
 from cirray.evaluation.cosine import CosineRetriever
+from cirray.evaluation.kept_in_split import kept_in_category
 from cirray.evaluation.metrics import by_k, is_detail, kind_of
 from cirray.evaluation.reranked import RerankedRetriever, RerankedTop
-from cirray.evaluation.retriever import AVERAGE, Evaluation, Retriever, evaluate
+from cirray.evaluation.retriever import AVERAGE, Evaluation, evaluate
 from cirray.features.frozen import FrozenFeatures
 from cirray.models.combining import CombiningFunction
 
@@ -71,6 +74,7 @@ def score(
     features: FrozenFeatures,
     functions: Mapping[str, CombiningFunction],
     fine_tuned: bool,
+    attributes: AttributeTable | None = None,
     second: RerankedTop | None = None,
 ) -> list[Result]:
     """Scores every combining function on every category, and on their average.
@@ -82,22 +86,24 @@ def score(
         features: the dataset's images, and the captions of `split`.
         functions: name -> combining function.
         fine_tuned: whether the encoder was fine-tuned by stage 1.
+        attributes: the attributes of the dataset's images, if they have any; rows as in `table`.
         second: reranks the first results of every function; None = no reranking.
     """
     results = []
     inputs = features.query_inputs(split, table)
     for name, combine in functions.items():
         first = CosineRetriever(table, features.unit_images, combine.eval()(*inputs))
-        retriever: Retriever = first if second is None else RerankedRetriever(first, features.images, inputs, second)
-        results += [Result(split, fine_tuned, name, evaluation) for evaluation in evaluate(retriever, protocol)]
+        ranked = first if second is None else RerankedRetriever(first, features.images, inputs, second)
+        kept = partial(kept_in_category, ranked, attributes, protocol) if attributes is not None else None
+        results += [Result(split, fine_tuned, name, evaluation) for evaluation in evaluate(ranked, protocol, kept)]
     return results
 
 
 def text_table(results: Sequence[Result], protocol: Protocol) -> str:
     """Formats results as in the paper's tables: one line per method, with the metrics of each category.
 
-    Metrics of parts and properties, such as "mAP[negation]@10", follow in a table of their own, one line per metric:
-    those of the average over categories, or of the only category.
+    Metrics of parts and properties, such as "mAP[negation]@10" and "asked-kept@10", follow in a table of their own, one
+    line per metric: those of the average over categories, or of the only category.
     """
     categories = list(dict.fromkeys(result.evaluation.category for result in results))
     methods = list(dict.fromkeys((result.fine_tuned, result.combining) for result in results))

@@ -121,7 +121,8 @@ def kind_of(name: str) -> str:
 
 
 def is_detail(name: str) -> bool:
-    """Whether a metric is a part or property of another one, such as "mAP[negation]@10" or "R-spread@10"."""
+    """Whether a metric is a part or property of another one, such as "mAP[negation]@10" or "R-spread@10", or of the
+    answers, such as "asked-kept@10"."""
     return kind_of(name) != name.partition("@")[0]
 
 

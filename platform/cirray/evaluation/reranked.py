@@ -67,6 +67,7 @@ class RerankedRetriever(Retriever):
         self, first: CosineRetriever, images: Tensor, inputs: tuple[Tensor, Tensor], second: RerankedTop
     ) -> None:
         self.first = first
+        self.table = first.table
         self.images = images
         self.inputs = inputs
         self.second = second
@@ -88,6 +89,16 @@ class RerankedRetriever(Retriever):
             hard_negatives=None if ranks.hard_negatives is None else moved(ranks.hard_negatives, places),
         )
         return Ranking(ranking.gallery, best=reranked, worst=reranked)
+
+    def best(self, category: str, k: int, exclude_reference: bool) -> tuple[Tensor, Tensor]:
+        """Returns the k best images of each query, as `CosineRetriever.best`, with the scores of the first stage."""
+        scores, rows = self.first.best(category, max(k, self.second.top), exclude_reference)
+        places = torch.from_numpy(self._places(category, exclude_reference)).to(rows.device)
+        order, top = places.argsort(dim=1), places.shape[1]
+        scores, rows = (
+            torch.cat([found[:, :top].gather(1, order), found[:, top:]], dim=1)[:, :k] for found in (scores, rows)
+        )
+        return scores, rows
 
     def _places(self, category: str, exclude_reference: bool) -> NDArray[np.int64]:
         """Returns the new rank of the result at each of the first K ranks, int64 [Q, K]."""

@@ -7,8 +7,8 @@ Implementations: cosine similarity of features (evaluation/cosine.py), and ranke
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from cirray.data.records import Protocol
@@ -71,16 +71,23 @@ class Evaluation:
     undecided: dict[str, tuple[float, float]]
 
 
-def evaluate(retriever: Retriever, protocol: Protocol) -> list[Evaluation]:
+def evaluate(
+    retriever: Retriever, protocol: Protocol, further: Callable[[str], Mapping[str, float]] | None = None
+) -> list[Evaluation]:
     """Returns the evaluation of every category, followed by their average if there are several.
+
+    Args:
+        retriever: ranks the galleries.
+        protocol: the dataset's protocol.
+        further: returns further metrics of a category, those that ranks of known answers do not determine.
 
     Raises:
         ValueError: a category has no queries.
     """
-    results = [
-        score_ranking(category, retriever.rank(category, protocol.exclude_reference), protocol)
-        for category in retriever.categories()
-    ]
+    results = []
+    for category in retriever.categories():
+        found = score_ranking(category, retriever.rank(category, protocol.exclude_reference), protocol)
+        results.append(replace(found, metrics={**found.metrics, **further(category)}) if further else found)
     return [*results, average(results)] if len(results) > 1 else results
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,20 @@ from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.training import CombiningSettings, TrainConfig
 from cirray.console.log import log
-from cirray.data.attribute_classes import AttributeClasses, read_attribute_classes
+from cirray.data.attribute_classes import AttributeClasses, attribute_classes
+from cirray.data.attribute_values import read_items
+from cirray.data.catalog import Entry
 from cirray.data.extra import add_triplets, load_extra
 from cirray.data.holdout import SELECTION, hold_back
 from cirray.data.load import load_dataset
 from cirray.data.records import Dataset
 from cirray.data.table import TripletTable, build_table
 from cirray.errors import ConfigError
+from cirray.evaluation.attributes_kept import AttributeTable
 from cirray.evaluation.baselines import ImageOnly, TextOnly
 from cirray.evaluation.evaluate import Result, overall, reranked_name, score, text_table
 from cirray.evaluation.figures import Example, draw_queries
+from cirray.evaluation.kept_in_split import attribute_table
 from cirray.evaluation.ranking import gallery_positions, top_k
 from cirray.evaluation.reranked import RerankedTop
 from cirray.features.embed import DecodePixels, pixels_fingerprint
@@ -60,7 +64,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     output = open_output(config)
     dataset = read_data(config)
     check_settings(config, dataset)
-    attributes = read_attributes(config, dataset)
+    items = read_items(config.data.root)
+    classes, attributes = classes_to_learn(config, dataset, items), attribute_table(items, dataset)
     log(
         f"{dataset.name}: {len(dataset.images):,} images, "
         + ", ".join(f"{len(split.triplets):,} {name} triplets" for name, split in dataset.splits.items())
@@ -72,7 +77,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         save_encoder(encoder, backbone.local)
         backbone.push(ENCODER_MANIFEST)
     connect(config.workers)
-    return Training(with_limited_epochs(config, len(dataset.titles)), output, dataset, encoder, attributes).run()
+    config = with_limited_epochs(config, len(dataset.titles))
+    return Training(config, output, dataset, encoder, classes, attributes).run()
 
 
 def read_data(config: TrainConfig) -> Dataset:
@@ -92,18 +98,20 @@ def read_data(config: TrainConfig) -> Dataset:
     return dataset
 
 
-def read_attributes(config: TrainConfig, dataset: Dataset) -> AttributeClasses | None:
-    """Reads the attribute values of the images with titles, for stage 0; None if it learns none.
+def classes_to_learn(config: TrainConfig, dataset: Dataset, items: Sequence[Entry]) -> AttributeClasses | None:
+    """Returns the attribute values of the images with titles, for stage 0; None if it learns none.
 
-    Raises:
-        DataError: the data's catalog.jsonl cannot be read.
+    Args:
+        config: the run's configuration.
+        dataset: the dataset.
+        items: the items of its catalog.jsonl.
     """
     if not config.stage0.enabled or not config.stage0.attribute_weight:
         return None
-    attributes = read_attribute_classes(config.data.root, _titled(dataset))
-    if attributes:
-        log(f"stage0 also learns the {len(attributes.texts)} values of {', '.join(attributes.names)}")
-    return attributes
+    classes = attribute_classes(items, _titled(dataset))
+    if classes:
+        log(f"stage0 also learns the {len(classes.texts)} values of {', '.join(classes.names)}")
+    return classes
 
 
 def check_settings(config: TrainConfig, dataset: Dataset) -> None:
@@ -157,12 +165,14 @@ class Training:
         output: Location,
         dataset: Dataset,
         encoder: Encoder,
-        attributes: AttributeClasses | None,
+        classes: AttributeClasses | None,
+        attributes: AttributeTable | None,
     ) -> None:
         self.config = config
         self.output = output
         self.dataset = dataset
         self.encoder = encoder
+        self.classes = classes
         self.attributes = attributes
         self.encoder_location = output / "backbone"
         self.pretrained: Location | None = None  # the encoder that stage 1 starts from
@@ -233,7 +243,7 @@ class Training:
             val=self.selection,
             protocol=self.dataset.protocol,
             titled=tuple((rows[image], titles[image]) for image in _titled(self.dataset)),
-            attributes=self.attributes,
+            attributes=self.classes,
             combining=combining,
         )
 
@@ -291,8 +301,8 @@ class Training:
     def _evaluate(
         self, fine_tuned: bool, functions: dict[str, CombiningFunction], second: RerankedTop | None = None
     ) -> None:
-        protocol = self.dataset.protocol
-        self.results += score("val", self.val, protocol, self._features(), functions, fine_tuned, second)
+        protocol, features = self.dataset.protocol, self._features()
+        self.results += score("val", self.val, protocol, features, functions, fine_tuned, self.attributes, second)
 
     def _finish(self, combining: CombiningFunction, reranker: TrainedReranker | None) -> dict[str, Any]:
         settings = self._combining_settings(combining)

@@ -44,8 +44,9 @@ def negatives(searcher: Searcher, exam: Exam) -> dict[str, float]:
         found[f"mAP[{aspect}]@{K}"] = percent(precision[""][chosen])
     found[f"mAP[{_WITHOUT}]@{K}"] = percent(precision[f"[{_WITHOUT}]"])
     table = AttributeTable.of({identifier: exam.items[identifier] for identifier in searcher.ids})
-    unwanted = [negative.unwanted for negative in exam.negatives]
-    found |= {f"unwanted{name}@{K}": percent(shares(table, ranking, unwanted, K)) for name, ranking in rankings.items()}
+    unwanted = table.wanted([negative.unwanted for negative in exam.negatives])
+    for name, ranking in rankings.items():
+        found[f"unwanted{name}@{K}"] = percent(shares(table.values, ranking, unwanted, K))
     found |= shares_kept(searcher, exam, queries, rankings[""])
     return {f"not {name}": value for name, value in found.items()}
 
