@@ -43,6 +43,7 @@ from cirray.models.clip import Encoder, load_encoder, load_trained, save_encoder
 from cirray.models.combining import CombiningFunction, build_combining, is_trainable
 from cirray.models.combining.sum import Sum
 from cirray.models.encoder_manifest import MANIFEST as ENCODER_MANIFEST
+from cirray.models.norms import balance_norms
 from cirray.models.reranking import build_reranker
 from cirray.storage.files import write_json
 from cirray.storage.location import Location
@@ -53,6 +54,7 @@ from cirray.training.run_dir import BUNDLE, METRICS, QUERIES, REPORT, claim, ope
 from cirray.training.task import StageInputs
 
 EXAMPLES, SHOWN = 6, 6
+SAMPLE = 256  # images whose features show how long features are
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -258,11 +260,24 @@ class Training:
             log(f"{stage}: {_purpose(self.config, stage)}")
             tensors = self._run_stage(stage, stage)
             load_trained(self.encoder, tensors, self.config.stage1.blend if stage == "stage1" else 1.0)
+            if stage == "stage0":
+                self._balance_norms()
             save_encoder(self.encoder, trained.local)
             trained.push(ENCODER_MANIFEST)
         else:
             self.encoder = load_encoder(trained.local)
         self.encoder_location = trained
+
+    @torch.inference_mode()
+    def _balance_norms(self) -> None:
+        """Makes image features as long as text features, on some images and their titles."""
+        some = _titled(self.dataset)[:SAMPLE]
+        store = FeatureStore(
+            self.store, "pixels", pixels_fingerprint(self.encoder.image_input.size, self.encoder.preprocess)
+        )
+        pixels = store.read([self.dataset.contents[image] for image in some])
+        tokens = self.encoder.tokenize([self.dataset.titles[image] for image in some])
+        balance_norms(self.encoder, self.encoder.encode_image(pixels), self.encoder.encode_text(tokens))
 
     def _run_stage(self, stage: StageName, label: str, trained: CombiningFunction | None = None) -> dict[str, Tensor]:
         tensors = run_stage(stage, label, self._inputs(trained), self.output)
