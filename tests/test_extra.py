@@ -11,7 +11,7 @@ from cirray.data.records import Triplet
 from cirray.data.table import build_table
 from cirray.errors import DataError
 from cirray.storage.location import Location
-from cirray.training.run import read_data
+from cirray.training.preparation import read_data
 from tests.support.data_fixtures import pair, triplet, write_catalog, write_fashioniq, write_lines, write_picture
 
 

@@ -13,7 +13,8 @@ from cirray.features.ensure import Embedder, image_keys, pictures_of
 from cirray.features.frozen import FrozenFeatures
 from cirray.models.encoder_manifest import MANIFEST
 from cirray.storage.location import Location
-from cirray.training.run import read_data, train
+from cirray.training.preparation import read_data
+from cirray.training.run import train
 from cirray.training.task import StageInputs
 
 REPORTED = "reported"

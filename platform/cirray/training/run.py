@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,21 +13,16 @@ from cirray.cluster.device import use_gpu
 from cirray.cluster.session import connect
 from cirray.config.training import CombiningSettings, TrainConfig
 from cirray.console.log import log
-from cirray.data.attribute_classes import AttributeClasses, attribute_classes
+from cirray.data.attribute_classes import AttributeClasses
 from cirray.data.attribute_values import read_items
-from cirray.data.catalog import Entry
-from cirray.data.extra import add_triplets, load_extra
-from cirray.data.holdout import SELECTION, hold_back
-from cirray.data.load import load_dataset
+from cirray.data.holdout import SELECTION
 from cirray.data.records import Dataset
-from cirray.data.table import TripletTable, build_table
-from cirray.errors import ConfigError
+from cirray.data.table import build_table
 from cirray.evaluation.attributes_kept import AttributeTable
 from cirray.evaluation.baselines import ImageOnly, TextOnly
 from cirray.evaluation.evaluate import Result, overall, reranked_name, score, text_table
-from cirray.evaluation.figures import Example, draw_queries
+from cirray.evaluation.figures import draw_queries
 from cirray.evaluation.kept_in_split import attribute_table
-from cirray.evaluation.ranking import gallery_positions, top_k
 from cirray.evaluation.reranked import RerankedTop
 from cirray.features.embed import DecodePixels, pixels_fingerprint
 from cirray.features.ensure import Embedder, image_keys, pictures_of
@@ -36,7 +30,6 @@ from cirray.features.fill import fill
 from cirray.features.frozen import FrozenFeatures, read_features
 from cirray.features.store import FeatureStore
 from cirray.models import bundle
-from cirray.models.build import build_encoder
 from cirray.models.bundle_manifest import MANIFEST as BUNDLE_MANIFEST
 from cirray.models.bundle_reranker import TrainedReranker
 from cirray.models.clip import Encoder, load_encoder, load_trained, save_encoder
@@ -49,11 +42,18 @@ from cirray.storage.files import write_json
 from cirray.storage.location import Location
 from cirray.storage.provenance import provenance
 from cirray.training.epochs import with_limited_epochs
+from cirray.training.examples import pick_examples
 from cirray.training.launch import StageName, is_done, run_stage
+from cirray.training.preparation import (
+    check_settings,
+    classes_to_learn,
+    read_data,
+    start_encoder,
+    titled_images,
+)
 from cirray.training.run_dir import BUNDLE, METRICS, QUERIES, REPORT, claim, open_output
 from cirray.training.task import StageInputs
 
-EXAMPLES, SHOWN = 6, 6
 SAMPLE = 256  # images whose features show how long features are
 
 
@@ -81,81 +81,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
     connect(config.workers)
     config = with_limited_epochs(config, len(dataset.titles))
     return Training(config, output, dataset, encoder, classes, attributes).run()
-
-
-def read_data(config: TrainConfig) -> Dataset:
-    """Reads and checks the data, holds out triplets for selection if `data.holdout` is set, and adds `data.extra`.
-
-    Raises:
-        ConfigError, DataError: the data cannot be used.
-    """
-    store, background = Location.configured(config.store, "store"), config.preprocess.background
-    dataset = load_dataset(config.data, store, background)
-    if config.data.holdout:
-        dataset = hold_back(dataset, config.data.holdout, config.seed)
-    for folder in config.data.extra:
-        dataset = add_triplets(dataset, load_extra(folder, dataset, store, background, config.data.skip_bad), folder)
-    for problem in dataset.skipped:
-        log(f"skipped {problem}")
-    return dataset
-
-
-def classes_to_learn(config: TrainConfig, dataset: Dataset, items: Sequence[Entry]) -> AttributeClasses | None:
-    """Returns the attribute values of the images with titles, for stage 0; None if it learns none.
-
-    Args:
-        config: the run's configuration.
-        dataset: the dataset.
-        items: the items of its catalog.jsonl.
-    """
-    if not config.stage0.enabled or not config.stage0.attribute_weight:
-        return None
-    classes = attribute_classes(items, _titled(dataset))
-    if classes:
-        log(f"stage0 also learns the {len(classes.texts)} values of {', '.join(classes.names)}")
-    return classes
-
-
-def check_settings(config: TrainConfig, dataset: Dataset) -> None:
-    """Checks the settings against the data.
-
-    Raises:
-        ConfigError: a setting does not fit the data; the message names it.
-    """
-    triplets = len(dataset.splits["train"].triplets)
-    for name, stage, count in (
-        ("stage0", config.stage0, len(dataset.titles)),
-        ("stage1", config.stage1, triplets),
-        ("stage2", config.stage2, triplets),
-        ("stage3", config.stage3, triplets),
-    ):
-        settings = stage.optimisation
-        if stage.enabled and settings.drop_last and count < settings.batch_size:
-            raise ConfigError(
-                f"{name}.optimisation.batch_size is {settings.batch_size}, but there are only {count} examples, so "
-                f"drop_last drops every batch: lower it, or set {name}.optimisation.drop_last false"
-            )
-    if config.stage0.enabled and not dataset.titles:
-        raise ConfigError("stage0.enabled needs images with titles, but the data has none: set it to false")
-
-
-def start_encoder(config: TrainConfig, folder: Path) -> Encoder:
-    """Loads the backbone from `folder` if this run has saved it there, else builds it. Writes nothing.
-
-    Raises:
-        BackboneError: the weights cannot be fetched.
-        ConfigError: stage 0 cannot train this backbone.
-    """
-    if (folder / ENCODER_MANIFEST).is_file():
-        return load_encoder(folder)
-    log(f"building {config.backbone.model} ({config.backbone.weights_source or 'random weights'})")
-    encoder = build_encoder(config.backbone, config.preprocess, config.seed)
-    if config.stage0.enabled and encoder.has_batch_norm():
-        raise ConfigError(
-            f"stage0.enabled trains from scratch, but {config.backbone.model} has batch norm, whose statistics are "
-            f"frozen: use a ViT backbone, or set stage0.enabled false"
-        )
-    return encoder
 
 
 class Training:
@@ -244,7 +169,7 @@ class Training:
             train=self.train,
             val=self.selection,
             protocol=self.dataset.protocol,
-            titled=tuple((rows[image], titles[image]) for image in _titled(self.dataset)),
+            titled=tuple((rows[image], titles[image]) for image in titled_images(self.dataset)),
             attributes=self.classes,
             combining=combining,
         )
@@ -271,7 +196,7 @@ class Training:
     @torch.inference_mode()
     def _balance_norms(self) -> None:
         """Makes image features as long as text features, on some images and their titles."""
-        some = _titled(self.dataset)[:SAMPLE]
+        some = titled_images(self.dataset)[:SAMPLE]
         store = FeatureStore(
             self.store, "pixels", pixels_fingerprint(self.encoder.image_input.size, self.encoder.preprocess)
         )
@@ -364,39 +289,6 @@ class Training:
         )
 
 
-def pick_examples(dataset: Dataset, table: TripletTable, images: Tensor, queries: Tensor) -> list[Example]:
-    """Picks evenly spaced queries of every category, successes and failures alike, with their best results.
-
-    Args:
-        dataset: the dataset.
-        table: the T triplets of its val split.
-        images: unit-length image features [I, d].
-        queries: unit-length query features [T, d].
-    """
-    paths = list(dataset.images.values())
-    triplets = dataset.splits["val"].triplets
-    each = -(-EXAMPLES // len(table.categories))
-    examples = []
-    for members, gallery in table.categories.values():
-        chosen = members[torch.linspace(0, len(members) - 1, min(each, len(members))).long()]
-        hidden = (
-            gallery_positions(gallery, len(images))[table.reference[chosen]]
-            if dataset.protocol.exclude_reference
-            else None
-        )
-        _, best = top_k(queries[chosen], images[gallery], SHOWN, hidden)
-        for triplet, rows in zip(chosen.tolist(), best, strict=True):
-            examples.append(
-                Example(
-                    paths[int(table.reference[triplet])],
-                    " / ".join(triplets[triplet].captions),
-                    [paths[int(gallery[row])] for row in rows],
-                    paths[int(table.target[triplet])],
-                )
-            )
-    return examples
-
-
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Returns the trained tensors of one module, under their names in the module."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -411,8 +303,3 @@ def _purpose(config: TrainConfig, stage: StageName) -> str:
         "stage3": f"training the reranker ({config.stage3.reranker.function})",
     }[stage]
     return f"{what}, {config.workers} workers, batch {settings.batch_size}, up to {settings.epochs} epochs"
-
-
-def _titled(dataset: Dataset) -> list[str]:
-    """Returns the ids of the images with titles, in the order of the image table."""
-    return [image for image in dataset.images if image in dataset.titles]

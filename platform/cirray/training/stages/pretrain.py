@@ -50,7 +50,7 @@ class PretrainTask(Task):
         numbers = {title: number for number, title in enumerate(dict.fromkeys(titles))}
         self.title_ids = torch.tensor([numbers[title] for title in titles])
         self.tokens = self.encoder.tokenize(titles)
-        self.titles = [Title.of(title) for title in titles]
+        self.titles = titles
         self.attributes = inputs.attributes
         if self.attributes:
             self.class_tokens = self.encoder.tokenize(self.attributes.texts).to(worker.device)
@@ -74,8 +74,8 @@ class PretrainTask(Task):
         positives = torch.arange(share.start, share.stop, device=device)
         ids = self.title_ids[batch.rows].to(device) if self.settings.loss.mask_duplicates else None
         counts = self.worker.shares(len(batch))
-        titles = [self.titles[row] for row in batch.rows.tolist()]
-        fragments = self._fragments(titles, batch.draws)
+        titles = self._divided_titles(batch.rows)
+        fragments = [title.fragment(draw) for title, draw in zip(titles, batch.draws.tolist(), strict=False)]
         fragment_tokens = self._tokens(fragments[share])
 
         def encode(rows: slice) -> Features:
@@ -105,11 +105,9 @@ class PretrainTask(Task):
 
         return backward_in_chunks(encode, len(local_rows), self.settings.optimisation.chunk, loss_of, grad_scale)
 
-    def _fragments(self, titles: Sequence[Title], draws: Tensor) -> list[tuple[str, ...]]:
-        """Returns a fragment of each title of the global batch; [] if the loss has no such part."""
-        if not self.settings.fragment_weight:
-            return []
-        return [title.fragment(draw) for title, draw in zip(titles, draws.tolist(), strict=True)]
+    def _divided_titles(self, rows: Tensor) -> list[Title]:
+        """Returns the titles of the global batch, for their fragments; [] if the loss has no such part."""
+        return [Title.of(self.titles[row]) for row in rows.tolist()] if self.settings.fragment_weight else []
 
     def _tokens(self, fragments: Sequence[tuple[str, ...]]) -> Tensor:
         texts = [" ".join(words) for words in fragments]
