@@ -36,7 +36,7 @@ def test_how_it_runs_may_change_and_what_it_trains_may_not(begun: Path) -> None:
     with (begun / "run" / CONFIG).open("a", encoding="utf-8") as file:
         file.write("serve: {port: 9}\n")  # older versions wrote the sections of all commands
     open_output(config(begun, workers=7, store="elsewhere", compute__threads=3))
-    with pytest.raises(RunError, match=r"seed: 0 in the run, 1 now\n  stage2.combining.hidden: 1024 in the run, 9 now"):
+    with pytest.raises(RunError, match=r"seed: 0 in the run, 1 now\n  stage2.combining.hidden: 512 in the run, 9 now"):
         open_output(config(begun, seed=1, stage2__combining__hidden=9))
 
 

@@ -78,7 +78,7 @@ def serving(command: str, folder: Path) -> Iterator[str]:
         yield address
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(180)
 
 
 def is_ready(address: str, process: subprocess.Popen[bytes]) -> bool:

@@ -64,7 +64,7 @@ def running(bundle: Path, index: Path, folder: Path, **settings: Any) -> Iterato
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(60)
+            process.wait(180)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
