@@ -197,10 +197,7 @@ class Training:
     def _balance_norms(self) -> None:
         """Makes image features as long as text features, on some images and their titles."""
         some = titled_images(self.dataset)[:SAMPLE]
-        store = FeatureStore(
-            self.store, "pixels", pixels_fingerprint(self.encoder.image_input.size, self.encoder.preprocess)
-        )
-        pixels = store.read([self.dataset.contents[image] for image in some])
+        pixels = self._pixels().read([self.dataset.contents[image] for image in some])
         tokens = self.encoder.tokenize([self.dataset.titles[image] for image in some])
         balance_norms(self.encoder, self.encoder.encode_image(pixels), self.encoder.encode_text(tokens))
 
@@ -218,9 +215,14 @@ class Training:
         combining.load_state_dict(_part(tensors, "combining."))
         return combining.eval()
 
+    def _pixels(self) -> FeatureStore:
+        """Returns the store of pictures as pixels of the current encoder's input size."""
+        fingerprint = pixels_fingerprint(self.encoder.image_input.size, self.encoder.preprocess)
+        return FeatureStore(self.store, "pixels", fingerprint)
+
     def _ensure_pixels(self) -> None:
         size, preprocess = self.encoder.image_input.size, self.encoder.preprocess
-        store = FeatureStore(self.store, "pixels", pixels_fingerprint(size, preprocess))
+        store = self._pixels()
         make, settings = partial(DecodePixels, size, preprocess), self.config.embed
         fill(store, pictures_of(self.dataset), make, settings, self.config.workers, "pixels", settings.inline_pictures)
 
